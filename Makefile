@@ -1,0 +1,40 @@
+# Needs a Python from 3.11 to 3.14; `make help` says the rest.
+
+VENV ?= .venv
+ARGS ?=
+# The newest that runs: a name on the PATH may be there and still fail.
+PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3 \
+    $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.1[1-4]*/bin/python; do \
+    v=$$($$p -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>&1) && \
+    echo "$$v $$p"; done 2>/dev/null | grep '^3\.1[1-4] ' | sort -rs -k1,1 | \
+    head -n 1 | cut -d' ' -f2)
+INSTALL = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
+
+.PHONY: help setup train test format
+help:  ## Lists the targets.
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@echo 'Variables: PYTHON (to make the environment with), VENV, ARGS.'
+
+setup: $(VENV)/setup.stamp  ## Makes the environment in VENV, by default .venv.
+
+train: setup  ## Trains configs/multiclass.py; ARGS are passed on.
+	$(VENV)/bin/python -m unet_jax.main --config configs/multiclass.py $(ARGS)
+
+test: $(VENV)/test.stamp  ## Runs the tests; ARGS are passed on to pytest.
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+format: $(VENV)/test.stamp  ## Formats and checks the code.
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+$(VENV)/setup.stamp: pyproject.toml constraints.txt
+	@test -n '$(PYTHON)' || { echo 'no Python 3.11 to 3.14 found: install' \
+	    'one, or name it: make PYTHON=/path/to/python3' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) --upgrade pip
+	$(INSTALL) --editable '.[native]'
+	@touch $@
+
+$(VENV)/test.stamp: $(VENV)/setup.stamp
+	$(INSTALL) --editable '.[native,test]'
+	@touch $@
