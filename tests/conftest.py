@@ -1,0 +1,84 @@
+"""Strictness, four simulated devices, and small data sets."""
+
+import pathlib
+import runpy
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+jax.config.update('jax_platforms', 'cpu')
+jax.config.update('jax_num_cpu_devices', 4)
+jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+CONFIGS = pathlib.Path(__file__).parents[1] / 'configs'
+
+
+@pytest.fixture(scope='session')
+def load_config():
+  """Gives (name, **overrides) -> config, as the command line would load it."""
+
+  def load(name, **overrides):
+    file, _, variant = name.partition(':')
+    config = runpy.run_path(str(CONFIGS / f'{file}.py'))['get_config'](variant)
+    config.lock()
+    config.update_from_flattened_dict(overrides)
+    return config
+
+  return load
+
+
+@pytest.fixture(scope='session')
+def fundus_root(tmp_path_factory):
+  """Builds the embedded data set once; use it as config.data.root."""
+  from unet_jax.data import synthetic_fundus
+
+  root = tmp_path_factory.mktemp('fundus')
+  synthetic_fundus.make_builder(str(root))
+  return str(root)
+
+
+@pytest.fixture
+def write_folder(tmp_path):
+  """Gives a writer of a small folder of images and masks.
+
+  Args:
+    names: of the images.
+    mask: `binary` (0 and 255), `index` (0 to 2) or `folders` (GT/a, GT/b,
+      which overlap), as config.data.mask.
+    size: height and width.
+    lists: of names, as train, val and test.
+
+  Returns:
+    The folder's path.
+  """
+
+  def write(names='abcd', mask='binary', size=(40, 48), **lists):
+    root = tmp_path / 'folder'
+    (root / 'images').mkdir(parents=True)
+    for i, name in enumerate(names):
+      rng = np.random.default_rng(i)
+      image = rng.integers(0, 256, (*size, 3), np.uint8)
+      Image.fromarray(image).save(root / 'images' / f'{name}.png')
+      for folder, array in draw_masks(rng, mask, size).items():
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(array).save(root / folder / f'{name}.png')
+    for split, listed in lists.items():
+      (root / f'{split}.txt').write_text('\n'.join(listed) + '\n')
+    return root
+
+  return write
+
+
+def draw_masks(rng, mask, size):
+  """Returns {folder: uint8[H, W]} of a few coarse random squares."""
+  label = rng.integers(0, 3, (4, 4), np.uint8).repeat(size[0], 0)
+  label = label.repeat(size[1], 1)[::4, ::4]
+  label[:2, :2] = ((0, 1), (2, 2))  # Every class occurs.
+  if mask == 'index':
+    return {'masks': label}
+  if mask == 'binary':
+    return {'masks': np.where(label > 0, np.uint8(255), np.uint8(0))}
+  planes = {'GT/a': label != 2, 'GT/b': label != 1}
+  return {name: 255 * plane.astype(np.uint8) for name, plane in planes.items()}

@@ -1,0 +1,194 @@
+"""Decoding: values as stored, and faults named."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unet_jax import config as config_lib
+from unet_jax.data import files
+
+INDEX = np.array([[0, 1, 2, 1], [3, 0, 2, 2]], np.uint8)
+GREY = np.arange(0, 240, 10, np.uint8).reshape(4, 6)
+COLOR = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=-1)
+
+
+def save(path, array, mode=None, **options):
+  image = Image.fromarray(array)
+  (image if mode is None else image.convert(mode)).save(path, **options)
+  return path
+
+
+def save_palette(path, index):
+  palette = Image.fromarray(index)
+  palette.putpalette([0, 0, 0, 200, 30, 30, 30, 200, 30, 90, 90, 250])
+  palette.save(path)
+  return path
+
+
+def save_png(path, bits, kind, rows, width):
+  """Writes PNG depths that Pillow reads and doesn't write."""
+
+  def chunk(name, data):
+    crc = struct.pack('>I', zlib.crc32(name + data))
+    return struct.pack('>I', len(data)) + name + data + crc
+
+  header = struct.pack('>IIBBBBB', width, len(rows), bits, kind, 0, 0, 0)
+  content = zlib.compress(b''.join(b'\0' + row for row in rows))
+  path.write_bytes(
+    b'\x89PNG\r\n\x1a\n'
+    + chunk(b'IHDR', header)
+    + chunk(b'IDAT', content)
+    + chunk(b'IEND', b'')
+  )
+  return path
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.gif', '.tif'])
+def test_palette_mask_is_read_as_its_indices(tmp_path, suffix):
+  path = save_palette(tmp_path / f'x{suffix}', INDEX)
+  with Image.open(path) as image:
+    assert not np.array_equal(image.convert('L'), INDEX)
+  np.testing.assert_array_equal(files.read_mask(path, as_index=True), INDEX)
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.tif', '.tiff', '.ppm', '.gif'])
+def test_grey_mask_keeps_its_values(tmp_path, suffix):
+  path = save(tmp_path / f'x{suffix}', INDEX)
+  np.testing.assert_array_equal(files.read_mask(path, as_index=True), INDEX)
+
+
+def test_one_bit_mask_is_boolean(tmp_path):
+  path = save(tmp_path / 'x.png', INDEX > 0)
+  mask = files.read_mask(path, as_index=False)
+  assert mask.dtype == bool
+  np.testing.assert_array_equal(mask, INDEX > 0)
+
+
+@pytest.mark.parametrize(('bits', 'rows'), [(2, [b'\x1b']), (4, [b'\x01\x23'])])
+def test_grey_of_few_bits_is_an_index_or_a_brightness(tmp_path, bits, rows):
+  path = save_png(tmp_path / 'x.png', bits, 0, rows, width=4)
+  index = files.read_mask(path, as_index=True)
+  np.testing.assert_array_equal(index, [[0, 1, 2, 3]])
+  brightness = files.read_mask(path, as_index=False)
+  np.testing.assert_array_equal(brightness, index * (255 // (2**bits - 1)))
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'RGBA', 'LA'])
+def test_mask_with_channels_is_refused(tmp_path, mode):
+  path = save(tmp_path / 'x.png', GREY, mode)
+  with pytest.raises(config_lib.InputError, match=rf'x\.png.*{mode}.*8-bit'):
+    files.read_mask(path, as_index=True)
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.tif', '.ppm'])
+def test_color_image_is_read_exactly(tmp_path, suffix):
+  path = save(tmp_path / f'x{suffix}', COLOR)
+  image = files.read_image(path, 3)
+  assert image.dtype == np.uint8
+  np.testing.assert_array_equal(image, COLOR)
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.gif'])
+def test_lossy_image_is_read_nearly(tmp_path, suffix):
+  smooth = np.linspace(50, 200, 256).reshape(16, 16).astype(np.uint8)
+  path = save(tmp_path / f'x{suffix}', smooth)
+  np.testing.assert_allclose(
+    files.read_image(path, 1)[..., 0], smooth.astype(int), atol=6
+  )
+
+
+def test_transparency_is_dropped_and_grey_becomes_three_channels(tmp_path):
+  rgba = np.dstack([COLOR, np.full_like(GREY, 17)])
+  path = save(tmp_path / 'rgba.png', rgba)
+  np.testing.assert_array_equal(files.read_image(path, 3), COLOR)
+  path = save(tmp_path / 'grey.png', GREY)
+  np.testing.assert_array_equal(
+    files.read_image(path, 3), np.stack([GREY] * 3, axis=-1)
+  )
+  np.testing.assert_array_equal(files.read_image(path, 1), GREY[..., None])
+
+
+def test_images_are_grey_only_if_all_are(tmp_path):
+  grey = save(tmp_path / 'grey.png', GREY)
+  bits = save(tmp_path / 'bits.png', GREY > 100)
+  color = save(tmp_path / 'color.png', COLOR)
+  assert files.num_channels([grey, bits]) == 1
+  assert files.num_channels([grey, bits, color]) == 3
+
+
+def test_16_bits_are_refused_in_one_line(tmp_path):
+  deep = np.arange(8, dtype=np.uint16).reshape(2, 4) * 5000
+  paths = [
+    save(tmp_path / 'grey.png', deep),
+    save(tmp_path / 'grey.tif', deep),
+    save(tmp_path / 'float.tif', deep.astype(np.float32)),
+    save_png(tmp_path / 'rgb.png', 16, 2, [bytes(range(24))], width=4),
+    save_png(tmp_path / 'alpha.png', 16, 4, [bytes(range(16))], width=4),
+    tmp_path / 'rgb.ppm',
+  ]
+  paths[-1].write_bytes(b'P6 2 1 65535\n' + bytes(range(12)))
+  for path in paths:
+    with pytest.raises(config_lib.InputError, match='16-bit') as caught:
+      files.read_image(path, 3)
+    assert str(path) in str(caught.value)
+    assert '8 bits' in str(caught.value)
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.filterwarnings('ignore::UserWarning')  # Pillow's, of torn TIFFs.
+@pytest.mark.parametrize('suffix', ['.png', '.jpg', '.tif', '.gif', '.ppm'])
+def test_truncated_image_is_named_wherever_it_ends(tmp_path, suffix):
+  noise = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
+  path = save(tmp_path / f'torn{suffix}', noise)
+  content = path.read_bytes()
+  for end in (0, 5, 30, len(content) // 2, len(content) * 9 // 10):
+    path.write_bytes(content[:end])
+    with pytest.raises(config_lib.InputError, match='torn.*remove it'):
+      files.read_image(path, 3)
+
+
+def test_file_that_is_missing_or_no_image_is_named(tmp_path):
+  path = tmp_path / 'x.png'
+  with pytest.raises(config_lib.InputError, match=r'x\.png: no such file'):
+    files.read_image(path, 3)
+  path.write_text('not an image')
+  with pytest.raises(config_lib.InputError, match=r'x\.png: not a readable'):
+    files.read_mask(path, as_index=True)
+
+
+def test_find_lists_images_by_name_and_nothing_else(tmp_path):
+  for name in ('b.PNG', 'a.jpeg', '.hidden.png', 'notes.txt', 'c.d.ppm'):
+    (tmp_path / name).touch()
+  assert list(files.find(tmp_path)) == ['a', 'b', 'c.d']
+
+
+def test_find_refuses_two_files_of_a_name_and_folders_without_images(tmp_path):
+  with pytest.raises(config_lib.InputError, match='holds no image'):
+    files.find(tmp_path)
+  with pytest.raises(config_lib.InputError, match='nowhere: no such folder'):
+    files.find(tmp_path / 'nowhere')
+  (tmp_path / 'a.png').touch()
+  (tmp_path / 'a.jpg').touch()
+  with pytest.raises(config_lib.InputError, match=r'a\.jpg and a\.png'):
+    files.find(tmp_path)
+
+
+def test_rescale_keeps_the_proportions_and_nearest_makes_no_new_values():
+  label = np.array([[0, 1, 255], [2, 2, 1]], np.uint8).repeat(10, 0)
+  nearest = Image.Resampling.NEAREST
+  smaller = files.rescale(label, 10, nearest)
+  assert smaller.shape == (10, 2)  # 20 x 3: the shorter side rounds to 2.
+  assert set(np.unique(smaller)) <= {0, 1, 2, 255}
+  planes = np.stack([label, label[::-1]], axis=-1)
+  twice = files.rescale(planes, 40, nearest)
+  np.testing.assert_array_equal(twice, planes.repeat(2, 0).repeat(2, 1))
+
+
+def test_box_filter_averages_blocks():
+  image = np.arange(0, 96, 2, np.uint8).reshape(4, 4, 3)
+  smaller = files.rescale(image, 2, Image.Resampling.BOX)
+  means = image.reshape(2, 2, 2, 2, 3).mean(axis=(1, 3))
+  np.testing.assert_allclose(smaller, means, atol=0.5)

@@ -1,0 +1,209 @@
+"""Folders of images and masks."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unet_jax import config as config_lib
+from unet_jax.data import folder
+
+
+@pytest.fixture
+def open_folder(load_config):
+  """Gives (root, mask, classes, merge, threshold) -> layout."""
+
+  def open_with(root, mask='binary', classes=('a',), merge=None, threshold=128):
+    config = load_config('binary:folder')
+    with config.unlocked():
+      config.data.update(root=str(root), mask=mask, classes=classes)
+      config.data.update(merge=merge or {}, threshold=threshold)
+    return folder.open_folder(config)
+
+  return open_with
+
+
+def read_png(path):
+  with Image.open(path) as image:
+    return np.asarray(image)
+
+
+def test_masks_folder_gives_images_and_masks_by_name(write_folder, open_folder):
+  root = write_folder()
+  found = open_folder(root)
+  assert found.keys == {'all': ['a', 'b', 'c', 'd']}
+  assert found.classes == ('a',)
+  assert found.root == str(root)
+  for name in 'abcd':
+    raw = found.read(name)
+    assert raw.name == name
+    assert raw.where == str(root / 'masks' / f'{name}.png')
+    image = read_png(root / 'images' / f'{name}.png')
+    np.testing.assert_array_equal(raw.image, image)
+    np.testing.assert_array_equal(raw.mask, read_png(raw.where))
+
+
+def test_root_may_be_relative(write_folder, open_folder, monkeypatch):
+  root = write_folder()
+  monkeypatch.chdir(root.parent)
+  assert open_folder('folder').root == str(root)
+
+
+def test_gt_folders_give_planes_and_classes(write_folder, open_folder):
+  root = write_folder(mask='folders')
+  found = open_folder(root, 'folders', classes=())
+  assert found.classes == ('a', 'b')
+  planes = found.read('c').mask
+  for name in 'ab':
+    stored = read_png(root / 'GT' / name / 'c.png')
+    np.testing.assert_array_equal(planes[name], stored == 255)
+
+
+def test_threshold_belongs_to_the_foreground(write_folder, open_folder):
+  root = write_folder(mask='folders')
+  mask = np.arange(40 * 48).reshape(40, 48).astype(np.uint8)
+  Image.fromarray(mask).save(root / 'GT' / 'a' / 'a.png')
+  found = open_folder(root, 'folders', threshold=26)
+  np.testing.assert_array_equal(found.read('a').mask['a'], mask >= 26)
+
+
+def test_gt_mask_of_0_and_1_is_not_taken_for_empty(write_folder, open_folder):
+  root = write_folder(mask='folders')
+  path = root / 'GT' / 'a' / 'a.png'
+  Image.fromarray(read_png(path) // 255).save(path)
+  with pytest.raises(config_lib.InputError, match=r'a\.png.*threshold=1$'):
+    open_folder(root, 'folders').read('a')
+  mask = open_folder(root, 'folders', threshold=1).read('a').mask['a']
+  assert mask.any()
+
+
+def test_one_bit_gt_mask_needs_no_threshold(write_folder, open_folder):
+  root = write_folder(mask='folders')
+  path = root / 'GT' / 'a' / 'a.png'
+  plane = read_png(path) == 255
+  Image.fromarray(plane).save(path)
+  mask = open_folder(root, 'folders').read('a').mask['a']
+  np.testing.assert_array_equal(mask, plane)
+
+
+def test_merged_classes_read_the_folders_they_are_made_of(
+  write_folder, open_folder
+):
+  root = write_folder(mask='folders')
+  found = open_folder(root, 'folders', ('c',), {'c': ('a', 'b')})
+  assert found.classes == ('c',)
+  assert set(found.read('a').mask) == {'a', 'b'}
+
+
+def test_classes_file_names_the_foreground(write_folder, open_folder):
+  root = write_folder(mask='index')
+  (root / 'classes.txt').write_text('background\ncat\n\ndog\n', 'utf-8-sig')
+  assert open_folder(root, 'index', classes=()).classes == ('cat', 'dog')
+  assert open_folder(root, 'index', classes=('x',)).classes == ('x',)
+
+
+def test_without_class_names_the_remedy_is_told(write_folder, open_folder):
+  root = write_folder(mask='index')
+  with pytest.raises(config_lib.InputError, match=r'classes\.txt.*config'):
+    open_folder(root, 'index', classes=())
+
+
+def test_lists_choose_the_images(write_folder, open_folder):
+  root = write_folder(train='ca', test='b')
+  (root / 'masks' / 'd.png').unlink()  # Not listed, so not missed.
+  found = open_folder(root)
+  assert found.keys == {'train': ['c', 'a'], 'test': ['b']}
+
+
+def test_images_of_different_sizes_and_kinds_come_as_they_are(
+  write_folder, open_folder
+):
+  root = write_folder()
+  grey = np.full((50, 30), 9, np.uint8)
+  (root / 'images' / 'a.png').unlink()
+  Image.fromarray(grey).save(root / 'images' / 'a.gif')
+  Image.fromarray(255 * (grey // 9)).save(root / 'masks' / 'a.png')
+  found = open_folder(root)
+  np.testing.assert_array_equal(
+    found.read('a').image, np.full((50, 30, 3), 9, np.uint8)
+  )
+  assert found.read('b').image.shape == (40, 48, 3)
+
+
+def test_grey_images_have_one_channel(write_folder, open_folder):
+  root = write_folder()
+  for path in (root / 'images').iterdir():
+    Image.fromarray(read_png(path)[..., 0]).save(path)
+  assert open_folder(root).read('a').image.shape == (40, 48, 1)
+
+
+def test_mask_of_another_size_is_named_with_both_sizes(
+  write_folder, open_folder
+):
+  root = write_folder()
+  Image.new('L', (47, 40)).save(root / 'masks' / 'b.png')
+  message = r'masks/b\.png has 47x40 .*images/b\.png has 48x40'
+  with pytest.raises(config_lib.InputError, match=message):
+    open_folder(root).read('b')
+
+
+@pytest.mark.parametrize(
+  ('mask', 'removed', 'message'),
+  [
+    ('binary', 'masks/b.png', r'images/b\.png has no mask b\.png in masks'),
+    ('folders', 'GT/a/b.png', r'images/b\.png has no mask b\.png in a'),
+    ('binary', 'images/b.png', r'masks/b\.png has no image b\.\*'),
+    ('folders', 'images/b.png', r'GT/a/b\.png has no image b\.\*'),
+  ],
+)
+def test_image_without_mask_and_the_reverse_are_named(
+  write_folder, open_folder, mask, removed, message
+):
+  root = write_folder(mask=mask)
+  (root / removed).unlink()
+  with pytest.raises(config_lib.InputError, match=message):
+    open_folder(root, mask)
+
+
+def test_listed_image_without_mask_is_named(write_folder, open_folder):
+  root = write_folder(train='ab')
+  (root / 'masks' / 'b.png').unlink()
+  with pytest.raises(config_lib.InputError, match=r'images/b\.png has no mask'):
+    open_folder(root)
+
+
+@pytest.mark.parametrize('name', ['nobody', 'a.png'])
+def test_listed_name_without_a_file_is_named(write_folder, open_folder, name):
+  root = write_folder(train=['a'], val=[name])
+  message = rf'val\.txt names {name}, but .*images has no file'
+  with pytest.raises(config_lib.InputError, match=message):
+    open_folder(root)
+
+
+@pytest.mark.parametrize(
+  ('root', 'message'),
+  [('', 'root is empty.*--config.data.root=DIR'), ('/no/where', '/no/where')],
+)
+def test_root_that_is_missing_is_named(open_folder, root, message):
+  with pytest.raises(config_lib.InputError, match=message):
+    open_folder(root)
+
+
+def test_folder_without_images_or_masks_is_named(write_folder, open_folder):
+  root = write_folder()
+  with pytest.raises(config_lib.InputError, match='GT has no folder a .*none'):
+    open_folder(root, 'folders')
+  (root / 'masks').rename(root / 'labels')
+  with pytest.raises(config_lib.InputError, match='masks: no such folder'):
+    open_folder(root)
+  (root / 'images').rename(root / 'pictures')
+  with pytest.raises(config_lib.InputError, match='images: no such folder'):
+    open_folder(root)
+
+
+def test_wrong_encoding_is_told_by_the_folders(write_folder, open_folder):
+  root = write_folder(mask='folders')
+  with pytest.raises(config_lib.InputError, match='data.mask=folders'):
+    open_folder(root, 'binary')
+  message = r'GT has no folder c \(it has: a, b\).*config\.data\.classes'
+  with pytest.raises(config_lib.InputError, match=message):
+    open_folder(root, 'folders', classes=('c',))

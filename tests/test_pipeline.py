@@ -1,0 +1,198 @@
+"""Batches: the same for any number of processes, resumable, complete."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from unet_jax.data import labels, pipeline
+
+KEYS = ('image', 'label', 'index')
+
+
+def make_source(sizes, planes=()):
+  """Makes examples whose every pixel tells its example and place."""
+  examples = []
+  for i, (height, width) in enumerate(sizes):
+    y, x = np.mgrid[:height, :width].astype(np.uint8)
+    image = np.stack([np.full_like(x, i), y, x], axis=-1)
+    label = np.zeros((height, width, *planes), np.uint8) + np.uint8(i % 3)
+    examples.append(dict(name=str(i), image=image, label=label, overlap=0))
+  return examples
+
+
+def train_batches(source, num_steps, *, first_step=1, **settings):
+  settings = dict(batch_size=4, image_size=8, seed=0) | settings
+  batches = pipeline.train_batches(source, first_step=first_step, **settings)
+  return list(itertools.islice(batches, num_steps))
+
+
+def assert_same(batches, others):
+  for batch, other in zip(batches, others, strict=True):
+    assert set(batch) == set(other)
+    for key in batch:
+      np.testing.assert_array_equal(batch[key], other[key])
+
+
+def test_batch_has_fixed_shapes_and_types():
+  source = make_source([(20, 30), (9, 50), (5, 5)])
+  (batch,) = train_batches(source, 1)
+  assert set(batch) == set(KEYS)
+  assert batch['image'].shape == (4, 8, 8, 3)
+  assert batch['label'].shape == (4, 8, 8)
+  assert batch['image'].dtype == batch['label'].dtype == np.uint8
+  assert batch['index'].dtype == np.int32
+
+
+def test_step_s_reads_element_s_of_the_stream():
+  batches = train_batches(make_source([(20, 20)] * 6), 5)
+  index = np.concatenate([batch['index'] for batch in batches])
+  np.testing.assert_array_equal(index, np.arange(20))
+
+
+def test_every_epoch_has_every_image_once_in_an_order_of_its_own():
+  source = make_source([(20, 20)] * 6)
+  batches = train_batches(source, 6, batch_size=3)
+  order = np.concatenate([batch['image'][:, 0, 0, 0] for batch in batches])
+  epochs = order.reshape(3, 6)
+  np.testing.assert_array_equal(
+    np.sort(epochs), np.arange(18).reshape(3, 6) % 6
+  )
+  assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_seed_decides_order_and_crops():
+  source = make_source([(20, 20)] * 6)
+  assert_same(train_batches(source, 3), train_batches(source, 3))
+  (one,), (other,) = (train_batches(source, 1, seed=seed) for seed in (0, 1))
+  assert not np.array_equal(one['image'], other['image'])
+
+
+def test_image_that_comes_again_is_cropped_elsewhere():
+  batches = train_batches(make_source([(90, 90)]), 2)
+  corners = np.concatenate([b['image'][:, 0, 0, 1:] for b in batches])
+  assert len(np.unique(corners, axis=0)) == 8
+
+
+@pytest.mark.parametrize('count', [2, 4])
+def test_parts_of_the_processes_are_the_batch_of_one(count):
+  source = make_source([(20, 20 + i) for i in range(7)])
+  whole = train_batches(source, 4)
+  parts = [
+    train_batches(source, 4, process_index=i, process_count=count)
+    for i in range(count)
+  ]
+  for step, batch in enumerate(whole):
+    together = [part[step] for part in parts]
+    assert all(len(part['index']) == 4 // count for part in together)
+    joined = {k: np.concatenate([p[k] for p in together]) for k in KEYS}
+    order = np.argsort(joined['index'])
+    assert_same([batch], [{k: v[order] for k, v in joined.items()}])
+
+
+@pytest.mark.parametrize('count', [1, 2])
+def test_resumed_stream_goes_on_where_an_unbroken_one_is(count):
+  source = make_source([(20, 20)] * 5)
+  settings = dict(process_index=count - 1, process_count=count)
+  unbroken = train_batches(source, 6, **settings)
+  resumed = train_batches(source, 3, first_step=4, **settings)
+  assert_same(unbroken[3:], resumed)
+
+
+def test_crop_is_a_window_of_image_and_label_alike():
+  (example,) = make_source([(30, 40)])
+  image = example['image']
+  label = (image[..., 1] * 3 + image[..., 2]) % 7
+  for seed in range(5):
+    rng = np.random.default_rng(seed)
+    crop, part = pipeline.random_crop(rng, image, label, 16)
+    top, left = crop[0, 0, 1:].astype(int)
+    window = (slice(top, top + 16), slice(left, left + 16))
+    np.testing.assert_array_equal(crop, image[window])
+    np.testing.assert_array_equal(part, label[window])
+
+
+def test_crops_reach_every_corner():
+  (example,) = make_source([(9, 10)])
+  rng = np.random.default_rng(0)
+  crops = [
+    pipeline.random_crop(rng, example['image'], example['label'], 8)[0]
+    for _ in range(60)
+  ]
+  corners = {tuple(crop[0, 0, 1:].tolist()) for crop in crops}
+  assert corners == set(itertools.product(range(2), range(3)))
+
+
+@pytest.mark.parametrize('planes', [(), (2,)])
+def test_small_image_is_padded_with_its_edge_and_void(planes):
+  (example,) = make_source([(5, 12)], planes)
+  rng = np.random.default_rng(0)
+  crop, label = pipeline.random_crop(rng, example['image'], example['label'], 8)
+  assert crop.shape == (8, 8, 3)
+  assert label.shape == (8, 8, *planes)
+  np.testing.assert_array_equal(crop[5:], crop[4:5].repeat(3, axis=0))
+  assert (label[:5] == 0).all()
+  assert (label[5:] == labels.VOID).all()
+
+
+SIZES = [(60, 70)] * 5 + [(64, 64)] * 3 + [(10, 200), (60, 70)]
+
+
+@pytest.mark.parametrize('num_devices', [1, 4])
+@pytest.mark.parametrize('max_pixels', [1, 64 * 128 * 4])
+def test_evaluation_visits_every_image_once(num_devices, max_pixels):
+  source = make_source(SIZES)
+  batches = list(
+    pipeline.eval_batches(
+      source, max_pixels=max_pixels, num_devices=num_devices
+    )
+  )
+  seen = []
+  for batch in batches:
+    size, height, width = batch['label'].shape
+    assert batch['image'].shape == (size, height, width, 3)
+    assert (height % 64, width % 64, size % num_devices) == (0, 0, 0)
+    assert size == num_devices or size * height * width <= max_pixels
+    assert set(batch['weight']) <= {0.0, 1.0}
+    for i in np.flatnonzero(batch['weight']):
+      index = batch['index'][i]
+      seen.append(int(index))
+      rows, cols = SIZES[index]
+      for key in ('image', 'label'):
+        np.testing.assert_array_equal(
+          batch[key][i, :rows, :cols], source[index][key]
+        )
+      assert (batch['label'][i, rows:] == labels.VOID).all()
+      assert (batch['label'][i, :, cols:] == labels.VOID).all()
+  assert sorted(seen) == list(range(len(SIZES)))
+
+
+def test_evaluation_has_few_shapes():
+  batches = pipeline.eval_batches(
+    make_source(SIZES), max_pixels=64 * 128 * 4, num_devices=2
+  )
+  shapes = [batch['image'].shape[:3] for batch in batches]
+  assert sorted(shapes) == [
+    (2, 64, 128),
+    (2, 64, 256),
+    (4, 64, 64),
+    (4, 64, 128),
+  ]
+
+
+@pytest.mark.parametrize('count', [2, 4])
+def test_evaluation_parts_joined_are_the_batches_of_one(count):
+  source = make_source(SIZES)
+  settings = dict(max_pixels=64 * 128 * 4, num_devices=4)
+  whole = list(pipeline.eval_batches(source, **settings))
+  parts = [
+    pipeline.eval_batches(
+      source, process_index=i, process_count=count, **settings
+    )
+    for i in range(count)
+  ]
+  joined = [
+    {key: np.concatenate([part[key] for part in together]) for key in whole[0]}
+    for together in zip(*parts, strict=True)
+  ]
+  assert_same(whole, joined)

@@ -1,0 +1,321 @@
+"""Splits of a data set, checked and counted, from folders and from TFDS."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from unet_jax import config as config_lib
+from unet_jax.data import sources, synthetic_fundus
+from unet_jax.data.fundus import photograph
+
+
+class TinyShapes(tfds.core.GeneratorBasedBuilder):
+  """A set as others make them: an image, and one mask of indices."""
+
+  VERSION = tfds.core.Version('1.0.0')
+  url_infos = {}
+
+  def _info(self):
+    mask = tfds.features.LabeledImage(
+      labels=['background', 'disc', 'ring'], shape=(None, None, 1)
+    )
+    features = {
+      'image': tfds.features.Image(shape=(None, None, 1)),
+      'file_name': tfds.features.Text(),
+      'segmentation_mask': mask,
+    }
+    return tfds.core.DatasetInfo(
+      builder=self, features=tfds.features.FeaturesDict(features)
+    )
+
+  def _split_generators(self, dl_manager):
+    del dl_manager
+    return {
+      'train': self._generate_examples(4),
+      'validation': self._generate_examples(2),
+    }
+
+  def _generate_examples(self, count):
+    for i in range(count):
+      yield (
+        i,
+        {
+          'image': encode(np.full((9 + i, 7), 20 * i, np.uint8)),
+          'file_name': f'shape{i}',
+          'segmentation_mask': encode(np.full((9 + i, 7), i % 3, np.uint8)),
+        },
+      )
+
+
+def encode(array):
+  buffer = io.BytesIO()
+  Image.fromarray(array).save(buffer, 'PNG')
+  return buffer.getvalue()
+
+
+@pytest.fixture
+def load(load_config):
+  """Gives (name of a config, its data's settings) -> config and Dataset."""
+
+  def load_with(config_name, /, **data):
+    config = load_config(config_name)
+    with config.unlocked():
+      config.data.update(data)
+    return sources.load(config, sources.open_layout(config))
+
+  return load_with
+
+
+@pytest.fixture
+def load_tfds(load, tmp_path):
+  def load_with(name='tiny_shapes', mask='index', classes=()):
+    data = dict(source='tfds', name=name, root=str(tmp_path), mask=mask)
+    return load('multiclass:folder', classes=classes, **data)
+
+  return load_with
+
+
+def read_png(path):
+  with Image.open(path) as image:
+    return np.asarray(image)
+
+
+def test_example_is_the_files_image_and_label(write_folder, load):
+  root = write_folder(mask='index', train='cab', val='d')
+  dataset = load('multiclass:folder', root=str(root), classes=('x', 'y'))
+  assert dataset.classes == ('x', 'y')
+  assert dataset.root == str(root)
+  assert list(dataset.splits) == ['train', 'val']
+  assert [e['name'] for e in dataset.splits['train']] == ['c', 'a', 'b']
+  example = dataset.splits['val'][0]
+  assert example['image'].dtype == example['label'].dtype == np.uint8
+  for folder, key in (('images', 'image'), ('masks', 'label')):
+    np.testing.assert_array_equal(
+      example[key], read_png(root / folder / 'd.png')
+    )
+
+
+def test_mean_and_std_are_those_of_the_training_pixels(write_folder, load):
+  root = write_folder(train='abc', val='d')
+  dataset = load('binary:folder', root=str(root))
+  images = np.stack([read_png(root / 'images' / f'{n}.png') for n in 'abc'])
+  np.testing.assert_allclose(dataset.mean, images.mean((0, 1, 2)), rtol=1e-12)
+  np.testing.assert_allclose(dataset.std, images.std((0, 1, 2)), rtol=1e-9)
+
+
+def test_constant_images_get_a_std_of_1(write_folder, load):
+  root = write_folder('ab', train='ab')
+  for name in 'ab':
+    Image.new('L', (48, 40), 7).save(root / 'images' / f'{name}.png')
+  dataset = load('binary:folder', root=str(root))
+  assert (dataset.mean, dataset.std) == ((7.0,), (1.0,))
+
+
+@pytest.mark.parametrize(
+  ('lists', 'share', 'sizes', 'notes'),
+  [
+    (
+      {},
+      0.0,
+      {'train': 4, 'val': 1},
+      ('val is 1 of 5 images', 'final evaluation is on val'),
+    ),
+    (
+      {},
+      0.4,
+      {'train': 3, 'val': 2},
+      ('val is 2 of 5 images', 'final evaluation is on val'),
+    ),
+    (
+      {'train': 'abc'},
+      0.0,
+      {'train': 3},
+      ('"best" is the latest', 'final evaluation is on train'),
+    ),
+    (
+      {'train': 'abc', 'test': 'de'},
+      0.3,
+      {'train': 2, 'val': 1, 'test': 2},
+      ('val is 1 of 3 images',),
+    ),
+    (
+      {'train': 'abc', 'test': 'de'},
+      0.0,
+      {'train': 3, 'test': 2},
+      ('--config.data.val_share=0.2',),
+    ),
+    (
+      {'train': 'ab', 'val': 'c', 'test': 'de'},
+      0.5,
+      {'train': 2, 'val': 1, 'test': 2},
+      (),
+    ),
+  ],
+)
+def test_splits_that_lack_are_drawn_or_told(
+  write_folder, load, lists, share, sizes, notes
+):
+  root = write_folder('abcde', **lists)
+  dataset = load('binary:folder', root=str(root), val_share=share)
+  assert {k: len(v) for k, v in dataset.splits.items()} == sizes
+  names = [e['name'] for split in dataset.splits.values() for e in split]
+  assert len(set(names)) == sum(sizes.values())
+  assert len(dataset.notes) == len(notes)
+  for note, text in zip(dataset.notes, notes, strict=True):
+    assert text in note
+
+
+def test_overlap_is_counted_over_all_splits(write_folder, load):
+  root = write_folder(mask='folders', train='ab', val='c', test='d')
+  dataset = load(
+    'multiclass:folder', root=str(root), mask='folders', classes=()
+  )
+  overlap = sum(
+    np.count_nonzero(
+      np.all([read_png(root / 'GT' / f / f'{n}.png') for f in 'ab'], axis=0)
+    )
+    for n in 'abcd'
+  )
+  assert overlap > 0
+  (note,) = dataset.notes
+  assert f'{overlap} of {4 * 40 * 48} pixels' in note
+  assert 'the later of a, b wins' in note
+
+
+def test_resize_scales_image_and_label_alike(write_folder, load):
+  root = write_folder(mask='index', train='abcd')
+  dataset = load(
+    'multiclass:folder', root=str(root), classes=('x', 'y'), resize=24
+  )
+  example = dataset.splits['train'][0]
+  assert example['image'].shape == (20, 24, 3)
+  label = read_png(root / 'masks' / 'a.png')  # Squares of even sizes.
+  np.testing.assert_array_equal(example['label'], label[1::2, 1::2])
+
+
+def test_large_set_is_decoded_anew_and_is_the_same(
+  write_folder, load, monkeypatch
+):
+  root = str(write_folder(train='abc', val='d'))
+  small = load('binary:folder', root=root)
+  monkeypatch.setattr(sources, 'IN_MEMORY', 10_000)  # One image of three.
+  large = load('binary:folder', root=root)
+  assert isinstance(large.splits['train'], sources.Source)
+  assert isinstance(large.splits['val'], list)
+  assert large.mean == small.mean
+  assert len(large.splits['train']) == 3
+  for i in range(3):
+    for key in ('image', 'label'):
+      np.testing.assert_array_equal(
+        large.splits['train'][i][key], small.splits['train'][i][key]
+      )
+
+
+def test_open_split_gives_what_load_gives(write_folder, load_config):
+  config = load_config(
+    'binary:folder', **{'data.root': str(write_folder('abcdefgh'))}
+  )
+  dataset = sources.load(config, sources.open_layout(config))
+  val = sources.open_split(config, 'val')
+  assert [e['name'] for e in val] == [e['name'] for e in dataset.splits['val']]
+  message = '--split test: there is none; the data has train, val'
+  with pytest.raises(config_lib.InputError, match=message):
+    sources.open_split(config, 'test')
+
+
+@pytest.mark.parametrize(
+  ('task', 'mask', 'classes', 'message'),
+  [
+    ('binary', 'folders', (), r'classes are: a, b.*takes one'),
+    ('multiclass', 'binary', ('a', 'b'), r'classes are: a, b.*takes one'),
+    ('multiclass', 'index', ('a', 'a'), r'classes are: a, a.*that differ'),
+    ('multiclass', 'index', ('background', 'a'), r'without background'),
+  ],
+)
+def test_classes_that_can_not_be_told_apart_are_refused(
+  write_folder, load_config, task, mask, classes, message
+):
+  config = load_config('binary:folder', task=task)
+  root = write_folder(mask='folders' if mask == 'folders' else 'index')
+  with config.unlocked():
+    config.data.update(root=str(root), mask=mask, classes=classes)
+  with pytest.raises(config_lib.InputError, match=message):
+    sources.open_layout(config)
+
+
+def test_embedded_set_is_what_is_drawn_with_its_lesions_merged(
+  load_config, fundus_root
+):
+  config = load_config('multiclass', **{'data.root': fundus_root})
+  assert sources.open_layout(config).root == fundus_root
+  split = sources.open_split(config, 'val')
+  assert len(split) == synthetic_fundus.NUM_IMAGES['val']
+  for i in (0, 3):
+    image, masks = photograph.draw_fundus(synthetic_fundus.make_rng('val', i))
+    red = masks['hemorrhages'] | masks['redsmalldots']
+    bright = masks['hardexudates'] | masks['softexudates']
+    np.testing.assert_array_equal(split[i]['image'], image)
+    label = np.where(bright, 2, np.where(red, 1, 0))
+    np.testing.assert_array_equal(split[i]['label'], label)
+    assert split[i]['overlap'] == np.count_nonzero(red & bright)
+
+
+def test_embedded_set_has_vessels_for_a_binary_model(load_config, fundus_root):
+  config = load_config('binary', **{'data.root': fundus_root})
+  _, masks = photograph.draw_fundus(synthetic_fundus.make_rng('test', 0))
+  example = sources.open_split(config, 'test')[0]
+  np.testing.assert_array_equal(example['label'], masks['vessels'])
+
+
+def test_embedded_set_lies_in_the_users_cache_by_default(
+  load_config, monkeypatch, fundus_root, tmp_path
+):
+  (tmp_path / 'unet_jax').symlink_to(fundus_root)
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  found = sources.open_layout(load_config('multiclass'))
+  assert found.root == str(tmp_path / 'unet_jax')
+
+
+def test_root_that_can_hold_no_data_set_is_named(load_config, tmp_path):
+  file = tmp_path / 'file'
+  file.touch()
+  config = load_config('multiclass', **{'data.root': str(file)})
+  with pytest.raises(config_lib.InputError, match='file .*--config.data.root'):
+    sources.open_layout(config)
+
+
+def test_any_tfds_set_with_one_mask_is_read(load_tfds):
+  dataset = load_tfds()
+  assert dataset.classes == ('disc', 'ring')
+  assert {k: len(v) for k, v in dataset.splits.items()} == {
+    'train': 4,
+    'val': 2,
+  }
+  found = {e['name']: e for e in dataset.splits['train']}
+  assert sorted(found) == [f'shape{i}' for i in range(4)]
+  for i in range(4):
+    example = found[f'shape{i}']
+    np.testing.assert_array_equal(
+      example['image'], np.full((9 + i, 7, 1), 20 * i)
+    )
+    np.testing.assert_array_equal(example['label'], np.full((9 + i, 7), i % 3))
+
+
+@pytest.mark.parametrize(
+  ('settings', 'message'),
+  [
+    (dict(name='no_such_set'), 'no_such_set'),
+    (dict(name=''), 'config.data.name is empty'),
+    (
+      dict(mask='folders', classes=('disc',)),
+      r'no mask disc \(it has: segmentation_mask\)',
+    ),
+    (dict(classes=('disc',)), 'mask value 2 in 77 pixels'),
+  ],
+)
+def test_tfds_set_that_does_not_fit_is_told(load_tfds, settings, message):
+  with pytest.raises(config_lib.InputError, match=message):
+    load_tfds(**settings)

@@ -1,0 +1,1 @@
+"""Trains U-Nets for image segmentation on JAX, with numbers to trust."""

@@ -1,0 +1,110 @@
+"""TFDS data sets, read at random access and without TensorFlow."""
+
+import pathlib
+
+import tensorflow_datasets as tfds
+
+from unet_jax import config as config_lib
+from unet_jax.data import layout, synthetic_fundus
+
+SPLITS = {'train': 'train', 'val': 'val', 'validation': 'val', 'test': 'test'}
+
+
+def open_builder(config, cache: pathlib.Path) -> layout.Layout:
+  """Opens `config.data.name`, or the embedded set, building it if need be.
+
+  Args:
+    config: the run's; `data.root` is the TFDS data folder.
+    cache: where data sets lie when `data.root` is empty.
+
+  Raises:
+    InputError: if the set, its split or a mask doesn't exist.
+  """
+  root = pathlib.Path(config.data.root or cache).expanduser().absolute()
+  try:
+    if config.data.source == 'synthetic_fundus':
+      builder = synthetic_fundus.make_builder(str(root))
+    else:
+      builder = _registered(config.data.name, root)
+  except OSError as error:
+    raise config_lib.InputError(
+      f'no data set can be kept in {root} ({error.strerror or error}); name '
+      'another folder with --config.data.root'
+    ) from None
+  data = {
+    SPLITS[split]: builder.as_data_source(split)
+    for split in builder.info.splits
+    if split in SPLITS
+  }
+  if 'train' not in data:
+    raise config_lib.InputError(
+      f'{builder.name} has no split train, only {sorted(builder.info.splits)}'
+    )
+  features = builder.info.features
+  mask_key = _find_masks(builder.name, features, config)
+  classes = tuple(config.data.classes) or tuple(features[mask_key].names[1:])
+
+  def read(key: tuple[str, int]) -> layout.Raw:
+    split, i = key
+    entry = data[split][i]
+    name = entry.get('name', entry.get('file_name', f'{split}-{i:05d}'))
+    name = name.decode() if isinstance(name, bytes) else name
+    if mask_key:
+      mask = entry[mask_key][..., 0]
+    else:
+      folders = layout.mask_folders(classes, config.data.merge)
+      mask = {folder: entry[folder][..., 0] > 0 for folder in folders}
+    return layout.Raw(name, entry['image'], mask, f'{builder.name} {name}')
+
+  keys = {
+    split: [(split, i) for i in range(len(data[split]))] for split in data
+  }
+  return layout.Layout(keys, read, classes, str(root))
+
+
+def _registered(name: str, root: pathlib.Path) -> tfds.core.DatasetBuilder:
+  if not name:
+    raise config_lib.InputError(
+      'config.data.name is empty; name the TFDS data set'
+    )
+  try:
+    builder = tfds.builder(name, data_dir=root, file_format='array_record')
+  except tfds.core.registered.DatasetNotFoundError as error:
+    first = str(error).strip().splitlines()[0]
+    raise config_lib.InputError(f'config.data.name: {first}') from None
+  builder.download_and_prepare()
+  return builder
+
+
+def _find_masks(name: str, features, config) -> str:
+  """Returns the segmentation feature, or '' where each class has its own."""
+  masks = [
+    key
+    for key, feature in features.items()
+    if isinstance(feature, tfds.features.Image)
+    and key != 'image'
+    and feature.shape[-1] == 1
+  ]
+  if 'image' not in features:
+    raise config_lib.InputError(
+      f'{name} has no feature called image, only {sorted(features)}'
+    )
+  if config.data.mask == 'folders':
+    folders = layout.mask_folders(config.data.classes, config.data.merge)
+    missing = [folder for folder in folders if folder not in masks]
+    if missing or not folders:
+      raise config_lib.InputError(
+        f'{name} has no mask {", ".join(missing) or "without a name"} (it has: '
+        f'{", ".join(masks)}); correct config.data.classes or config.data.merge'
+      )
+    return ''
+  if len(masks) != 1:
+    raise config_lib.InputError(
+      f'{name} has {len(masks)} masks ({", ".join(masks)}), where '
+      f'config.data.mask={config.data.mask} takes one'
+    )
+  if not config.data.classes and not getattr(features[masks[0]], 'names', None):
+    raise config_lib.InputError(
+      f'{name} names no classes; set config.data.classes'
+    )
+  return masks[0]
