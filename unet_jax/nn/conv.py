@@ -1,0 +1,254 @@
+"""The one convolution of the models, and which engine runs it.
+
+Three engines give the same results to rounding:
+  'xla': `jax.lax.conv_general_dilated`, for GPU and TPU.
+  'native': oneDNN through XLA's foreign function interface, for CPU.
+  'rewritten': XLA's with the kernel's gradient as matrix products where XLA's
+    CPU backend is good at these, for CPU without a compiler or oneDNN.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from unet_jax.nn import native
+
+ENGINES = ('xla', 'native', 'rewritten')
+
+
+def choose_engine(platform: str, requested: str = 'auto') -> str:
+  """Returns the engine for a platform: 'xla', 'native' or 'rewritten'.
+
+  Args:
+    platform: 'cpu', 'gpu', 'tpu', as `jax.default_backend()` has it.
+    requested: an engine, or 'auto'. What can't be had raises a ValueError; with
+      'auto', `native.problem()` says why the native engine wasn't taken.
+  """
+  if requested not in ('auto', *ENGINES):
+    raise ValueError(f'engine must be auto or one of {ENGINES}: {requested!r}.')
+  if requested == 'native':
+    if platform != 'cpu':
+      raise ValueError(f'engine native runs on cpu only, not on {platform}.')
+    if native.problem():
+      raise ValueError(native.problem())
+  if requested != 'auto':
+    return requested
+  if platform != 'cpu':
+    return 'xla'
+  return 'rewritten' if native.problem() else 'native'
+
+
+def conv(xs, kernel: jax.Array, *, dilation: int = 1, engine: str) -> jax.Array:
+  """Convolves with stride 1 and SAME padding.
+
+  Args:
+    xs: float32 | bfloat16[B, H, W, C], or a tuple of such whose channels count
+      as concatenated; the native engine never makes the concatenation.
+    kernel: float32 | bfloat16[kh, kw, C, K], kh and kw odd. It is rounded to
+      the type of x, and its gradient has its own type.
+    dilation: distance of the kernel's taps in pixels.
+    engine: as `choose_engine` gives it.
+
+  Returns:
+    [B, H, W, K] in the type of x.
+  """
+  xs = tuple(xs) if isinstance(xs, (tuple, list)) else (xs,)
+  _check(xs, kernel, dilation)
+  if engine == 'native':
+    return _native(xs, kernel, dilation)
+  x = xs[0] if len(xs) == 1 else jnp.concatenate(xs, axis=-1)
+  kernel = kernel.astype(x.dtype)
+  if engine == 'xla':
+    return _xla(x, kernel, dilation)
+  if engine == 'rewritten':
+    return _rewritten(x, kernel, dilation)
+  raise ValueError(f'engine must be one of {ENGINES}: {engine!r}.')
+
+
+def _check(xs, kernel, dilation):
+  channels = sum(x.shape[-1] for x in xs)
+  if any(x.ndim != 4 or x.shape[:-1] != xs[0].shape[:-1] for x in xs):
+    raise ValueError(f'conv takes [B, H, W, C]: {[x.shape for x in xs]}.')
+  if kernel.ndim != 4 or kernel.shape[2] != channels:
+    raise ValueError(
+      f'conv takes a kernel [kh, kw, {channels}, K]: {kernel.shape}.'
+    )
+  if not kernel.shape[0] % 2 or not kernel.shape[1] % 2:
+    raise ValueError(f'conv takes odd kernel sizes: {kernel.shape}.')
+  if any(x.dtype not in (jnp.float32, jnp.bfloat16) for x in (*xs, kernel)):
+    raise ValueError('conv takes float32 and bfloat16.')
+  if len({x.dtype for x in xs}) > 1:
+    raise ValueError(f'conv takes parts of one type: {[x.dtype for x in xs]}.')
+  if dilation < 1 or 0 in kernel.shape or any(0 in x.shape for x in xs):
+    raise ValueError(
+      f'conv takes sizes from 1: {kernel.shape}, dilation {dilation}.'
+    )
+
+
+def _xla(x, kernel, dilation):
+  return jax.lax.conv_general_dilated(
+    x,
+    kernel,
+    window_strides=(1, 1),
+    padding='SAME',
+    rhs_dilation=(dilation, dilation),
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+  )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _native(xs, kernel, dilation):
+  y = jax.ShapeDtypeStruct((*xs[0].shape[:-1], kernel.shape[-1]), xs[0].dtype)
+  return native.call('conv', y, kernel, *xs, dilation=dilation, stride=1)
+
+
+def _native_fwd(xs, kernel, dilation):
+  return _native(xs, kernel, dilation), (xs, kernel)
+
+
+def _native_bwd(dilation, residuals, dy):
+  xs, kernel = residuals
+  dxs = native.call('conv_dx', xs, kernel, dy, dilation=dilation, stride=1)
+  dkernel = native.call('conv_dk', kernel, dy, *xs, dilation=dilation, stride=1)
+  return tuple(dxs), dkernel
+
+
+_native.defvjp(_native_fwd, _native_bwd)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _rewritten(x, kernel, dilation):
+  return _xla(x, kernel, dilation)
+
+
+def _rewritten_fwd(x, kernel, dilation):
+  return _xla(x, kernel, dilation), (x, kernel)
+
+
+def _rewritten_bwd(dilation, residuals, dy):
+  x, kernel = residuals
+  dx = jax.linear_transpose(lambda x: _xla(x, kernel, dilation), x)(dy)[0]
+  # XLA's own gradient of a kernel runs at 30 GFLOP/s a core, the products below
+  # at 80 to 110 from 128 channels on and no faster than XLA's with fewer.
+  if min(kernel.shape[2:]) >= 128:
+    return dx, _kernel_gradient(x, dy, kernel.shape, dilation)
+  transpose = jax.linear_transpose(lambda k: _xla(x, k, dilation), kernel)
+  return dx, transpose(dy)[0]
+
+
+def _kernel_gradient(x, dy, shape, dilation):
+  """One matrix product, [C, B H W] by [B H W, K], for each of the taps."""
+  rows, columns, c, k = shape
+  b, h, w, _ = x.shape
+  pad_h, pad_w = dilation * (rows // 2), dilation * (columns // 2)
+  x = jnp.pad(x, ((0, 0), (pad_h, pad_h), (pad_w, pad_w), (0, 0)))
+  dy = dy.reshape(-1, k)
+
+  def tap(i, j):
+    shifted = x[:, dilation * i :, dilation * j :][:, :h, :w].reshape(-1, c)
+    return jax.lax.dot_general(shifted, dy, (((0,), (0,)), ((), ())))
+
+  taps = [tap(i, j) for i in range(rows) for j in range(columns)]
+  return jnp.stack(taps).reshape(shape)
+
+
+_rewritten.defvjp(_rewritten_fwd, _rewritten_bwd)
+
+
+class Conv(nn.Module):
+  """A convolution of stride 1 and SAME padding.
+
+  Its parameters are `kernel` float32[kh, kw, C, features] and, with `use_bias`,
+  `bias` float32[features], named and drawn as those of flax's nn.Conv.
+  """
+
+  features: int
+  kernel_size: tuple[int, int] = (3, 3)
+  dilation: int = 1
+  use_bias: bool = True
+  dtype: jnp.dtype = jnp.float32
+  engine: str = 'xla'
+  kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+
+  @nn.compact
+  def __call__(self, xs: jax.Array | tuple[jax.Array, ...]) -> jax.Array:
+    """Convolves [B, H, W, C], or parts of it that a tuple holds."""
+    xs = tuple(xs) if isinstance(xs, (tuple, list)) else (xs,)
+    xs = tuple(x.astype(self.dtype) for x in xs)
+    shape = (*self.kernel_size, sum(x.shape[-1] for x in xs), self.features)
+    kernel = self.param('kernel', self.kernel_init, shape, jnp.float32)
+    y = conv(xs, kernel, dilation=self.dilation, engine=self.engine)
+    return _add_bias(self, y) if self.use_bias else y
+
+
+class UpConv(nn.Module):
+  """A transposed convolution of size 2 and stride 2: every pixel becomes four.
+
+  The windows don't overlap, so it is one matrix product and a rearrangement.
+  Its parameters are `kernel` float32[2, 2, C, features], the tap for each of
+  the four, and `bias` float32[features].
+  """
+
+  features: int
+  use_bias: bool = True
+  dtype: jnp.dtype = jnp.float32
+  engine: str = 'xla'
+  # An output pixel sees one of the four taps, so C inputs and not 4 C.
+  kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal(
+    batch_axis=(0, 1)
+  )
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps [B, H, W, C] to [B, 2H, 2W, features]."""
+    shape = (2, 2, x.shape[-1], self.features)
+    kernel = self.param('kernel', self.kernel_init, shape, jnp.float32)
+    y = up_conv(x.astype(self.dtype), kernel, engine=self.engine)
+    return _add_bias(self, y) if self.use_bias else y
+
+
+def _add_bias(module, y):
+  """Adds a parameter; in float32, since its gradient sums over all pixels."""
+  bias = module.param('bias', nn.initializers.zeros, (module.features,))
+  return (y.astype(jnp.float32) + bias[None, None, None, :]).astype(y.dtype)
+
+
+def up_conv(x: jax.Array, kernel: jax.Array, *, engine: str) -> jax.Array:
+  """Makes 2x2 pixels of each.
+
+  Args:
+    x: float32 | bfloat16[B, H, W, C].
+    kernel: float32 | bfloat16[2, 2, C, K].
+    engine: as `choose_engine` gives it.
+
+  Returns:
+    [B, 2H, 2W, K] in the type of x.
+  """
+  if engine == 'native':
+    return _native_up(x, kernel.swapaxes(2, 3))
+  b, h, w, c = x.shape
+  features = kernel.shape[-1]
+  matrix = kernel.astype(x.dtype).transpose(2, 0, 1, 3).reshape(c, 4 * features)
+  y = (x.reshape(-1, c) @ matrix).reshape(b, h, w, 2, 2, features)
+  return y.transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, features)
+
+
+@jax.custom_vjp
+def _native_up(x, kernel):
+  """Runs the gradient of a convolution of size and stride 2, [2, 2, K, C]."""
+  b, h, w, _ = x.shape
+  y = jax.ShapeDtypeStruct((b, 2 * h, 2 * w, kernel.shape[2]), x.dtype)
+  return native.call('conv_dx', (y,), kernel, x, dilation=1, stride=2)[0]
+
+
+def _native_up_bwd(residuals, dy):
+  x, kernel = residuals
+  dx = native.call('conv', x, kernel, dy, dilation=1, stride=2)
+  return dx, native.call('conv_dk', kernel, x, dy, dilation=1, stride=2)
+
+
+_native_up.defvjp(
+  lambda x, kernel: (_native_up(x, kernel), (x, kernel)), _native_up_bwd
+)

@@ -1,0 +1,365 @@
+// What stands between the convolutions of a U-Net, for XLA's CPU backend:
+// batch norm with ReLU, and max pooling, forwards and backwards.
+//
+// Tensors are [rows, C], rows = B * H * W. Each is read once a pass; XLA reads
+// them several times and reduces columns slowly. Sums are made in chunks of a
+// fixed size that are added up in order, so they have the same bits at every
+// thread count.
+
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "team.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace {
+
+namespace ffi = xla::ffi;
+using Vec [[gnu::vector_size(64)]] = float;
+using Bits [[gnu::vector_size(64)]] = uint32_t;
+using Half [[gnu::vector_size(32)]] = uint16_t;
+constexpr int64_t kLanes = 16;
+
+// bfloat16 is the upper half of float32.
+inline Vec Load(const float* p) {
+  Vec v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+inline Vec Load(const uint16_t* p) {
+  Half half;
+  std::memcpy(&half, p, sizeof half);
+  const Bits bits = __builtin_convertvector(half, Bits) << 16;
+  return reinterpret_cast<const Vec&>(bits);
+}
+inline void Store(float* p, Vec v) { std::memcpy(p, &v, sizeof v); }
+inline void Store(uint16_t* p, Vec v) {
+  const Bits bits = reinterpret_cast<const Bits&>(v);
+  Bits rounded = bits + 0x7fff + ((bits >> 16) & 1);  // To nearest, ties even.
+  rounded = v == v ? rounded : bits | 0x400000;       // A NaN stays one.
+  const Half half = __builtin_convertvector(rounded >> 16, Half);
+  std::memcpy(p, &half, sizeof half);
+}
+
+// The same for the `n` < 16 channels at the end of a row.
+template <typename T>
+inline Vec LoadSome(const T* p, int64_t n) {
+  T some[kLanes] = {};
+  std::memcpy(some, p, n * sizeof(T));
+  return Load(some);
+}
+template <typename T>
+inline void StoreSome(T* p, int64_t n, Vec v) {
+  T some[kLanes];
+  Store(some, v);
+  std::memcpy(p, some, n * sizeof(T));
+}
+
+// Calls visit(channel, load, store) for every vector of channels.
+template <typename Visit>
+inline void ForChannels(int64_t channels, Visit visit) {
+  int64_t c = 0;
+  for (; c + kLanes <= channels; c += kLanes)
+    visit(
+        c, [&](const auto* p) { return Load(p); },
+        [&](auto* p, Vec v) { Store(p, v); });
+  const int64_t rest = channels - c;
+  if (rest)
+    visit(
+        c, [&](const auto* p) { return LoadSome(p, rest); },
+        [&](auto* p, Vec v) { StoreSome(p, rest, v); });
+}
+
+int64_t RowsOfChunk(int64_t channels) {
+  return std::max<int64_t>(8, 16384 / channels);
+}
+
+// Adds up, over all rows, two values a channel that `terms` makes of a row.
+template <typename Terms>
+void SumRows(int64_t rows, int64_t channels, const Terms& terms, float* first,
+             float* second) {
+  const int64_t chunk = RowsOfChunk(channels);
+  const int64_t chunks = (rows + chunk - 1) / chunk;
+  std::vector<float> partial(2 * chunks * channels);
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < chunks; ++i) {
+    float* sums = &partial[2 * i * channels];
+    const int64_t begin = i * chunk, end = std::min(rows, begin + chunk);
+    ForChannels(channels, [&](int64_t c, auto load, auto store) {
+      Vec a[2] = {}, b[2] = {};
+      const auto of_row = terms(c, load);
+      int64_t row = begin;
+      for (; row + 2 <= end; row += 2) {
+        of_row(row * channels + c, a[0], b[0]);
+        of_row((row + 1) * channels + c, a[1], b[1]);
+      }
+      if (row < end) of_row(row * channels + c, a[0], b[0]);
+      store(sums + c, a[0] + a[1]);
+      store(sums + channels + c, b[0] + b[1]);
+    });
+  }
+  for (int64_t c = 0; c < channels; ++c) {
+    double a = 0, b = 0;
+    for (int64_t i = 0; i < chunks; ++i) {
+      a += partial[2 * i * channels + c];
+      b += partial[(2 * i + 1) * channels + c];
+    }
+    first[c] = a, second[c] = b;
+  }
+}
+
+// Calls of_row(offset) for all rows and vectors of channels.
+template <typename Work>
+void ForRows(int64_t rows, int64_t channels, const Work& work) {
+  const int64_t chunk = RowsOfChunk(channels);
+#pragma omp parallel for schedule(static)
+  for (int64_t begin = 0; begin < rows; begin += chunk) {
+    const int64_t end = std::min(rows, begin + chunk);
+    ForChannels(channels, [&](int64_t c, auto load, auto store) {
+      const auto of_row = work(c, load, store);
+      for (int64_t row = begin; row < end; ++row) of_row(row * channels + c);
+    });
+  }
+}
+
+const Vec kZero = {};
+
+// Sums of x - shift and of its square, shift being the first row: what is
+// squared is then about as small as the deviation itself.
+template <typename T>
+void Moments(const T* x, int64_t rows, int64_t channels, float* mean,
+             float* variance) {
+  SumRows(
+      rows, channels,
+      [&](int64_t c, auto load) {
+        const Vec shift = load(x + c);
+        return [=](int64_t at, Vec& sum, Vec& square) {
+          const Vec value = load(x + at) - shift;
+          sum += value;
+          square += value * value;
+        };
+      },
+      mean, variance);
+  std::vector<float> first(channels);
+  ForChannels(channels, [&](int64_t c, auto load, auto store) {
+    store(&first[c], load(x + c));
+  });
+  for (int64_t c = 0; c < channels; ++c) {
+    const double shifted = mean[c] / (double)rows;
+    variance[c] = std::max(0.0, variance[c] / rows - shifted * shifted);
+    mean[c] = first[c] + shifted;
+  }
+}
+
+template <typename T>
+void Normalize(const T* x, const float* factor, const float* offset,
+               int64_t rows, int64_t channels, T* y) {
+  ForRows(rows, channels, [&](int64_t c, auto load, auto store) {
+    const Vec a = load(factor + c), b = load(offset + c);
+    return [=](int64_t at) {
+      const Vec value = load(x + at) * a + b;
+      store(y + at, value <= 0 ? kZero : value);  // A NaN stays one.
+    };
+  });
+}
+
+// Sums of g and g * x, where g is dy where the ReLU let x through.
+template <typename T>
+void GradientSums(const T* x, const T* dy, const float* factor,
+                  const float* offset, const float* mean, int64_t rows,
+                  int64_t channels, float* sum, float* product) {
+  SumRows(
+      rows, channels,
+      [&](int64_t c, auto load) {
+        const Vec a = load(factor + c), b = load(offset + c);
+        const Vec center = load(mean + c);
+        return [=](int64_t at, Vec& sum, Vec& product) {
+          const Vec value = load(x + at), g = load(dy + at);
+          const Vec passed = value * a + b > 0 ? g : kZero;
+          sum += passed;
+          product += passed * (value - center);
+        };
+      },
+      sum, product);
+}
+
+template <typename T>
+void Gradient(const T* x, const T* dy, const float* factor,
+              const float* offset, const float* slope, const float* constant,
+              int64_t rows, int64_t channels, T* dx) {
+  ForRows(rows, channels, [&](int64_t c, auto load, auto store) {
+    const Vec a = load(factor + c), b = load(offset + c);
+    const Vec p = load(slope + c), q = load(constant + c);
+    return [=](int64_t at) {
+      const Vec value = load(x + at), g = load(dy + at);
+      const Vec passed = value * a + b > 0 ? g : kZero;
+      store(dx + at, a * passed + p * value + q);
+    };
+  });
+}
+
+// Windows of 2 x 2; an odd last row or column is left out.
+struct Windows {
+  int64_t height, width, channels;
+  int64_t in(int64_t row, int64_t column) const {  // row counts over images.
+    const int64_t half = height / 2;
+    return ((row / half * height + row % half * 2) * width + column * 2) *
+           channels;
+  }
+};
+
+// Where the first of two is the maximum; a NaN is, so that it stays seen.
+inline auto First(Vec a, Vec b) { return (a >= b) | (a != a); }
+
+template <typename T>
+void Pool(const T* x, int64_t batch, const Windows& w, T* y) {
+  const int64_t columns = w.width / 2, next = w.width * w.channels;
+#pragma omp parallel for schedule(static)
+  for (int64_t row = 0; row < batch * (w.height / 2); ++row)
+    for (int64_t column = 0; column < columns; ++column) {
+      const T* from = x + w.in(row, column);
+      T* to = y + (row * columns + column) * w.channels;
+      ForChannels(w.channels, [&](int64_t c, auto load, auto store) {
+        const Vec p = load(from + c), q = load(from + w.channels + c);
+        const Vec r = load(from + next + c);
+        const Vec s = load(from + next + w.channels + c);
+        const Vec upper = First(p, q) ? p : q, lower = First(r, s) ? r : s;
+        store(to + c, First(upper, lower) ? upper : lower);
+      });
+    }
+}
+
+// The gradient goes to the first of equal maxima, row by row.
+template <typename T>
+void PoolGradient(const T* x, const T* dy, int64_t batch, const Windows& w,
+                  T* dx) {
+  const int64_t columns = w.width / 2, next = w.width * w.channels;
+  if (w.height % 2 || w.width % 2)
+    std::memset(dx, 0, batch * w.height * next * sizeof(T));
+#pragma omp parallel for schedule(static)
+  for (int64_t row = 0; row < batch * (w.height / 2); ++row)
+    for (int64_t column = 0; column < columns; ++column) {
+      const int64_t at = w.in(row, column);
+      const T* from = dy + (row * columns + column) * w.channels;
+      ForChannels(w.channels, [&](int64_t c, auto load, auto store) {
+        const int64_t places[] = {at + c, at + w.channels + c, at + next + c,
+                                  at + next + w.channels + c};
+        const Vec p = load(x + places[0]), q = load(x + places[1]);
+        const Vec r = load(x + places[2]), s = load(x + places[3]);
+        const auto left = First(p, q), low_left = First(r, s);
+        const Vec upper = left ? p : q, lower = low_left ? r : s;
+        const auto up = First(upper, lower);
+        const Vec g = load(from + c);
+        store(dx + places[0], up & left ? g : kZero);
+        store(dx + places[1], up & ~left ? g : kZero);
+        store(dx + places[2], ~up & low_left ? g : kZero);
+        store(dx + places[3], ~up & ~low_left ? g : kZero);
+      });
+    }
+}
+
+// Calls work(T{}) with the type of the elements.
+template <typename Work>
+ffi::Error Dispatch(ffi::AnyBuffer x, int64_t threads, Work work) {
+  try {
+    team::Turn turn(threads);
+    if (x.element_type() == ffi::F32)
+      work(float{});
+    else if (x.element_type() == ffi::BF16)
+      work(uint16_t{});
+    else
+      return ffi::Error::InvalidArgument("float32 and bfloat16 are supported");
+  } catch (const std::exception& error) {
+    return ffi::Error::Internal(error.what());
+  }
+  return ffi::Error::Success();
+}
+
+using Channels = ffi::Buffer<ffi::F32>;
+using ChannelsOut = ffi::Result<Channels>;
+using Any = ffi::AnyBuffer;
+using AnyOut = ffi::Result<ffi::AnyBuffer>;
+
+template <typename T>
+T* In(const Any& buffer) {
+  return static_cast<T*>(buffer.untyped_data());
+}
+int64_t LastOf(Any x) { return x.dimensions().back(); }
+int64_t RowsOf(Any x) { return x.element_count() / LastOf(x); }
+Windows WindowsOf(Any x) {
+  const auto d = x.dimensions();
+  return {d[1], d[2], d[3]};
+}
+
+}  // namespace
+
+#define OP ffi::Ffi::Bind().Attr<int64_t>("threads")
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    unet_jax_moments,
+    ([](int64_t threads, Any x, ChannelsOut mean, ChannelsOut variance) {
+      return Dispatch(x, threads, [&](auto t) {
+        Moments(In<decltype(t)>(x), RowsOf(x), LastOf(x), mean->typed_data(),
+                variance->typed_data());
+      });
+    }),
+    OP.Arg<Any>().Ret<Channels>().Ret<Channels>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    unet_jax_normalize,
+    ([](int64_t threads, Any x, Channels a, Channels b, AnyOut y) {
+      return Dispatch(x, threads, [&](auto t) {
+        using T = decltype(t);
+        Normalize(In<T>(x), a.typed_data(), b.typed_data(), RowsOf(x),
+                  LastOf(x), In<T>(*y));
+      });
+    }),
+    OP.Arg<Any>().Arg<Channels>().Arg<Channels>().Ret<Any>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    unet_jax_gradient_sums,
+    ([](int64_t threads, Any x, Any dy, Channels a, Channels b, Channels mean,
+        ChannelsOut sum, ChannelsOut product) {
+      return Dispatch(x, threads, [&](auto t) {
+        using T = decltype(t);
+        GradientSums(In<T>(x), In<T>(dy), a.typed_data(), b.typed_data(),
+                     mean.typed_data(), RowsOf(x), LastOf(x),
+                     sum->typed_data(), product->typed_data());
+      });
+    }),
+    OP.Arg<Any>().Arg<Any>().Arg<Channels>().Arg<Channels>().Arg<Channels>()
+        .Ret<Channels>().Ret<Channels>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    unet_jax_gradient,
+    ([](int64_t threads, Any x, Any dy, Channels a, Channels b, Channels p,
+        Channels q, AnyOut dx) {
+      return Dispatch(x, threads, [&](auto t) {
+        using T = decltype(t);
+        Gradient(In<T>(x), In<T>(dy), a.typed_data(), b.typed_data(),
+                 p.typed_data(), q.typed_data(), RowsOf(x), LastOf(x),
+                 In<T>(*dx));
+      });
+    }),
+    OP.Arg<Any>().Arg<Any>().Arg<Channels>().Arg<Channels>().Arg<Channels>()
+        .Arg<Channels>().Ret<Any>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    unet_jax_pool, ([](int64_t threads, Any x, AnyOut y) {
+      return Dispatch(x, threads, [&](auto t) {
+        using T = decltype(t);
+        Pool(In<T>(x), x.dimensions()[0], WindowsOf(x), In<T>(*y));
+      });
+    }),
+    OP.Arg<Any>().Ret<Any>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    unet_jax_pool_gradient, ([](int64_t threads, Any x, Any dy, AnyOut dx) {
+      return Dispatch(x, threads, [&](auto t) {
+        using T = decltype(t);
+        PoolGradient(In<T>(x), In<T>(dy), x.dimensions()[0], WindowsOf(x),
+                     In<T>(*dx));
+      });
+    }),
+    OP.Arg<Any>().Arg<Any>().Ret<Any>());

@@ -1,0 +1,269 @@
+// Convolutions for XLA's CPU backend, by oneDNN: of stride 1 and SAME padding,
+// or of a stride that equals the kernel's size, without padding.
+//
+// Three typed FFI handlers: forward, gradient of the inputs, gradient of the
+// kernel. Activations are [B, H, W, C], kernels [kh, kw, C, K], as in JAX, and
+// the inputs may come in parts: their channels count as concatenated, but the
+// concatenation is never made. Compiled at first use by native.py.
+
+#include <array>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "oneapi/dnnl/dnnl.hpp"
+#include "team.h"
+#include "xla/ffi/api/ffi.h"
+
+static_assert(DNNL_VERSION_MAJOR >= 3, "oneDNN 3.0 or newer is needed");
+static_assert(DNNL_CPU_THREADING_RUNTIME == DNNL_RUNTIME_OMP,
+              "a oneDNN built with OpenMP is needed");
+
+namespace {
+
+namespace ffi = xla::ffi;
+using dnnl::memory;
+using Dims = memory::dims;
+
+enum Direction { kForward, kInputGradient, kKernelGradient };
+
+// One convolution, as far as oneDNN's choice of a kernel depends on it.
+struct Problem {
+  Direction direction;
+  memory::data_type type, kernel_type;  // Of activations; of the kernel.
+  int64_t batch, height, width, in, out;  // Of y, but `in` of this part ...
+  int64_t all_in;                         // ... and of all parts together.
+  int64_t kernel_height, kernel_width, dilation, stride, threads;
+  bool accumulate;  // Adds to what the output holds.
+
+  auto Key() const {
+    return std::array<int64_t, 15>{
+        direction,    (int64_t)type, (int64_t)kernel_type, batch,
+        height,       width,         in,                   out,
+        all_in,       kernel_height, kernel_width,         dilation,
+        stride,       threads,       accumulate};
+  }
+};
+
+// What was prepared for a Problem. Immutable, so threads may share it.
+struct Plan {
+  dnnl::primitive convolution, reorder;
+  memory::desc x, kernel, y;  // As the convolution wants them.
+  memory::desc user_kernel, scratch, reorder_scratch;
+  bool reorders() const { return kernel != user_kernel; }
+};
+
+const dnnl::engine& Cpu() {
+  static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  return engine;
+}
+
+template <typename Descriptor>
+Plan Finish(const Problem& p, const Descriptor& descriptor,
+            const memory::desc& x, const memory::desc& kernel,
+            const memory::desc& y) {
+  Plan plan;
+  plan.convolution = dnnl::primitive(descriptor);
+  plan.x = x, plan.kernel = kernel, plan.y = y;
+  plan.scratch = descriptor.scratchpad_desc();
+  // [kh, kw, C, K] seen as oneDNN's (K, C, kh, kw): a part is a view.
+  const int64_t row = p.all_in * p.out;
+  plan.user_kernel = memory::desc(
+      {p.out, p.in, p.kernel_height, p.kernel_width}, p.kernel_type,
+      Dims{1, p.out, p.kernel_width * row, row});
+  if (!plan.reorders()) return plan;
+  const bool backwards = p.direction == kKernelGradient;
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  const dnnl::reorder::primitive_desc reorder(
+      Cpu(), backwards ? plan.kernel : plan.user_kernel, Cpu(),
+      backwards ? plan.user_kernel : plan.kernel, attributes);
+  plan.reorder = dnnl::reorder(reorder);
+  plan.reorder_scratch = reorder.scratchpad_desc();
+  return plan;
+}
+
+Plan MakePlan(const Problem& p) {
+  using dnnl::algorithm;
+  using Tag = memory::format_tag;
+  const memory::desc x(
+      {p.batch, p.in, p.height * p.stride, p.width * p.stride}, p.type,
+      Tag::nhwc);
+  const memory::desc y({p.batch, p.out, p.height, p.width}, p.type, Tag::nhwc);
+  const Dims kernel_dims{p.out, p.in, p.kernel_height, p.kernel_width};
+  const memory::desc kernel(kernel_dims, p.type, Tag::any);
+  const Dims strides{p.stride, p.stride};
+  const Dims dilates{p.dilation - 1, p.dilation - 1};
+  const int64_t pads = p.stride == 1;
+  const Dims pad{pads * p.dilation * (p.kernel_height - 1) / 2,
+                 pads * p.dilation * (p.kernel_width - 1) / 2};
+
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  if (p.accumulate) {
+    dnnl::post_ops post_ops;
+    post_ops.append_sum();
+    attributes.set_post_ops(post_ops);
+  }
+  const auto direct = algorithm::convolution_direct;
+  dnnl::convolution_forward::primitive_desc forward(
+      Cpu(),
+      p.direction == kForward ? dnnl::prop_kind::forward_inference
+                              : dnnl::prop_kind::forward_training,
+      direct, x, kernel, y, strides, dilates, pad, pad,
+      p.direction == kForward ? attributes : dnnl::primitive_attr());
+  if (p.direction == kForward)
+    return Finish(p, forward, x, forward.weights_desc(), y);
+  if (p.direction == kInputGradient) {
+    dnnl::convolution_backward_data::primitive_desc backward(
+        Cpu(), direct, x, kernel, y, strides, dilates, pad, pad, forward,
+        attributes);
+    return Finish(p, backward, x, backward.weights_desc(), y);
+  }
+  // Sums over all pixels: kept in float32 until the very end.
+  const memory::desc gradient(kernel_dims, memory::data_type::f32, Tag::any);
+  dnnl::convolution_backward_weights::primitive_desc backward(
+      Cpu(), direct, x, gradient, y, strides, dilates, pad, pad, forward,
+      attributes);
+  return Finish(p, backward, x, backward.diff_weights_desc(), y);
+}
+
+std::shared_ptr<const Plan> GetPlan(const Problem& problem) {
+  static std::mutex mutex;
+  static std::map<std::array<int64_t, 15>, std::shared_ptr<const Plan>> plans;
+  std::lock_guard<std::mutex> lock(mutex);
+  if (plans.size() > 4096) plans.clear();  // Callers hold on to their own.
+  auto& plan = plans[problem.Key()];
+  if (!plan) plan = std::make_shared<const Plan>(MakePlan(problem));
+  return plan;
+}
+
+size_t Aligned(size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
+
+void Run(const Problem& problem, void* x, char* user_kernel, void* y,
+         team::Workspace& workspace) {
+  const auto plan = GetPlan(problem);
+  const size_t kernel_bytes =
+      plan->reorders() ? Aligned(plan->kernel.get_size()) : 0;
+  char* space = workspace.Reserve(
+      kernel_bytes + std::max(plan->scratch.get_size(),
+                              plan->reorders() ? plan->reorder_scratch.get_size()
+                                               : 0));
+  dnnl::stream stream(Cpu());
+  memory outside(plan->user_kernel, Cpu(), user_kernel);
+  memory kernel(plan->kernel, Cpu(), plan->reorders() ? space : user_kernel);
+  memory scratch(plan->scratch, Cpu(), space + kernel_bytes);
+  auto reorder = [&](const memory& from, const memory& to) {
+    memory scratch(plan->reorder_scratch, Cpu(), space + kernel_bytes);
+    plan->reorder.execute(stream, {{DNNL_ARG_FROM, from},
+                                   {DNNL_ARG_TO, to},
+                                   {DNNL_ARG_SCRATCHPAD, scratch}});
+  };
+  memory inputs(plan->x, Cpu(), x), outputs(plan->y, Cpu(), y);
+
+  const bool backwards = problem.direction == kKernelGradient;
+  if (plan->reorders() && !backwards) reorder(outside, kernel);
+  const bool forward = problem.direction == kForward;
+  plan->convolution.execute(
+      stream,
+      {{problem.direction == kInputGradient ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC,
+        inputs},
+       {backwards ? DNNL_ARG_DIFF_WEIGHTS : DNNL_ARG_WEIGHTS, kernel},
+       {forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, outputs},
+       {DNNL_ARG_SCRATCHPAD, scratch}});
+  if (plan->reorders() && backwards) reorder(kernel, outside);
+  stream.wait();
+}
+
+memory::data_type TypeOf(const ffi::AnyBuffer& buffer) {
+  if (buffer.element_type() == ffi::F32) return memory::data_type::f32;
+  if (buffer.element_type() == ffi::BF16) return memory::data_type::bf16;
+  throw std::invalid_argument("float32 and bfloat16 are supported");
+}
+
+// Runs one convolution for each part of the inputs.
+ffi::Error Convolve(Direction direction, const std::vector<ffi::AnyBuffer>& xs,
+                    ffi::AnyBuffer kernel, ffi::AnyBuffer y, int64_t dilation,
+                    int64_t stride, int64_t threads) {
+  const auto k = kernel.dimensions(), d = y.dimensions();
+  std::string what = "convolution of";
+  for (auto n : d) what += " " + std::to_string(n);
+  for (auto n : k) what += " " + std::to_string(n);
+  try {
+    team::Turn turn(threads);
+    int64_t first = 0;
+    for (const auto& x : xs) {
+      const Problem problem{direction, TypeOf(y),  TypeOf(kernel), d[0],
+                            d[1],      d[2],       x.dimensions()[3],
+                            k[3],      k[2],       k[0],           k[1],
+                            dilation,  stride,     threads,
+                            direction == kForward && first > 0};
+      const size_t width = kernel.element_type() == ffi::F32 ? 4 : 2;
+      Run(problem, x.untyped_data(),
+          (char*)kernel.untyped_data() + first * k[3] * width,
+          y.untyped_data(), turn.workspace());
+      first += problem.in;
+    }
+  } catch (const std::exception& error) {
+    return ffi::Error::Internal("oneDNN: " + what + ": " + error.what());
+  }
+  return ffi::Error::Success();
+}
+
+ffi::Error Forward(ffi::AnyBuffer kernel, ffi::RemainingArgs inputs,
+                   ffi::Result<ffi::AnyBuffer> y, int64_t dilation,
+                   int64_t stride, int64_t threads) {
+  std::vector<ffi::AnyBuffer> xs;
+  for (size_t i = 0; i < inputs.size(); ++i)
+    xs.push_back(*inputs.get<ffi::AnyBuffer>(i));
+  return Convolve(kForward, xs, kernel, *y, dilation, stride, threads);
+}
+
+ffi::Error InputGradient(ffi::AnyBuffer kernel, ffi::AnyBuffer dy,
+                         ffi::RemainingRets gradients, int64_t dilation,
+                         int64_t stride, int64_t threads) {
+  std::vector<ffi::AnyBuffer> xs;
+  for (size_t i = 0; i < gradients.size(); ++i)
+    xs.push_back(**gradients.get<ffi::AnyBuffer>(i));
+  return Convolve(kInputGradient, xs, kernel, dy, dilation, stride, threads);
+}
+
+ffi::Error KernelGradient(ffi::AnyBuffer dy, ffi::RemainingArgs inputs,
+                          ffi::Result<ffi::AnyBuffer> dkernel,
+                          int64_t dilation, int64_t stride,
+                          int64_t threads) {
+  std::vector<ffi::AnyBuffer> xs;
+  for (size_t i = 0; i < inputs.size(); ++i)
+    xs.push_back(*inputs.get<ffi::AnyBuffer>(i));
+  return Convolve(kKernelGradient, xs, *dkernel, dy, dilation, stride, threads);
+}
+
+}  // namespace
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(unet_jax_conv, Forward,
+                              ffi::Ffi::Bind()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .RemainingArgs()
+                                  .Ret<ffi::AnyBuffer>()
+                                  .Attr<int64_t>("dilation")
+                                  .Attr<int64_t>("stride")
+                                  .Attr<int64_t>("threads"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(unet_jax_conv_dx, InputGradient,
+                              ffi::Ffi::Bind()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .RemainingRets()
+                                  .Attr<int64_t>("dilation")
+                                  .Attr<int64_t>("stride")
+                                  .Attr<int64_t>("threads"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(unet_jax_conv_dk, KernelGradient,
+                              ffi::Ffi::Bind()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .RemainingArgs()
+                                  .Ret<ffi::AnyBuffer>()
+                                  .Attr<int64_t>("dilation")
+                                  .Attr<int64_t>("stride")
+                                  .Attr<int64_t>("threads"));
