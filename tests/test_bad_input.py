@@ -1,0 +1,304 @@
+"""What a user gets wrong stops before step 1, in one line that helps."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unet_jax import config as config_lib
+from unet_jax.training import loop
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture
+def refused(load_config, tmp_path):
+  """Gives (root, **overrides) -> the text with which training refuses."""
+
+  def run(root='', name='binary:tiny', workdir=None, **overrides):
+    config = load_config(name)
+    with config.unlocked():
+      config.data.update(
+        source='folder', root=str(root), mask='binary', merge={}
+      )
+      config.update_from_flattened_dict(overrides)
+    workdir = workdir or tmp_path / 'run'
+    with pytest.raises(config_lib.InputError) as caught:
+      loop.train_and_evaluate(config, workdir)
+    assert not (workdir / 'checkpoints').exists()
+    text = str(caught.value)
+    assert '\n' not in text
+    return text
+
+  return run
+
+
+def assert_says(text, *parts):
+  for part in parts:
+    assert part in text
+
+
+# The data.
+
+
+@pytest.mark.parametrize('root', ['', '/no/such/folder'])
+def test_missing_root(refused, root):
+  assert_says(refused(root), 'config.data.root', root)
+
+
+def test_missing_split_file(refused, write_folder):
+  root = write_folder(val='ab')
+  assert_says(refused(root), str(root), 'val.txt', 'no train.txt', 'add one')
+
+
+def test_name_in_a_split_without_a_file(refused, write_folder):
+  root = write_folder(train=['a', 'zebra'])
+  text = refused(root)
+  assert_says(text, f'{root}/train.txt', 'zebra', 'correct the list')
+
+
+def test_image_without_mask(refused, write_folder):
+  root = write_folder()
+  (root / 'masks' / 'b.png').unlink()
+  text = refused(root)
+  assert_says(text, f'{root}/images/b.png', 'no mask b.png', 'add it')
+
+
+def test_mask_without_image(refused, write_folder):
+  root = write_folder()
+  (root / 'images' / 'b.png').unlink()
+  assert_says(refused(root), f'{root}/masks/b.png', 'no image', 'remove it')
+
+
+def test_mask_and_image_of_different_size(refused, write_folder):
+  root = write_folder()
+  Image.new('L', (10, 20)).save(root / 'masks' / 'c.png')
+  text = refused(root)
+  assert_says(text, f'{root}/masks/c.png', '10x20', '48x40', 'must agree')
+
+
+def test_mask_value_that_is_not_declared(refused, write_folder):
+  root = write_folder(mask='index')
+  mask = np.zeros((40, 48), np.uint8)
+  mask[:5, :5] = 9
+  Image.fromarray(mask).save(root / 'masks' / 'a.png')
+  name, overrides = 'multiclass:tiny', {'data.mask': 'index'}
+  text = refused(root, name, **overrides)
+  assert_says(text, f'{root}/masks/a.png', 'value 9 in 25 pixels', '0 to 2')
+  assert_says(text, 'config.data.classes')
+
+
+def test_binary_mask_of_0_and_1(refused, write_folder):
+  root = write_folder()
+  mask = np.eye(40, 48, dtype=np.uint8)
+  Image.fromarray(mask).save(root / 'masks' / 'd.png')
+  text = refused(root)
+  assert_says(text, f'{root}/masks/d.png', '--config.data.mask=index')
+
+
+@pytest.mark.parametrize('folder', ['images', 'masks'])
+def test_truncated_image(refused, write_folder, folder):
+  root = write_folder(train='ab', val='d')  # Found in any split.
+  path = root / folder / 'd.png'
+  path.write_bytes(path.read_bytes()[:-40])
+  assert_says(refused(root), str(path), 'truncated', 'restore or remove it')
+
+
+def test_16_bit_image(refused, write_folder):
+  root = write_folder()
+  deep = np.zeros((40, 48), np.uint16)
+  Image.fromarray(deep).save(root / 'images' / 'b.png')
+  assert_says(refused(root), f'{root}/images/b.png', '16-bit', 'with 8 bits')
+
+
+# The devices, the values and the workdir.
+
+
+@pytest.mark.parametrize('batch_size', [1, 6])
+def test_batch_size_that_the_devices_do_not_divide(refused, batch_size):
+  text = refused('/untouched', batch_size=batch_size)
+  assert_says(text, f'config.batch_size is {batch_size}', '4 devices')
+  assert_says(text, 'must be a multiple')
+
+
+OUT_OF_RANGE = [
+  ('seed', -1),
+  ('batch_size', 0),
+  ('batch_size', -4),
+  ('image_size', 0),
+  ('total_steps', 0),
+  ('total_steps', -1),
+  ('total_steps', 2**31),
+  ('eval_every', 0),
+  ('save_every', 0),
+  ('data.threshold', 256),
+  ('data.resize', -1),
+  ('data.val_share', 1.0),
+  ('data.val_share', -0.1),
+  ('augment.rotate', -5.0),
+  ('augment.zoom', 1.0),
+  ('augment.shift', float('nan')),
+  ('augment.brightness', 2.0),
+  ('augment.contrast', float('inf')),
+  ('model.depth', 0),
+  ('model.width', 0),
+  ('loss.smooth', -1.0),
+  ('loss.smooth', float('inf')),
+  ('optim.lr', 0.0),
+  ('optim.lr', -1e-3),
+  ('optim.lr', float('nan')),
+  ('optim.lr', float('inf')),
+  ('optim.warmup', 1.5),
+  ('optim.ema', 1.0),
+  ('optim.ema', -0.5),
+  ('task', 'ternary'),
+  ('precision', 'float16'),
+  ('data.source', 'internet'),
+  ('data.mask', 'coloured'),
+  ('model.norm', 'layer'),
+  ('loss.name', 'focal'),
+]
+
+
+@pytest.mark.parametrize(('key', 'value'), OUT_OF_RANGE)
+def test_value_out_of_range_is_named_before_the_data(refused, key, value):
+  text = refused('/untouched', **{key: value})
+  assert_says(text, f'config.{key} is {value!r}', 'it must be ')
+
+
+@pytest.mark.parametrize(
+  ('key', 'value'),
+  [
+    ('total_steps', 3.5),
+    ('optim.lr', '1e-3'),
+    ('batch_size', True),
+    ('data.classes', 'vessels'),
+  ],
+)
+def test_value_of_another_type_is_named(load_config, key, value):
+  config = load_config('binary')
+  with config.unlocked(), config.ignore_type():
+    config.update_from_flattened_dict({key: value})
+  with pytest.raises(config_lib.InputError, match='it must be a ') as caught:
+    config_lib.check(config)
+  assert_says(str(caught.value), f'config.{key} is {value!r}')
+
+
+@pytest.mark.parametrize('key', ['total_steps', 'optim.lr', 'task'])
+def test_key_that_the_config_file_lacks_is_named(load_config, key):
+  config = load_config('binary')
+  group, _, name = key.rpartition('.')
+  with config.unlocked():
+    del (config[group] if group else config)[name]
+  with pytest.raises(config_lib.InputError, match=f'config.{key} is missing'):
+    config_lib.check(config)
+
+
+@pytest.mark.parametrize(
+  'name', ['binary', 'binary:stare', 'multiclass', 'multiclass:catdog']
+)
+def test_configs_of_the_project_are_in_range(load_config, name):
+  config = load_config(name)
+  config_lib.check(config)
+  assert not config_lib.differences(config, config)
+
+
+def test_several_classes_under_the_binary_task(refused):
+  text = refused('/untouched', **{'data.classes': ('a', 'b')})
+  assert_says(text, 'config.data.classes has 2', 'config.task=multiclass')
+
+
+@pytest.mark.parametrize('below', ['', 'deeper/run'])
+def test_workdir_that_can_not_be_written(
+  refused, write_folder, tmp_path, below
+):
+  file = tmp_path / 'file'
+  file.write_text('mine')
+  text = refused(write_folder(), workdir=file / below)
+  assert_says(text, f'--workdir {file / below}', 'name another')
+  assert file.read_text() == 'mine'
+
+
+# The command line, as a process of its own.
+
+
+BROKEN = 'def get_config(arg=\n'
+RAISING = 'def get_config(arg=""):\n  return {}["nothing"]\n'
+UNKNOWN = 'import no_such_package\n'
+
+
+def fail_main(tmp_path, *args):
+  """Runs the door with a workdir, and returns its last line of stderr."""
+  workdir = tmp_path / 'run'
+  done = subprocess.run(
+    [sys.executable, '-m', 'unet_jax.main', f'--workdir={workdir}', *args],
+    cwd=ROOT,
+    env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+    capture_output=True,
+    text=True,
+    timeout=100,
+    check=False,
+  )
+  assert done.returncode != 0
+  assert 'Traceback' not in done.stderr + done.stdout
+  assert not workdir.exists()
+  last = done.stderr.rstrip().splitlines()[-1]
+  assert last.startswith('error: ')
+  return last
+
+
+@pytest.mark.parametrize(
+  ('args', 'parts'),
+  [
+    (['--config.totl_steps=9'], ['totl_steps', 'mean total_steps?']),
+    (['--config.optim.lrr=1'], ['lrr', 'mean lr?']),
+    (['--config.modell.depth=3'], ['modell', 'mean model?']),
+    (['--config.qqq=3'], ['no key', 'qqq']),
+    (['--config.total_steps=many'], ['--config.total_steps=many']),
+    (['--config.optim.lr=0'], ['config.optim.lr is 0.0', 'positive']),
+    (['--workdri=x'], ["'workdri'", 'workdir']),
+    (['surplus'], ["'surplus'", '--help']),
+  ],
+)
+def test_command_line_that_is_wrong_fails_in_one_line(tmp_path, args, parts):
+  assert_says(fail_main(tmp_path, '--config=configs/binary.py', *args), *parts)
+
+
+@pytest.mark.parametrize(
+  ('args', 'part'),
+  [
+    ([], '--config configs/multiclass.py'),
+    (['--config=configs/no_such.py'], "'configs/no_such.py'"),
+    (['--config=configs/no_such.py', '--config.seed=1'], 'no_such.py'),
+    (['--config=configs/binary.py:odd'], "variant 'odd'"),
+  ],
+)
+def test_config_that_is_missing_fails_in_one_line(tmp_path, args, part):
+  assert_says(fail_main(tmp_path, *args), part)
+
+
+@pytest.mark.parametrize(
+  ('content', 'parts'),
+  [
+    ('def get_config(arg=\n', ['given.py, line 1']),
+    (
+      'def get_config(arg=""):\n  return {}["nothing"]\n',
+      ["KeyError 'nothing'", 'given.py, line 2'],
+    ),
+    (
+      'def get_config(arg=""):\n  raise ValueError\n',
+      ['ValueError', 'given.py, line 2'],
+    ),
+    ('import no_such_package\n', ['no_such_package', 'given.py, line 1']),
+    ('get_config = dict\n', ['get_config gave dict']),
+    ('', ["no attribute 'get_config'"]),
+  ],
+)
+def test_broken_config_file_fails_in_one_line(tmp_path, content, parts):
+  given = tmp_path / 'given.py'
+  given.write_text(content)
+  assert_says(fail_main(tmp_path, f'--config={given}'), *parts)

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from unet_jax import checkpoint
+from unet_jax import config as config_lib
+
+META = {'classes': ['a'], 'mean': [1.0]}
+
+
+def tree(value):
+  return {'averaged': {'x': np.full((3,), value, np.float32)}}
+
+
+def saved(workdir, scores):
+  """Saves a step a score; None is a checkpoint without one."""
+  with checkpoint.make_manager(workdir, has_scores=True) as manager:
+    for step, score in enumerate(scores, start=1):
+      checkpoint.save(manager, step, tree(step), META, score)
+  return checkpoint.make_manager(workdir, has_scores=True)
+
+
+def test_the_latest_two_and_the_best_are_kept(tmp_path):
+  with saved(tmp_path, [0.1, 0.9, 0.3, None, None]) as manager:
+    assert sorted(manager.all_steps()) == [2, 4, 5]
+    assert checkpoint.find_step(manager, 'best') == 2
+    assert checkpoint.find_step(manager, 'latest') == 5
+
+
+def test_of_equal_scores_the_earlier_is_best(tmp_path):
+  with saved(tmp_path, [-1.0, 0.5, 0.5, 0.5, 0.2]) as manager:
+    assert checkpoint.find_step(manager, 'best') == 2
+
+
+def test_without_scores_the_latest_is_best(tmp_path):
+  with saved(tmp_path, [None, None]) as manager:
+    assert checkpoint.find_step(manager, 'best') == 2
+
+
+def test_a_checkpoint_gives_back_arrays_and_json(tmp_path):
+  with saved(tmp_path, [0.5]) as manager:
+    found = checkpoint.restore(manager, 1, tree(0))
+    np.testing.assert_array_equal(found['averaged']['x'], [1, 1, 1])
+    assert checkpoint.restore_meta(manager, 1) == META
+
+
+def test_a_step_that_is_not_there_is_named_with_those_that_are(tmp_path):
+  with (
+    saved(tmp_path, [0.5, 0.6]) as manager,
+    pytest.raises(config_lib.InputError, match='--checkpoint 7: .* 1, 2'),
+  ):
+    checkpoint.find_step(manager, '7')
+
+
+def test_a_save_that_orbax_would_skip_is_an_error(tmp_path):
+  with saved(tmp_path, [0.5, 0.6, 0.7]) as manager:
+    assert 1 not in manager.all_steps()
+    with pytest.raises(RuntimeError, match='step 1 was not saved'):
+      checkpoint.save(manager, 1, tree(1), META, None)
+
+
+def test_unreadable_steps_are_moved_aside_until_one_can_be_read(tmp_path):
+  saved(tmp_path, [0.9, 0.5, 0.6]).close()
+  for step in (2, 3):
+    for path in (tmp_path / 'checkpoints' / str(step)).rglob('d/*'):
+      path.write_bytes(b'\0' * path.stat().st_size)
+  with checkpoint.make_manager(tmp_path, has_scores=True) as manager:
+    step, trees = checkpoint.restore_latest(manager, tree(0))
+    assert step == 1
+    np.testing.assert_array_equal(trees['averaged']['x'], [1, 1, 1])
+    assert (tmp_path / 'broken-3').is_dir()
+    checkpoint.save(manager, 2, tree(2), META, 0.7)
+    manager.wait_until_finished()
+    assert manager.latest_step() == 2

@@ -1,0 +1,44 @@
+"""The configs of the real data sets, where UNET_JAX_DATA says they lie."""
+
+import json
+import os
+
+import pytest
+from test_run import call
+
+DATA = os.environ.get('UNET_JAX_DATA', '')
+pytestmark = pytest.mark.skipif(
+  not os.path.isdir(DATA), reason='UNET_JAX_DATA names no folder'
+)
+SHORT = (
+  *('--config.total_steps=2', '--config.image_size=64'),
+  *('--config.batch_size=2', '--config.eval_every=2'),
+  *('--config.model.depth=2', '--config.model.width=4'),
+)
+
+
+@pytest.mark.parametrize(
+  ('config', 'classes', 'num_images'),
+  [
+    ('binary.py:stare', ['vessels'], 10),
+    (
+      'multiclass.py:diaretdb1',
+      ['background', 'red_lesions', 'bright_lesions'],
+      62,
+    ),
+    ('multiclass.py:catdog', ['background', 'cat', 'dog'], 15),
+  ],
+)
+def test_a_real_set_trains_from_its_config(
+  tmp_path, config, classes, num_images
+):
+  workdir = tmp_path / 'run'
+  done = call(
+    'main', '--config', f'configs/{config}', '--workdir', workdir, *SHORT
+  )
+  (path,) = workdir.glob('evaluation/*.json')
+  report = json.loads(path.read_text())
+  assert list(report['confusion']) == classes
+  assert report['num_images'] == num_images
+  assert all(row['support'] for row in report['pooled']['per_class'].values())
+  assert ('classes overlap in ' in done.stdout) == ('diaretdb1' in config)

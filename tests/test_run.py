@@ -1,0 +1,332 @@
+"""Whole runs, as their user starts them."""
+
+import json
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).parents[1]
+TINY = ('--config', 'configs/multiclass.py:tiny')
+
+
+def call(module, *args, check=True):
+  """Runs a door in a process of its own; returns its standard output."""
+  done = subprocess.run(
+    [sys.executable, '-m', f'unet_jax.{module}', *map(str, args)],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert not check or done.returncode == 0, done.stdout + done.stderr
+  return done
+
+
+def rows(workdir):
+  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+  return [json.loads(line) for line in lines]
+
+
+def weights(workdir, which='latest'):
+  """Returns every saved leaf of a checkpoint by its path, as bytes."""
+  script = (
+    'import pathlib, pickle, sys, jax, orbax.checkpoint as ocp\n'
+    'from unet_jax import checkpoint\n'
+    'm = checkpoint.make_manager(pathlib.Path(sys.argv[1]), has_scores=True)\n'
+    'step = checkpoint.find_step(m, sys.argv[2])\n'
+    "args = {k: ocp.args.StandardRestore() for k in ('state', 'averaged')}\n"
+    'tree = m.restore(step, args=ocp.args.Composite(**args))\n'
+    'leaves = jax.tree_util.tree_leaves_with_path(dict(tree.items()))\n'
+    'def plain(x):\n'
+    '  key = jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)\n'
+    '  return jax.device_get(jax.random.key_data(x) if key else x).tobytes()\n'
+    'out = {jax.tree_util.keystr(p): plain(x) for p, x in leaves}\n'
+    'sys.stdout.buffer.write(pickle.dumps((step, out)))\n'
+  )
+  import pickle
+
+  done = subprocess.run(
+    [sys.executable, '-c', script, str(workdir), which],
+    cwd=ROOT,
+    capture_output=True,
+    check=True,
+  )
+  return pickle.loads(done.stdout)
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory, fundus_root):
+  """A finished tiny run, and what it printed."""
+  workdir = tmp_path_factory.mktemp('runs') / 'tiny'
+  done = call(
+    *('main', *TINY, '--workdir', workdir),
+    f'--config.data.root={fundus_root}',
+  )
+  return workdir, done.stdout
+
+
+def test_a_run_says_what_it_does_and_where_everything_lies(finished):
+  workdir, text = finished
+  for part in (
+    r'devices: 1 x cpu \(no GPU found\)',
+    r'precision: float32',
+    r'train 27, val 8, test 20 images',
+    r'classes: background, red_lesions, bright_lesions',
+    r'[\d,]+ parameters',
+    r'6\.75 steps per epoch',
+    r'step 2  val macro F1 ',
+    r'bright_lesions +0\.\d{4}',
+    rf'written to {workdir}/evaluation/test\.json',
+  ):
+    assert re.search(part, text), part
+  assert '\x1b' not in text
+
+
+def test_metrics_have_rows_of_every_split_with_plain_names(finished):
+  workdir, _ = finished
+  found = rows(workdir)
+  assert [(row['split'], row['step']) for row in found] == [
+    *(('train', 2), ('val', 2), ('train', 4), ('val', 4))
+  ]
+  for row in found:
+    if row['split'] == 'train':
+      assert row['loss'] > 0
+      assert row['images_per_second'] > 0
+    else:
+      assert 0 <= row['macro_f1'] <= 1
+  assert list(workdir.glob('events.out.tfevents.*'))
+
+
+def test_the_report_has_the_promised_shape(finished):
+  workdir, _ = finished
+  report = json.loads((workdir / 'evaluation' / 'test.json').read_text())
+  classes = ['background', 'red_lesions', 'bright_lesions']
+  assert list(report['confusion']) == classes
+  for part in ('pooled', 'per_image'):
+    assert list(report[part]['per_class']) == classes
+    for mean in ('macro', 'micro', 'weighted'):
+      assert set(report[part][mean]) == {
+        *('precision', 'recall', 'accuracy', 'iou', 'f1')
+      }
+  assert report['num_images'] == 20
+  assert report['checkpoint_step'] in (2, 4)
+  assert sum(report['confusion']['background'].values()) == 20 * 256 * 256
+
+
+def test_a_finished_run_says_so(finished):
+  workdir, _ = finished
+  config = json.loads((workdir / 'config.json').read_text())
+  root = config['data']['root']
+  done = call('main', *TINY, '--workdir', workdir, f'--config.data.root={root}')
+  assert 'is finished, at step 4' in done.stdout
+
+
+def test_another_config_is_refused_with_the_keys_and_the_ways_out(finished):
+  workdir, _ = finished
+  before = weights(workdir)
+  done = call(
+    *('main', *TINY, '--workdir', workdir, '--config.optim.lr=0.5'),
+    check=False,
+  )
+  last = done.stderr.strip().splitlines()[-1]
+  assert done.returncode == 1
+  assert 'Traceback' not in done.stderr
+  for part in ('config.optim.lr: 0.002 -> 0.5', '--overwrite', '--init_from'):
+    assert part in last
+  assert weights(workdir) == before
+
+
+def test_overwrite_removes_only_what_a_run_writes(finished, tmp_path):
+  workdir = tmp_path / 'run'
+  shutil.copytree(finished[0], workdir)
+  (workdir / 'notes.txt').write_text('mine')
+  root = json.loads((workdir / 'config.json').read_text())['data']['root']
+  args = (*TINY, '--workdir', workdir, f'--config.data.root={root}')
+  call('main', *args, '--config.seed=1', '--overwrite')
+  assert (workdir / 'notes.txt').read_text() == 'mine'
+  assert [row['step'] for row in rows(workdir)] == [2, 2, 4, 4]
+  assert len(list(workdir.glob('events.out.tfevents.*'))) == 1
+  (workdir / 'config.json').unlink()
+  done = call('main', *args, '--overwrite', check=False)
+  assert done.returncode == 1
+  assert 'has no config.json' in done.stderr.splitlines()[-1]
+  assert (workdir / 'metrics.jsonl').exists()
+
+
+def test_evaluate_gives_the_scores_of_training_again(finished, tmp_path):
+  workdir = tmp_path / 'run'
+  shutil.copytree(finished[0], workdir)
+  path = workdir / 'evaluation' / 'test.json'
+  before = path.read_text()
+  path.unlink()
+  call('evaluate', '--workdir', workdir)
+  assert path.read_text() == before
+  call('evaluate', '--workdir', workdir, '--split=val', '--checkpoint=latest')
+  report = json.loads((workdir / 'evaluation' / 'val.json').read_text())
+  logged = rows(workdir)[-1]
+  assert report['checkpoint_step'] == logged['step'] == 4
+  assert report['pooled']['macro']['f1'] == logged['macro_f1']
+
+
+def test_predict_writes_masks_at_the_images_own_size(finished, tmp_path):
+  workdir, _ = finished
+  images = tmp_path / 'images'
+  images.mkdir()
+  rng = np.random.default_rng(0)
+  pixels = rng.integers(0, 256, (50, 70, 3), np.uint8)
+  Image.fromarray(pixels).save(images / 'a.png')
+  Image.fromarray(pixels[:33, :31]).save(images / 'b.jpg')
+  output = tmp_path / 'out'
+  call(
+    *('predict', '--workdir', workdir, '--input', images, '--output', output)
+  )
+  names = {path.name for path in output.iterdir()}
+  assert names == {'a.png', 'a_overlay.png', 'b.png', 'b_overlay.png'}
+  with Image.open(output / 'a.png') as image:
+    mask = np.asarray(image)
+  assert mask.shape == (50, 70)
+  assert set(np.unique(mask)) <= {0, 1, 2}
+  with Image.open(output / 'b_overlay.png') as image:
+    assert image.size == (31, 33)
+
+
+def test_killed_and_resumed_ends_as_unbroken_bit_for_bit(tmp_path, fundus_root):
+  args = (
+    *TINY,
+    f'--config.data.root={fundus_root}',
+    '--config.total_steps=60',
+    '--config.eval_every=20',
+    '--config.save_every=5',
+  )
+  whole, broken = tmp_path / 'whole', tmp_path / 'broken'
+  call('main', *args, '--workdir', whole)
+  process = subprocess.Popen(
+    [
+      *(sys.executable, '-m', 'unet_jax.main', *args),
+      *('--workdir', str(broken)),
+    ],
+    cwd=ROOT,
+    stdout=subprocess.DEVNULL,
+  )
+  deadline = time.monotonic() + 300
+  while not any(p.name.isdigit() for p in broken.glob('checkpoints/*')):
+    assert process.poll() is None
+    assert time.monotonic() < deadline
+    time.sleep(0.02)
+  process.send_signal(signal.SIGKILL)
+  process.wait()
+  # What a kill may leave: rows beyond the checkpoint, the last of them torn.
+  with (broken / 'metrics.jsonl').open('a') as file:
+    file.write('{"step": 59, "split": "train"}\n{"step": 60, "spl')
+  done = call('main', *args, '--workdir', broken)
+  first = int(re.search(r'resumed from step (\d+)', done.stdout).group(1))
+  assert 5 <= first < 60
+  assert weights(broken) == weights(whole)
+  assert weights(broken, 'best') == weights(whole, 'best')
+  steps = [(row['split'], row['step']) for row in rows(broken)]
+  assert steps == [(row['split'], row['step']) for row in rows(whole)]
+  same = [
+    {k: v for k, v in row.items() if k != 'images_per_second'}
+    for folder in (whole, broken)
+    for row in rows(folder)
+  ]
+  assert same[: len(steps)] == same[len(steps) :]
+
+
+def test_an_unreadable_newest_checkpoint_is_moved_aside(finished, tmp_path):
+  workdir = tmp_path / 'run'
+  shutil.copytree(finished[0], workdir)
+  whole = weights(workdir)
+  for path in (workdir / 'checkpoints' / '4').rglob('*'):
+    if path.is_file() and path.parent.name == 'd':
+      path.write_bytes(b'\0' * path.stat().st_size)
+  shutil.rmtree(workdir / 'evaluation')
+  root = json.loads((workdir / 'config.json').read_text())['data']['root']
+  done = call('main', *TINY, '--workdir', workdir, f'--config.data.root={root}')
+  assert 'checkpoint 4 is unreadable' in done.stdout
+  assert 'resumed from step 2' in done.stdout
+  assert (workdir / 'broken-4').is_dir()
+  assert weights(workdir) == whole
+
+
+def test_a_vessel_run_starts_a_lesion_run(finished, tmp_path, fundus_root):
+  vessels, lesions = tmp_path / 'vessels', tmp_path / 'lesions'
+  root = f'--config.data.root={fundus_root}'
+  call(
+    *('main', '--config', 'configs/binary.py:tiny', '--workdir', vessels, root)
+  )
+  done = call(
+    *('main', *TINY, root, '--workdir', lesions, '--init_from', vessels),
+    '--config.total_steps=1',
+  )
+  plan = (lesions / 'init_from.txt').read_text()
+  assert plan in done.stdout
+  lines = dict(line.split(': ') for line in plan.splitlines())
+  assert lines['params/down0/conv0/kernel'] == 'copied'
+  assert lines['batch_stats/bottleneck/norm1/var'] == 'copied'
+  remade = {k for k, v in lines.items() if v.startswith('re-initialised (')}
+  assert remade == {'params/head/kernel', 'params/head/bias'}
+
+
+def test_a_list_of_train_alone_takes_the_latest_weights(tmp_path):
+  root = write_images(tmp_path / 'data', 4)
+  (root / 'train.txt').write_text('im0\nim1\nim2\nim3\n')
+  done = call(
+    *('main', '--config', 'configs/binary.py:tiny', '--workdir'),
+    *(tmp_path / 'run', '--config.data.source=folder'),
+    *('--config.data.mask=binary', f'--config.data.root={root}'),
+  )
+  assert '"best" is the latest averaged weights' in done.stdout
+  assert 'no test split: the final evaluation is on train' in done.stdout
+  report = json.loads((tmp_path / 'run/evaluation/train.json').read_text())
+  assert report['checkpoint_step'] == 4
+
+
+def write_images(root, count):
+  """Writes images of bright discs on noise, and masks of 0 and 255."""
+  (root / 'images').mkdir(parents=True)
+  (root / 'masks').mkdir()
+  rng = np.random.default_rng(0)
+  for i in range(count):
+    y, x = np.mgrid[:72, :96]
+    disc = (y - rng.integers(20, 50)) ** 2 + (x - rng.integers(20, 70)) ** 2
+    disc = disc < 15**2
+    pixels = rng.integers(0, 100, (72, 96, 3)) + 120 * disc[..., None]
+    Image.fromarray(pixels.astype(np.uint8)).save(root / f'images/im{i}.png')
+    mask = np.where(disc, 255, 0).astype(np.uint8)
+    Image.fromarray(mask).save(root / f'masks/im{i}.png')
+  return root
+
+
+def test_own_images_train_by_the_commands_of_the_readme(tmp_path):
+  """Runs README's section on own data, with fewer and smaller steps."""
+  readme = (ROOT / 'README.md').read_text()
+  section = readme.split('## Your own images')[1].split('\n## ')[0]
+  lines = re.findall(r'^    (?:\$ )?(python -m .*)$', section, re.MULTILINE)
+  assert len(lines) == 2
+  write_images(tmp_path / 'my_images', 6)
+  tiny = (
+    ' --config.total_steps=40 --config.image_size=64 --config.batch_size=4'
+    ' --config.model.depth=2 --config.model.width=8 --config.eval_every=40'
+  )
+  python = f'PYTHONPATH={ROOT} {sys.executable} '
+  for line in lines:
+    command = line.replace('python ', python, 1).replace(
+      'configs/', f'{ROOT}/configs/'
+    )
+    command += tiny if 'unet_jax.main' in line else ''
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path)
+  report = json.loads(
+    (tmp_path / 'runs/binary-folder/evaluation/val.json').read_text()
+  )
+  assert report['pooled']['macro']['f1'] > 0.8
+  masks = [p for p in (tmp_path / 'masks').iterdir() if 'overlay' not in p.name]
+  assert len(masks) == 6

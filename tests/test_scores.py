@@ -1,0 +1,225 @@
+"""Every number of a report, against scikit-learn and by hand."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from unet_jax.evaluation import scores
+
+SKLEARN = {
+  'precision': metrics.precision_score,
+  'recall': metrics.recall_score,
+  'f1': metrics.f1_score,
+}
+MEANS = ('macro', 'micro', 'weighted')
+# Of tp, fp, fn, tn.
+NOWHERE = (0, 0, 0, 100)  # Neither there nor predicted.
+FALSE = (0, 5, 0, 95)  # Predicted where it is not.
+MISSED = (0, 0, 5, 95)
+HALF = (10, 10, 10, 70)
+
+
+def draw(seed, num_classes, size=300):
+  rng = np.random.default_rng(seed)
+  true = rng.choice(num_classes, size, p=rng.dirichlet([2] * num_classes))
+  wrong = rng.integers(0, num_classes, size)
+  return true, np.where(rng.random(size) < 0.6, true, wrong)
+
+
+def count(true, pred, num_classes):
+  """Counts tp, fp, fn, tn in a loop over pixels: int64[K, 4]."""
+  counts = np.zeros((num_classes, 4), np.int64)
+  for t, p in zip(true, pred, strict=True):
+    for k in range(num_classes):
+      cell = (0 if t == k else 1) if p == k else (2 if t == k else 3)
+      counts[k, cell] += 1
+  return counts
+
+
+def as_counts(*rows):
+  return np.array(rows, np.int64)
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_class_scores_are_scikit_learns(seed):
+  true, pred = draw(seed, 4)
+  found = scores.ratios(count(true, pred, 4))
+  for name, function in (SKLEARN | {'iou': metrics.jaccard_score}).items():
+    expected = function(true, pred, average=None, labels=range(4))
+    np.testing.assert_allclose(found[name], expected, rtol=1e-12)
+  accuracy = [metrics.accuracy_score(true == k, pred == k) for k in range(4)]
+  np.testing.assert_allclose(found['accuracy'], accuracy, rtol=1e-12)
+
+
+@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize('mean', MEANS)
+def test_means_are_scikit_learns_over_the_foreground(seed, mean):
+  true, pred = draw(seed, 4)
+  found = scores.means(count(true, pred, 4)[1:])[mean]
+  for name, function in (SKLEARN | {'iou': metrics.jaccard_score}).items():
+    expected = function(true, pred, average=mean, labels=[1, 2, 3])
+    np.testing.assert_allclose(found[name], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize('mean', MEANS)
+def test_absent_class_is_left_out_of_means_as_in_scikit_learn(mean):
+  true, pred = draw(0, 4)
+  true, pred = true % 3, pred % 3  # Class 3 is neither there nor predicted.
+  found = scores.means(count(true, pred, 4)[1:])[mean]
+  for name, function in SKLEARN.items():
+    expected = function(
+      true, pred, average=mean, labels=[1, 2, 3], zero_division=np.nan
+    )
+    np.testing.assert_allclose(found[name], expected, rtol=1e-12)
+
+
+def test_accuracy_means_are_those_of_the_formulas():
+  counts = as_counts((10, 0, 10, 80), (20, 20, 0, 60))  # 0.9 and 0.8.
+  found = scores.means(counts)
+  assert found['macro']['accuracy'] == pytest.approx(0.85)
+  assert found['micro']['accuracy'] == pytest.approx(170 / 200)
+  assert found['weighted']['accuracy'] == pytest.approx(0.85)
+
+
+def test_scores_by_hand():
+  found = scores.ratios(as_counts((6, 2, 4, 88)))
+  assert found['precision'] == 6 / 8
+  assert found['recall'] == 6 / 10
+  assert found['accuracy'] == 94 / 100
+  assert found['iou'] == 6 / 12
+  assert found['f1'] == 12 / 18
+
+
+def test_what_is_undefined_is_nan_and_what_is_wrong_is_0():
+  found = scores.ratios(as_counts(NOWHERE, FALSE, MISSED))
+  nan = math.nan
+  np.testing.assert_array_equal(found['f1'], [nan, 0, 0])
+  np.testing.assert_array_equal(found['iou'], [nan, 0, 0])
+  np.testing.assert_array_equal(found['precision'], [nan, 0, nan])
+  np.testing.assert_array_equal(found['recall'], [nan, nan, 0])
+
+
+def test_absent_class_does_not_count_and_a_falsely_predicted_one_does():
+  f1 = scores.means(as_counts(HALF, NOWHERE))['macro']['f1']
+  assert f1 == pytest.approx(0.5)
+  f1 = scores.means(as_counts(HALF, FALSE))['macro']['f1']
+  assert f1 == pytest.approx(0.25)
+  assert math.isnan(scores.means(as_counts(NOWHERE))['macro']['f1'])
+
+
+def test_weighted_mean_is_by_support():
+  counts = as_counts((30, 0, 0, 70), (0, 0, 10, 90), FALSE)
+  found = scores.means(counts)['weighted']
+  assert found['f1'] == pytest.approx((30 * 1 + 10 * 0) / 40)
+  assert found['recall'] == pytest.approx(30 / 40)
+
+
+def test_order_of_classes_does_not_matter_to_means():
+  counts = count(*draw(1, 4), 4)
+  one, other = scores.means(counts), scores.means(counts[[2, 0, 3, 1]])
+  for mean in MEANS:
+    for name in scores.NAMES:
+      np.testing.assert_allclose(one[mean][name], other[mean][name], rtol=1e-12)
+
+
+NAMES = ('background', 'a', 'b')
+IMAGES = np.array(
+  [
+    [(50, 10, 10, 30), HALF, NOWHERE],
+    [(90, 0, 5, 5), NOWHERE, FALSE],
+    [(60, 20, 10, 10), (10, 0, 20, 70), NOWHERE],
+  ],
+  np.int64,
+)
+
+
+def test_report_pools_pixels():
+  report = scores.report(IMAGES, NAMES, 2, step=7)
+  pooled = report['pooled']
+  assert pooled['per_class']['a']['f1'] == pytest.approx(40 / (40 + 10 + 30))
+  assert pooled['per_class']['a']['support'] == 50
+  assert pooled['per_class']['b']['f1'] == 0
+  assert pooled['macro']['f1'] == pytest.approx(0.25)  # Background is left out.
+  assert pooled['micro']['f1'] == pytest.approx(40 / (40 + 15 + 30))
+  assert report['confusion']['a'] == dict(tp=20, fp=10, fn=30, tn=240)
+  assert (report['num_images'], report['checkpoint_step']) == (3, 7)
+
+
+def test_report_averages_images_where_they_are_defined():
+  per_image = scores.report(IMAGES, NAMES, 2, step=7)['per_image']
+  f1 = per_image['per_class']['a']['f1']
+  assert f1 == pytest.approx((0.5 + 0.5) / 2)  # The second has none.
+  assert per_image['per_class']['b']['f1'] == 0
+  assert per_image['macro']['f1'] == pytest.approx((0.5 + 0 + 0.5) / 3)
+  assert per_image['per_class']['a']['support'] == pytest.approx(50 / 3)
+  background = [100 / 120, 180 / 185, 120 / 150]
+  assert per_image['per_class']['background']['f1'] == pytest.approx(
+    np.mean(background)
+  )
+
+
+def test_additive_dice_adds_the_planes_and_exceeds_1():
+  report = scores.report(IMAGES, NAMES, 2, step=7)
+  each = [row['f1'] for row in report['pooled']['per_class'].values()]
+  assert report['additive_dice'] == pytest.approx(sum(each))
+  assert report['additive_dice'] > 1
+  report = scores.report(IMAGES[:1], NAMES, 2, step=7)  # Without b.
+  assert report['additive_dice'] == pytest.approx(100 / 120 + 0.5)
+
+
+def test_json_has_the_shape_that_is_promised(tmp_path):
+  path = tmp_path / 'evaluation' / 'test.json'
+  scores.write(scores.report(IMAGES[:1], NAMES, 2, step=7), path)
+  report = json.loads(path.read_text())
+  of_mean = {'precision', 'recall', 'accuracy', 'iou', 'f1'}
+  assert set(report) == {
+    'pooled',
+    'per_image',
+    'additive_dice',
+    'confusion',
+    'num_images',
+    'checkpoint_step',
+  }
+  for part in ('pooled', 'per_image'):
+    assert set(report[part]) == {'per_class', *MEANS}
+    assert tuple(report[part]['per_class']) == NAMES
+    for row in report[part]['per_class'].values():
+      assert set(row) == of_mean | {'support'}
+    for mean in MEANS:
+      assert set(report[part][mean]) == of_mean
+    assert report[part]['per_class']['b']['f1'] is None
+    assert report[part]['per_class']['b']['support'] == 0
+  assert tuple(report['confusion']) == NAMES
+  for row in report['confusion'].values():
+    assert tuple(row) == ('tp', 'fp', 'fn', 'tn')
+    assert all(isinstance(value, int) for value in row.values())
+
+
+def test_score_is_macro_f1_and_minus_1_where_undefined():
+  assert scores.score(IMAGES, 2) == pytest.approx(0.25)
+  assert scores.score(np.array([[HALF, NOWHERE]]), 1) == -1
+
+
+def test_baseline_is_what_constant_predictions_score():
+  true = np.repeat([0, 1, 2], [60, 30, 10])
+  everywhere = np.mean([2 * 30 / (2 * 30 + 70), 2 * 10 / (2 * 10 + 90)])
+  counts = count(true, np.zeros_like(true), 3)[None]
+  text = scores.baseline(counts, 2)
+  assert f'everywhere {everywhere:.4f}' in text
+  assert 'anywhere 0.0000' in text
+
+
+def test_table_has_a_line_a_class_and_a_dash_where_undefined():
+  lines = scores.table(scores.report(IMAGES[:1], NAMES, 2, 7)).splitlines()
+  assert [line.split()[0] for line in lines] == ['class', *NAMES, *MEANS]
+  assert len({len(line) for line in lines}) == 1
+  assert lines[2].split()[1:] == ['0.5000'] * 2 + [
+    '0.8000',
+    '0.3333',
+    '0.5000',
+    '20',
+  ]
+  assert lines[3].split()[1:] == ['-', '-', '1.0000', '-', '-', '0']

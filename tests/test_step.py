@@ -1,0 +1,232 @@
+"""The training step: any number of devices, one compilation, any backend."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AxisType
+
+from unet_jax import build, parallel
+from unet_jax.nn import augment, losses, unet
+from unet_jax.training import optimizer
+from unet_jax.training import step as step_lib
+
+TASK = build.Task(('background', 'a', 'b'), 2, exclusive=True)
+AUGMENT = dict(
+  flip=True,
+  turn=True,
+  rotate=15.0,
+  zoom=0.1,
+  shift=0.1,
+  brightness=0.1,
+  contrast=0.2,
+)
+
+
+def make_batch(first=0, size=4):
+  rng = np.random.default_rng(first)
+  return dict(
+    image=rng.integers(0, 256, (size, 16, 16, 3), np.uint8),
+    label=rng.choice(
+      np.array([0, 1, 2, 255], np.uint8), (size, 16, 16), p=(0.6, 0.2, 0.1, 0.1)
+    ),
+    index=np.arange(first, first + size, dtype=np.int32),
+  )
+
+
+def make(tx, *, axis_name=parallel.AXIS, per_image=False):
+  """Returns a first state and the step that goes with it."""
+  model = unet.UNet(num_planes=3, depth=1, width=4, axis_name=axis_name)
+  step = functools.partial(
+    step_lib.train_step,
+    augment_fn=functools.partial(augment.augment, **AUGMENT),
+    preprocess_fn=build.make_preprocess(TASK, (128.0,) * 3, (64.0,) * 3),
+    loss_of=losses.make_loss(
+      'dice_ce', exclusive=True, per_image=per_image, smooth=1.0
+    ),
+    schedule=optax.constant_schedule(0.1),
+    ema=0.9,
+    axis_name=axis_name,
+  )
+
+  @jax.jit
+  def init():
+    variables = model.init(
+      jax.random.key(0, impl='rbg'), jnp.zeros((1, 4, 4, 3))
+    )
+    return step_lib.init_state(model.apply, variables, tx, jax.random.key(1))
+
+  return init(), step
+
+
+def run(step, state, num_steps, place=lambda batch: batch):
+  losses_seen = []
+  for i in range(num_steps):
+    state, metrics = step(state, place(make_batch(4 * i)))
+    losses_seen.append(float(metrics['loss']))
+  return state, losses_seen
+
+
+def largest_difference(a, b):
+  return max(
+    float(np.max(np.abs(np.asarray(x) - np.asarray(y))))
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+  )
+
+
+@pytest.mark.parametrize('per_image', [False, True])
+def test_four_devices_take_the_sgd_steps_of_one(per_image):
+  assert jax.device_count() == 4
+  tx = optax.sgd(0.1)
+  alone, step = make(tx, axis_name=None, per_image=per_image)
+  alone, losses_alone = run(jax.jit(step), alone, 5)
+  state, step = make(tx, per_image=per_image)
+  state, losses_mapped = run(
+    parallel.map_step(step, donate=True),
+    parallel.replicate(state),
+    5,
+    parallel.place_batch,
+  )
+  np.testing.assert_allclose(losses_mapped, losses_alone, rtol=1e-5)
+  assert largest_difference(state.params, alone.params) < 1e-5
+  assert largest_difference(state.averaged, alone.averaged) < 1e-5
+
+
+def test_four_devices_have_the_gradients_of_one():
+  # One step of SGD at rate 1 moves the weights by the gradients.
+  tx = optax.sgd(1.0)
+  first, step = make(tx, axis_name=None)
+  alone, _ = run(jax.jit(step), first, 1)
+  state, step = make(tx)
+  state, _ = run(
+    parallel.map_step(step), parallel.replicate(state), 1, parallel.place_batch
+  )
+  assert largest_difference(state.params, alone.params) < 1e-5
+  assert largest_difference(first.params, alone.params) > 1e-2
+
+
+def test_four_devices_see_adams_losses_of_one():
+  tx, _ = optimizer.make_optimizer(lr=1e-3, warmup=0.0, total_steps=5)
+  alone, step = make(tx, axis_name=None)
+  _, losses_alone = run(jax.jit(step), alone, 5)
+  state, step = make(tx)
+  _, losses_mapped = run(
+    parallel.map_step(step, donate=True),
+    parallel.replicate(state),
+    5,
+    parallel.place_batch,
+  )
+  np.testing.assert_allclose(losses_mapped, losses_alone, rtol=1e-4)
+
+
+def test_shard_map_form_is_pmap():
+  tx = optax.sgd(0.1)
+  state, step = make(tx)
+  state = parallel.replicate(state)
+  by_pmap, _ = run(parallel.map_step(step), state, 2, parallel.place_batch)
+  by_shards, _ = run(
+    parallel.shard_step(step, parallel.make_mesh()),
+    state,
+    2,
+    parallel.place_batch,
+  )
+  assert largest_difference(by_pmap.params, by_shards.params) == 0
+
+
+def test_the_step_compiles_once_and_moves_only_what_is_placed():
+  state, step = make(optax.adam(1e-3))
+  mapped = parallel.map_step(step, donate=True)
+  state = parallel.replicate(state)
+  batches = [parallel.place_batch(make_batch(4 * i)) for i in range(3)]
+  with (
+    jax.log_compiles(),
+    pytest.MonkeyPatch.context() as patch,
+  ):
+    compiled = []
+    patch.setattr(
+      jax._src.dispatch.logger, 'log', lambda *a, **k: compiled.append(a)
+    )
+    with jax.transfer_guard_host_to_device('disallow'):
+      state, _ = mapped(state, batches[0])
+    first = len(compiled)
+    with jax.transfer_guard_host_to_device('disallow'):
+      for batch in batches[1:]:
+        state, metrics = mapped(state, batch)
+  assert first > 0
+  assert len(compiled) == first
+  assert np.isfinite(metrics['loss'])
+
+
+def test_an_unplaced_batch_is_refused_under_the_guard():
+  state, step = make(optax.sgd(0.1), axis_name=None)
+  with (
+    jax.transfer_guard_host_to_device('disallow'),
+    pytest.raises(Exception, match='[Dd]isallowed host-to-device'),
+  ):
+    jax.jit(step)(state, make_batch())
+
+
+def test_it_lowers_for_cuda_without_a_gpu():
+  state, step = make(optax.adam(1e-3))
+  mesh = jax.make_mesh((1,), ('data',), axis_types=(AxisType.Auto,))
+  # A state has functions in it, which export can't tell apart: its leaves do.
+  leaves, tree = jax.tree.flatten(state)
+
+  def flat_step(leaves, batch):
+    state, metrics = step(jax.tree.unflatten(tree, leaves), batch)
+    return jax.tree.leaves(state), metrics
+
+  abstract = jax.eval_shape(lambda: leaves)
+  batch = {k: v[None] for k, v in make_batch().items()}
+  exported = jax.export.export(
+    parallel.shard_step(flat_step, mesh), platforms=['cuda']
+  )(abstract, jax.eval_shape(lambda: batch))
+  assert exported.platforms == ('cuda',)
+  text = exported.mlir_module()
+  assert 'stablehlo.convolution' in text
+
+
+def test_averages_follow_the_weights_and_ema_zero_is_the_weights():
+  tx = optax.sgd(0.1)
+  state, step = make(tx, axis_name=None)
+  old = jax.device_get(state.averaged['params'])
+  new, _ = jax.jit(step)(state, make_batch())
+  decay = min(0.9, (1 + 1) / (10 + 1))
+  for a, before, now in zip(
+    *map(jax.tree.leaves, (new.averaged['params'], old, new.params)),
+    strict=True,
+  ):
+    np.testing.assert_allclose(
+      a, decay * before + (1 - decay) * now, rtol=1e-5, atol=1e-6
+    )
+  new, _ = jax.jit(functools.partial(step, ema=0.0))(state, make_batch())
+  assert largest_difference(new.averaged['params'], new.params) == 0
+
+
+def test_a_sample_is_augmented_by_its_place_in_the_stream_alone():
+  batch = make_batch()
+  image = np.repeat(batch['image'][:1], 4, axis=0)
+  label = np.repeat(batch['label'][:1], 4, axis=0)
+  rngs = jax.vmap(jax.random.fold_in, (None, 0))(
+    jax.random.key(0), jnp.array([7, 8, 7, 9])
+  )
+  images, _ = jax.vmap(functools.partial(augment.augment, **AUGMENT))(
+    rngs, image, label
+  )
+  np.testing.assert_array_equal(images[0], images[2])
+  assert np.any(images[0] != images[1])
+  assert np.any(images[1] != images[3])
+
+
+@pytest.mark.parametrize('total_steps', [1, 2, 3, 100])
+def test_the_schedule_works_for_any_number_of_steps(total_steps):
+  _, schedule = optimizer.make_optimizer(
+    lr=1e-2, warmup=0.1, total_steps=total_steps
+  )
+  rates = [float(schedule(i)) for i in range(total_steps)]
+  assert np.all(np.isfinite(rates))
+  assert max(rates) == pytest.approx(1e-2, rel=0.05)
+  assert schedule(total_steps) == pytest.approx(0, abs=1e-8)

@@ -1,0 +1,105 @@
+"""What training and evaluation build alike from a config."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from unet_jax import cache, parallel
+from unet_jax import config as config_lib
+from unet_jax.data import labels
+from unet_jax.evaluation import counts
+from unet_jax.nn import conv, native, preprocess, unet
+
+
+class Task(NamedTuple):
+  """What the planes of logits mean."""
+
+  planes: tuple[str, ...]  # A name each.
+  num_foreground: int  # The last of the planes.
+  exclusive: bool  # Softmax over the planes, or a sigmoid each.
+
+
+def start() -> None:
+  """Readies the process; call it before JAX makes its first array."""
+  native.keep_memory()
+  if not jax.config.jax_compilation_cache_dir:
+    folder = cache.folder() / f'xla-{cache.machine()}'
+    jax.config.update('jax_compilation_cache_dir', str(folder))
+
+
+def make_task(config, classes: Sequence[str]) -> Task:
+  """Names the planes for the foreground classes."""
+  planes = labels.class_names(config.task, classes)
+  return Task(planes, len(classes), config.task == 'multiclass')
+
+
+def choose_engine(requested: str) -> str:
+  """Returns what runs the convolutions here; see conv.choose_engine."""
+  try:
+    return conv.choose_engine(jax.default_backend(), requested)
+  except ValueError as error:
+    raise config_lib.InputError(f'config.engine: {error}') from None
+
+
+def compute_dtype(precision: str) -> jnp.dtype:
+  """Returns float32 or bfloat16; `auto` is the one this hardware is fast at."""
+  if precision == 'auto':
+    precision = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
+  return jnp.dtype(precision)
+
+
+def make_model(config, task: Task) -> unet.UNet:
+  """Builds the model; it names the devices' axis in training only."""
+  return unet.UNet(
+    num_planes=len(task.planes),
+    depth=config.model.depth,
+    width=config.model.width,
+    norm=config.model.norm,
+    dtype=compute_dtype(config.precision),
+    engine=choose_engine(config.engine),
+    axis_name=parallel.AXIS,
+  )
+
+
+def make_preprocess(
+  task: Task, mean: Sequence[float], std: Sequence[float]
+) -> Callable[..., preprocess.Inputs]:
+  """Binds the data set's constants to `preprocess`."""
+  return functools.partial(
+    preprocess.preprocess,
+    mean=tuple(mean),
+    std=tuple(std),
+    num_planes=len(task.planes),
+    exclusive=task.exclusive,
+  )
+
+
+def make_count_step(
+  model: unet.UNet, task: Task, preprocess_fn: Callable
+) -> Callable:
+  """Builds (variables, batch) -> counts, mapped over the devices."""
+  return parallel.map_step(
+    functools.partial(
+      counts.count_step,
+      apply_fn=model.apply,
+      preprocess_fn=preprocess_fn,
+      exclusive=task.exclusive,
+      axis_name=parallel.AXIS,
+    )
+  )
+
+
+def make_predict_step(
+  model: unet.UNet, task: Task, mean: Sequence[float], std: Sequence[float]
+) -> Callable:
+  """Builds (variables, image uint8[B, H, W, C]) -> bool[B, H, W, K]."""
+
+  @jax.jit
+  def predict_step(variables, image):
+    logits = model.apply(variables, preprocess.normalise(image, mean, std))
+    return counts.predicted_planes(logits, exclusive=task.exclusive)
+
+  return predict_step

@@ -1,0 +1,138 @@
+"""Checkpoints with orbax: what is kept, falling back, restoring arrays."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from unet_jax import config as config_lib
+from unet_jax import parallel
+
+FOLDER = 'checkpoints'
+
+
+def rank(metrics: Mapping[str, float]) -> tuple[float, int]:
+  """Orders scored checkpoints: a higher score, and of equals the earlier."""
+  return metrics['score'], -metrics['step']
+
+
+def make_manager(
+  workdir: pathlib.Path, *, has_scores: bool
+) -> ocp.CheckpointManager:
+  """Opens a run's checkpoints: the latest two, and the best if scored."""
+  keep = [policies.LatestN(2)]
+  if has_scores:
+    keep.append(
+      policies.BestN(
+        get_metric_fn=rank, n=1, keep_checkpoints_without_metrics=False
+      )
+    )
+  options = policies.CheckpointManagerOptions(
+    best_fn=rank if has_scores else None,
+    preservation_policy=policies.AnyPreservationPolicy(keep),
+    cleanup_tmp_directories=True,  # What a killed run left half written.
+  )
+  # max_to_keep, the usual option, would with best_fn delete the newest.
+  return ocp.CheckpointManager(workdir.absolute() / FOLDER, options=options)
+
+
+def save(
+  manager: ocp.CheckpointManager,
+  step: int,
+  trees: Mapping[str, Any],
+  meta: dict,
+  score: float | None,
+) -> None:
+  """Writes trees of arrays and `meta`, as JSON, in the background.
+
+  Raises:
+    RuntimeError: if orbax skips the step, as it does one that isn't newer
+      than its latest.
+  """
+  items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
+  metrics = None if score is None else {'score': score, 'step': step}
+  if step in manager.all_steps():
+    return  # Resumed at the step it was saved.
+  saved = manager.save(
+    step,
+    args=ocp.args.Composite(meta=ocp.args.JsonSave(meta), **items),
+    metrics=metrics,
+  )
+  if not saved:
+    raise RuntimeError(
+      f'step {step} was not saved; the latest is {manager.latest_step()}'
+    )
+
+
+def restore(
+  manager: ocp.CheckpointManager, step: int, targets: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Reads trees of arrays into their targets: shapes, types, shardings."""
+  items = {
+    name: ocp.args.StandardRestore(tree) for name, tree in targets.items()
+  }
+  found = manager.restore(step, args=ocp.args.Composite(**items))
+  return {name: found[name] for name in targets}
+
+
+def restore_meta(manager: ocp.CheckpointManager, step: int) -> dict:
+  """Reads the JSON of a checkpoint."""
+  args = ocp.args.Composite(meta=ocp.args.JsonRestore())
+  return manager.restore(step, args=args)['meta']
+
+
+def restore_latest(
+  manager: ocp.CheckpointManager, targets: Mapping[str, Any]
+) -> tuple[int, dict[str, Any]]:
+  """Restores the newest checkpoint that can be read.
+
+  One that can't is moved aside as broken-STEP, since orbax skips without a
+  word a save that isn't newer than its latest.
+
+  Returns:
+    Its step and trees, or 0 and nothing if there is none.
+  """
+  while (step := manager.latest_step()) is not None:
+    try:
+      trees = restore(manager, step, targets)
+    except Exception as error:  # Each layer of orbax raises its own.
+      reason = str(error).strip().splitlines()[0][:200]
+      _move_aside(manager, step, reason)
+      continue
+    return step, trees
+  return 0, {}
+
+
+def _move_aside(manager: ocp.CheckpointManager, step: int, reason: str) -> None:
+  folder = pathlib.Path(manager.directory)
+  broken = folder.parent / f'broken-{step}'
+  parallel.say(f'checkpoint {step} is unreadable, moved to {broken}: {reason}')
+  parallel.wait('broken')
+  if parallel.is_first():
+    (folder / str(step)).rename(broken)
+  parallel.wait('moved')
+  manager.reload()
+
+
+def find_step(manager: ocp.CheckpointManager, which: str) -> int:
+  """Returns the step that `best`, `latest` or a number means.
+
+  Raises:
+    InputError: if there is none.
+  """
+  steps = sorted(manager.all_steps())
+  if not steps:
+    raise config_lib.InputError(f'{manager.directory} holds no checkpoint')
+  if which == 'latest':
+    return steps[-1]
+  if which == 'best':
+    best = manager.best_step()
+    return steps[-1] if best is None else best
+  if which.isdigit() and int(which) in steps:
+    return int(which)
+  raise config_lib.InputError(
+    f'--checkpoint {which}: there is none; use best, latest or one of '
+    f'{", ".join(map(str, steps))}'
+  )

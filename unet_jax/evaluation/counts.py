@@ -1,0 +1,103 @@
+"""Confusion counts on the devices: int32 a batch, int64 on the host."""
+
+from collections.abc import Callable, Iterable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from unet_jax import parallel
+from unet_jax.nn import preprocess
+
+
+def predicted_planes(logits: jax.Array, *, exclusive: bool) -> jax.Array:
+  """Decides each pixel: the largest plane, or those above probability 1/2.
+
+  Args:
+    logits: float32[B, H, W, K].
+    exclusive: whether one plane holds at each pixel.
+
+  Returns:
+    bool[B, H, W, K].
+  """
+  if exclusive:
+    return jax.nn.one_hot(
+      jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=jnp.bool
+    )
+  return logits > 0
+
+
+def confusion(
+  pred: jax.Array, target: jax.Array, weight: jax.Array
+) -> jax.Array:
+  """Counts tp, fp, fn, tn of each image and plane.
+
+  Args:
+    pred: bool[B, H, W, K].
+    target: float32[B, H, W, K], 0 or 1.
+    weight: float32[B, H, W]; a pixel counts unless it is 0.
+
+  Returns:
+    int32[B, K, 4].
+  """
+  target, counted = target > 0.5, (weight > 0)[..., None]
+  cells = (pred & target, pred & ~target, ~pred & target, ~pred & ~target)
+  return jnp.stack(
+    [jnp.sum(cell & counted, axis=(1, 2), dtype=jnp.int32) for cell in cells],
+    axis=-1,
+  )
+
+
+def count_step(
+  variables: dict,
+  batch: dict[str, jax.Array],
+  *,
+  apply_fn: Callable,
+  preprocess_fn: Callable[..., preprocess.Inputs],
+  exclusive: bool,
+  axis_name: str | None = None,
+) -> dict[str, jax.Array]:
+  """Predicts this device's part of a batch and counts; gathers over devices.
+
+  Returns:
+    counts int32[B, K, 4], and the batch's index and weight, of all devices.
+  """
+  inputs = preprocess_fn(batch['image'], batch['label'])
+  logits = apply_fn(variables, inputs.image)
+  counts = confusion(
+    predicted_planes(logits, exclusive=exclusive), inputs.target, inputs.weight
+  )
+  found = dict(counts=counts, index=batch['index'], weight=batch['weight'])
+  if axis_name:
+    found = jax.lax.all_gather(found, axis_name, tiled=True)
+  return found
+
+
+def count(
+  step: Callable, variables: dict, batches: Iterable[dict], num_images: int
+) -> np.ndarray:
+  """Counts a split.
+
+  Args:
+    step: `count_step`, mapped.
+    variables: of the model, replicated.
+    batches: from pipeline.eval_batches.
+    num_images: of the split.
+
+  Returns:
+    int64[N, K, 4], in the split's order.
+
+  Raises:
+    RuntimeError: unless every image was counted once.
+  """
+  # No step is waited for before the next one is on its way.
+  found = [step(variables, parallel.place_batch(batch)) for batch in batches]
+  found = jax.device_get(found)
+  index, weight, counts = (
+    np.concatenate([part[key] for part in found])
+    for key in ('index', 'weight', 'counts')
+  )
+  index, counts = index[weight > 0], counts[weight > 0].astype(np.int64)
+  if not np.array_equal(np.sort(index), np.arange(num_images)):
+    raise RuntimeError(f'counted {len(index)} images of {num_images}')
+  return counts[np.argsort(index)]

@@ -1,0 +1,78 @@
+"""Masks and overlays of new images, as files."""
+
+import concurrent.futures
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from unet_jax import build
+from unet_jax import config as config_lib
+from unet_jax.data import files
+from unet_jax.evaluation import pictures, trained
+
+
+def find_images(inputs: Sequence[str]) -> list[pathlib.Path]:
+  """Lists files, and the images in folders; names must differ.
+
+  Raises:
+    InputError: for a path that doesn't exist, or a name that comes twice.
+  """
+  found = {}
+  for text in inputs:
+    path = pathlib.Path(text)
+    paths = files.find(path).values() if path.is_dir() else [path]
+    for image in paths:
+      if not image.exists():
+        raise config_lib.InputError(f'--input {image}: no such file or folder')
+      if image.stem in found:
+        raise config_lib.InputError(
+          f'--input: {found[image.stem]} and {image} would both be written as '
+          f'{image.stem}.png; predict them one by one'
+        )
+      found[image.stem] = image
+  return list(found.values())
+
+
+def write(
+  workdir: pathlib.Path,
+  checkpoint: str,
+  paths: Sequence[pathlib.Path],
+  output: pathlib.Path,
+) -> None:
+  """Writes NAME.png, class indices, and NAME_overlay.png for each image.
+
+  Where classes overlap, there is a NAME_CLASS.png of 0 and 1 for each instead.
+  """
+  run = trained.load(workdir, checkpoint)
+  step = build.make_predict_step(run.model, run.task, run.mean, run.std)
+  try:
+    output.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise config_lib.InputError(
+      f'--output {output} can not be written ({error.strerror})'
+    ) from None
+  channels = len(run.mean)
+  with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    images = pool.map(lambda path: files.read_image(path, channels), paths)
+    for path, image in zip(paths, images, strict=True):
+      planes = trained.predict(
+        step, run.variables, image, run.config.data.resize
+      )
+      for suffix, mask in masks(planes, run.task).items():
+        Image.fromarray(mask).save(output / f'{path.stem}{suffix}.png')
+      shown = pictures.overlay(image, planes[..., -run.task.num_foreground :])
+      Image.fromarray(shown).save(output / f'{path.stem}_overlay.png')
+
+
+def masks(planes: np.ndarray, task: build.Task) -> dict[str, np.ndarray]:
+  """Turns bool[H, W, K] into uint8[H, W] masks by the ending of their name."""
+  if task.exclusive:
+    return {'': planes.argmax(axis=-1).astype(np.uint8)}
+  if len(task.planes) == 1:
+    return {'': planes[..., 0].astype(np.uint8)}
+  return {
+    f'_{name}': planes[..., i].astype(np.uint8)
+    for i, name in enumerate(task.planes)
+  }

@@ -1,0 +1,161 @@
+"""Every number of a report, from confusion counts alone.
+
+A score that is 0 / 0 is undefined: NaN here, null in JSON, and left out of
+means. So a class that an image or a split neither has nor is predicted has no
+score, and one that is predicted where it is not has F1 = IoU = precision = 0.
+"""
+
+import json
+import math
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+NAMES = ('precision', 'recall', 'accuracy', 'iou', 'f1')
+
+
+def ratios(counts: np.ndarray) -> dict[str, np.ndarray]:
+  """Returns scores float64[...] of tp, fp, fn, tn in int64[..., 4].
+
+  precision = tp / (tp + fp), recall = tp / (tp + fn), accuracy = (tp + tn) /
+  all, iou = tp / (tp + fp + fn), f1 = 2 tp / (2 tp + fp + fn), which is Dice.
+  """
+  tp, fp, fn, tn = np.moveaxis(counts.astype(np.float64), -1, 0)
+  with np.errstate(divide='ignore', invalid='ignore'):
+    return {
+      'precision': tp / (tp + fp),
+      'recall': tp / (tp + fn),
+      'accuracy': (tp + tn) / (tp + fp + fn + tn),
+      'iou': tp / (tp + fp + fn),
+      'f1': 2 * tp / (2 * tp + fp + fn),
+    }
+
+
+def means(counts: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+  """Averages over classes, each where it is defined.
+
+  macro: the mean of the classes' scores. micro: the score of the classes'
+  counts, added up. weighted: the mean weighted by support, tp + fn.
+
+  Args:
+    counts: int64[..., K, 4] of the foreground classes.
+
+  Returns:
+    macro, micro, weighted -> name -> float64[...].
+  """
+  support = (counts[..., 0] + counts[..., 2]).astype(np.float64)
+  per_class = ratios(counts)
+  return {
+    'macro': {name: _mean(x, np.ones_like(x)) for name, x in per_class.items()},
+    'micro': ratios(counts.sum(axis=-2)),
+    'weighted': {name: _mean(x, support) for name, x in per_class.items()},
+  }
+
+
+def report(
+  counts: np.ndarray, names: Sequence[str], num_foreground: int, step: int
+) -> dict:
+  """Makes the tree that `evaluation/<split>.json` holds.
+
+  `pooled` has the scores of all pixels as one; `per_image` those of each
+  image, averaged over the images where they are defined.
+
+  Args:
+    counts: int64[N, K, 4] of tp, fp, fn, tn.
+    names: of the K planes.
+    num_foreground: the means are over this many planes, the last.
+    step: of the checkpoint.
+  """
+  pooled = counts.sum(axis=0)
+  confusion = {
+    name: dict(zip(('tp', 'fp', 'fn', 'tn'), row.tolist(), strict=True))
+    for name, row in zip(names, pooled, strict=True)
+  }
+  per_image = _summary(counts, names, num_foreground)
+  return {
+    'pooled': _map(float, _summary(pooled, names, num_foreground)),
+    'per_image': _map(lambda x: float(_mean(x, np.ones_like(x))), per_image),
+    'additive_dice': float(np.nansum(ratios(pooled)['f1'])),
+    'confusion': confusion,
+    'num_images': len(counts),
+    'checkpoint_step': step,
+  }
+
+
+def score(counts: np.ndarray, num_foreground: int) -> float:
+  """Returns what 'best' means: pooled macro F1, or -1 if it isn't finite."""
+  pooled = counts.sum(axis=0)[-num_foreground:]
+  value = float(means(pooled)['macro']['f1'])
+  return value if math.isfinite(value) else -1.0
+
+
+def baseline(counts: np.ndarray, num_foreground: int) -> str:
+  """Says what calling every pixel foreground, or none, would score."""
+  pooled = counts.sum(axis=0)[-num_foreground:]
+  true, false = pooled[:, 0] + pooled[:, 2], pooled[:, 1] + pooled[:, 3]
+  none = np.zeros_like(true)
+  everywhere = means(np.stack([true, false, none, none], axis=-1))
+  nowhere = means(np.stack([none, none, true, false], axis=-1))
+  return (
+    f'macro F1 of each class everywhere {everywhere["macro"]["f1"]:.4f}, '
+    f'of none anywhere {nowhere["macro"]["f1"]:.4f}'
+  )
+
+
+def write(report: dict, path: pathlib.Path) -> None:
+  """Writes a report as JSON, null for what is undefined."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  text = json.dumps(_map(_null, report), indent=2, allow_nan=False)
+  path.write_text(text + '\n')
+
+
+def table(report: dict) -> str:
+  """Lays the pooled scores out as plain text, a class a line."""
+  pooled = report['pooled']
+  rows = [('class', *NAMES, 'support')]
+  rows += [(name, *_cells(row)) for name, row in pooled['per_class'].items()]
+  rows += [
+    (mean, *_cells(pooled[mean])) for mean in ('macro', 'micro', 'weighted')
+  ]
+  width = max(len(row[0]) for row in rows)
+  return '\n'.join(
+    f'{row[0]:<{width}}' + ''.join(f'{cell:>11}' for cell in row[1:])
+    for row in rows
+  )
+
+
+def _summary(counts: np.ndarray, names: Sequence[str], num_foreground: int):
+  per_class = ratios(counts)
+  per_class['support'] = counts[..., 0] + counts[..., 2]
+  return {
+    'per_class': {
+      label: {name: x[..., i] for name, x in per_class.items()}
+      for i, label in enumerate(names)
+    },
+    **means(counts[..., -num_foreground:, :]),
+  }
+
+
+def _mean(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+  """Averages over the last axis what is finite there; NaN if nothing is."""
+  defined = np.isfinite(x)
+  weight = np.where(defined, weight, 0)
+  with np.errstate(invalid='ignore'):
+    return np.sum(np.where(defined, x, 0) * weight, -1) / np.sum(weight, -1)
+
+
+def _map(function, tree):
+  if isinstance(tree, dict):
+    return {key: _map(function, value) for key, value in tree.items()}
+  return function(tree)
+
+
+def _null(value):
+  return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _cells(scores: dict) -> list[str]:
+  cells = ['-' if math.isnan(scores[n]) else f'{scores[n]:.4f}' for n in NAMES]
+  support = scores.get('support')
+  return [*cells, '' if support is None else f'{support:.0f}']

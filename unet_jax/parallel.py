@@ -1,0 +1,144 @@
+"""Devices and processes: mapping a step over them, placing its arguments."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from unet_jax import config as config_lib
+
+AXIS = 'data'
+
+
+def make_mesh() -> jax.sharding.Mesh:
+  """Returns all devices of all processes, as one axis."""
+  shape = (jax.device_count(),)
+  return jax.make_mesh(shape, (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def map_step(step: Callable, *, donate: bool = False) -> Callable:
+  """Maps (replicated, batch) -> replicated over every device, and compiles.
+
+  Args:
+    step: runs on one device; `AXIS` names all of them for collectives.
+    donate: whether the first argument's memory is used for the result.
+
+  Returns:
+    A function of a tree placed by `replicate` and a batch by `place_batch`.
+  """
+  if jax.process_count() > 1:
+    return shard_step(step, make_mesh(), donate=donate)
+  return jax.pmap(
+    step,
+    axis_name=AXIS,
+    in_axes=(None, 0),
+    out_axes=(None, None) if donate else None,
+    donate_argnums=(0,) if donate else (),
+  )
+
+
+def shard_step(
+  step: Callable, mesh: jax.sharding.Mesh, *, donate: bool = False
+) -> Callable:
+  """Does what `jax.pmap` does, spelt out.
+
+  Across processes pmap with donation fails at its second call, and what it
+  returns is local to a process, which orbax can't save. This form also lowers
+  for devices that aren't there.
+  """
+  mapped = jax.shard_map(
+    lambda state, batch: step(state, jax.tree.map(lambda x: x[0], batch)),
+    mesh=mesh,
+    in_specs=(P(), P(AXIS)),
+    out_specs=P(),
+    check_vma=False,
+  )
+  return jax.jit(mapped, donate_argnums=(0,) if donate else ())
+
+
+def replicate(tree: Any) -> Any:
+  """Places the same arrays on every device, so that a step finds them there."""
+  # device_put refuses the devices of other processes for some arrays.
+  sharding = NamedSharding(make_mesh(), P())
+  return jax.jit(lambda tree: tree, out_shardings=sharding)(tree)
+
+
+def abstract(tree: Any) -> Any:
+  """Returns shapes and types as `replicate` would place them."""
+  sharding = NamedSharding(make_mesh(), P())
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
+  )
+
+
+def place_batch(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+  """Spreads this process's part [B, ...] of a batch as [devices, b, ...]."""
+  sharding = NamedSharding(make_mesh(), P(AXIS))
+  local = jax.local_device_count()
+
+  def place(array: np.ndarray) -> jax.Array:
+    array = array.reshape(local, -1, *array.shape[1:])
+    return jax.make_array_from_process_local_data(sharding, array)
+
+  return jax.tree.map(place, batch)
+
+
+def check_batch(batch_size: int) -> None:
+  """Raises InputError unless a global batch divides by the devices."""
+  count = jax.device_count()
+  if batch_size % count:
+    raise config_lib.InputError(
+      f'config.batch_size is {batch_size}; it must be a multiple of the '
+      f'{count} devices'
+    )
+
+
+def describe_devices() -> str:
+  """Says how many devices of which kind there are."""
+  text = f'{jax.device_count()} x {jax.devices()[0].device_kind}'
+  if jax.process_count() > 1:
+    text += f' over {jax.process_count()} processes'
+  if jax.default_backend() == 'cpu':
+    text += ' (no GPU found)'
+  return text
+
+
+def is_first() -> bool:
+  """Tells whether this process is the one that writes."""
+  return jax.process_index() == 0
+
+
+def wait(name: str) -> None:
+  """Lets every process come to this point before any goes on."""
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(name)
+
+
+def first_before_others(function: Callable[[], Any]) -> Any:
+  """Calls it on the first process, then, once that is done, on the others."""
+  if not is_first():
+    wait('first')
+    return function()
+  try:
+    return function()
+  finally:
+    wait('first')  # Also when it failed: the others will find the same.
+
+
+def say(text: str) -> None:
+  """Prints plain text, once for all processes."""
+  if is_first():
+    print(text, flush=True)
+
+
+def join(coordinator: str, num_processes: int, process_id: int) -> None:
+  """Joins the run's other processes; under SLURM JAX finds them itself."""
+  if coordinator:
+    jax.distributed.initialize(coordinator, num_processes, process_id)
+  elif int(os.environ.get('SLURM_NTASKS', '1')) > 1:
+    jax.distributed.initialize()

@@ -1,0 +1,130 @@
+"""One run, from config to report: read `train_and_evaluate` top to bottom."""
+
+import pathlib
+
+import jax
+import ml_collections
+
+from unet_jax import checkpoint, parallel
+from unet_jax import config as config_lib
+from unet_jax.data import pipeline, sources
+from unet_jax.evaluation import scores, trained
+from unet_jax.training import logs, setup
+from unet_jax.training import workdir as workdir_lib
+
+LOG_EVERY = 10  # Steps.
+
+
+def train_and_evaluate(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  *,
+  init_from: str = '',
+  overwrite: bool = False,
+) -> None:
+  """Trains, resuming where the workdir has a checkpoint, then tests the best.
+
+  Args:
+    config: as the files in configs/ give it.
+    workdir: the run's folder; all that it writes lies there.
+    init_from: another run's folder, for a warm start.
+    overwrite: whether to remove the run that the workdir holds.
+
+  Raises:
+    InputError: before step 1, for what the user can mend.
+  """
+  config_lib.check(config)
+  parallel.check_batch(config.batch_size)
+  found = parallel.first_before_others(lambda: sources.open_layout(config))
+  config = setup.resolve(config, found)
+  parallel.first_before_others(
+    lambda: workdir_lib.prepare(workdir, config, overwrite=overwrite)
+  )
+  if workdir_lib.is_finished(workdir, config.total_steps):
+    parallel.say(f'{workdir} is finished, at step {config.total_steps}')
+    return
+  other = None
+  if init_from and not workdir_lib.has_checkpoint(workdir):
+    other = trained.load(pathlib.Path(init_from))
+  dataset = sources.load(config, found)
+  run = setup.make_run(config, dataset)
+  state = run.init()
+  has_val = 'val' in dataset.splits
+
+  with checkpoint.make_manager(workdir, has_scores=has_val) as manager:
+    abstract = parallel.abstract(setup.to_save(state))
+    first, trees = checkpoint.restore_latest(manager, abstract)
+    if first:
+      state = setup.with_saved(state, trees)
+    elif other:
+      state, plan = setup.start_from(state, other)
+      parallel.say(plan)
+      workdir_lib.write_plan(workdir, plan)
+    state = parallel.replicate(state)
+    parallel.say(setup.describe(config, dataset, run, state))
+    if first:
+      parallel.say(f'resumed from step {first}')
+    with logs.Log(workdir, step=first, total_steps=config.total_steps) as log:
+      train(config, dataset, run, state, first, manager, log)
+
+  split = list(dataset.splits)[-1]  # Test, or what there is in its place.
+  best = trained.load(workdir)
+  parallel.say(trained.evaluate(best, dataset.splits[split], workdir, split))
+  parallel.say(f'checkpoints, metrics and TensorBoard events are in {workdir}')
+
+
+def train(
+  config: ml_collections.ConfigDict,
+  dataset: sources.Dataset,
+  run: setup.Run,
+  state: setup.step_lib.TrainState,
+  first: int,
+  manager: checkpoint.ocp.CheckpointManager,
+  log: logs.Log,
+) -> None:
+  """Trains from the step after `first` to the last, evaluating and saving."""
+  batches = pipeline.train_batches(
+    dataset.splits['train'],
+    batch_size=config.batch_size,
+    image_size=config.image_size,
+    seed=config.seed,
+    first_step=first + 1,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
+  watch = logs.Stopwatch()
+  for step in range(first + 1, config.total_steps + 1):
+    with jax.profiler.StepTraceAnnotation('train', step_num=step):
+      batch = parallel.place_batch(next(batches))
+      state, metrics = run.train_step(state, batch)
+    watch.add(config.batch_size)
+    is_eval = step % config.eval_every == 0 or step == config.total_steps
+    if step % LOG_EVERY == 0 or is_eval:
+      metrics = jax.device_get(metrics)  # Waits for the devices.
+      log.write(step, 'train', metrics | {'images_per_second': watch.read()})
+      watch.start()
+    score = None
+    if is_eval and 'val' in dataset.splits:
+      score = validate(config, dataset.splits['val'], run, state, step, log)
+    if is_eval or step % config.save_every == 0:
+      checkpoint.save(manager, step, setup.to_save(state), run.meta, score)
+    if is_eval or step == first + 1:
+      jax.block_until_ready(state)  # Step 1 compiles: it doesn't count.
+      watch.start()
+
+
+def validate(config, val, run: setup.Run, state, step: int, log) -> float:
+  """Logs scores and pictures of the averaged weights; returns the score."""
+  counted = trained.count_split(
+    run.count_step,
+    state.averaged,
+    val,
+    max_pixels=config.batch_size * config.image_size**2,
+  )
+  log.write(step, 'val', setup.val_row(counted, run.task))
+  panels = trained.draw(
+    run.predict_step, state.averaged, val, run.task.num_foreground
+  )
+  for i, panel in enumerate(panels):
+    log.picture(step, f'val/{i}', panel)
+  return scores.score(counted, run.task.num_foreground)

@@ -1,0 +1,161 @@
+"""What a run is made of, built from its config and data."""
+
+import functools
+import importlib.metadata
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from unet_jax import build, parallel
+from unet_jax.data import layout, sources
+from unet_jax.evaluation import scores, trained
+from unet_jax.nn import augment, losses, unet
+from unet_jax.training import optimizer, transfer
+from unet_jax.training import step as step_lib
+
+# All of TrainState that changes, and `averaged`, which is saved apart.
+SAVED = ('step', 'params', 'opt_state', 'batch_stats', 'rng')
+
+
+class Run(NamedTuple):
+  """A run's functions, compiled at their first call, and its constants."""
+
+  task: build.Task
+  model: unet.UNet
+  init: Callable[[], step_lib.TrainState]
+  train_step: Callable
+  count_step: Callable
+  predict_step: Callable
+  meta: dict  # JSON that goes into each checkpoint.
+
+
+def resolve(
+  config: ml_collections.ConfigDict, found: layout.Layout
+) -> ml_collections.ConfigDict:
+  """Returns the config with the data's absolute root and the classes found."""
+  resolved = config.copy_and_resolve_references()
+  resolved.data.root, resolved.data.classes = found.root, found.classes
+  return resolved
+
+
+def make_run(
+  config: ml_collections.ConfigDict, dataset: sources.Dataset
+) -> Run:
+  """Builds the model, its steps and its first state."""
+  task = build.make_task(config, dataset.classes)
+  model = build.make_model(config, task)
+  moments = (dataset.mean, dataset.std)
+  preprocess_fn = build.make_preprocess(task, *moments)
+  tx, schedule = optimizer.make_optimizer(
+    lr=config.optim.lr,
+    warmup=config.optim.warmup,
+    total_steps=config.total_steps,
+  )
+  train_step = functools.partial(
+    step_lib.train_step,
+    augment_fn=functools.partial(augment.augment, **config.augment),
+    preprocess_fn=preprocess_fn,
+    loss_of=losses.make_loss(exclusive=task.exclusive, **config.loss),
+    schedule=schedule,
+    ema=config.optim.ema,
+    axis_name=parallel.AXIS,
+  )
+
+  @jax.jit
+  def init() -> step_lib.TrainState:
+    # Threefry takes XLA:CPU two seconds of compiling a parameter.
+    rng_params = jax.random.key(config.seed, impl='rbg')
+    side = 2**config.model.depth
+    image = jnp.zeros((1, side, side, len(dataset.mean)))
+    variables = model.init(rng_params, image)
+    rng = jax.random.key(config.seed)
+    return step_lib.init_state(model.apply, variables, tx, rng)
+
+  return Run(
+    task=task,
+    model=model,
+    init=init,
+    train_step=parallel.map_step(train_step, donate=True),
+    count_step=build.make_count_step(model, task, preprocess_fn),
+    predict_step=build.make_predict_step(model, task, *moments),
+    meta={
+      'config': json.loads(config.to_json()),
+      'classes': dataset.classes,
+      'mean': dataset.mean,
+      'std': dataset.std,
+      'versions': versions(),
+    },
+  )
+
+
+def versions() -> dict[str, str]:
+  """Returns the versions that a checkpoint depends on."""
+  packages = ('unet_jax', 'jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+  return {name: importlib.metadata.version(name) for name in packages}
+
+
+def to_save(state: step_lib.TrainState) -> dict[str, Any]:
+  """Returns the state's arrays; evaluation needs `averaged` alone."""
+  rest = {name: getattr(state, name) for name in SAVED}
+  return {'state': rest, 'averaged': state.averaged}
+
+
+def with_saved(
+  state: step_lib.TrainState, trees: dict[str, Any]
+) -> step_lib.TrainState:
+  """Puts arrays that `to_save` gave back into a state."""
+  return state.replace(**trees['state'], averaged=trees['averaged'])
+
+
+def start_from(
+  state: step_lib.TrainState, other: trained.Trained
+) -> tuple[step_lib.TrainState, str]:
+  """Takes what fits from another run: the state, and the plan as text."""
+  variables, plan = transfer.warm_start(state.averaged, other.variables)
+  state = state.replace(**variables, averaged=jax.tree.map(jnp.copy, variables))
+  return state, '\n'.join(plan)
+
+
+def describe(
+  config: ml_collections.ConfigDict,
+  dataset: sources.Dataset,
+  run: Run,
+  state: step_lib.TrainState,
+) -> str:
+  """Says, a line a subject, what will run on what."""
+  num_params = sum(x.size for x in jax.tree.leaves(state.params))
+  num_train = len(dataset.splits['train'])
+  sizes = ', '.join(f'{k} {len(v)}' for k, v in dataset.splits.items())
+  lines = [
+    f'devices: {parallel.describe_devices()}',
+    f'precision: {run.model.dtype.name}, convolutions: {run.model.engine}',
+    f'data: {config.data.source} in {dataset.root}: {sizes} images',
+    *(f'  {note}' for note in dataset.notes),
+    f'classes: {", ".join(run.task.planes)} ({config.task})',
+    f'model: depth {config.model.depth}, width {config.model.width}, '
+    f'{num_params:,} parameters',
+    f'steps: {config.total_steps} of {config.batch_size} images, '
+    f'{num_train / config.batch_size:.3g} steps per epoch',
+  ]
+  return '\n'.join(lines)
+
+
+def val_row(counts: np.ndarray, task: build.Task) -> dict[str, float]:
+  """Returns pooled scores, by plain names, for metrics.jsonl."""
+  pooled = counts.sum(axis=0)
+  means = scores.means(pooled[-task.num_foreground :])
+  row = {
+    f'{mean}_{name}': float(means[mean][name])
+    for mean in ('macro', 'micro')
+    for name in ('f1', 'iou', 'precision', 'recall')
+  }
+  f1 = scores.ratios(pooled)['f1']
+  return row | {
+    f'f1_{name}': float(value)
+    for name, value in zip(task.planes, f1, strict=True)
+  }
