@@ -22,7 +22,7 @@ def get_config(arg=''):
   config.engine = 'auto'  # Of convolutions: auto | native | rewritten | xla
   config.batch_size = 8  # Images a step, over all devices.
   config.image_size = 128  # Side of the random square crop to train on.
-  config.total_steps = 300
+  config.total_steps = 400
   config.eval_every = 100  # Steps.
   config.save_every = 100  # Steps.
 
