@@ -44,22 +44,26 @@ def choose_engine(requested: str) -> str:
     raise config_lib.InputError(f'config.engine: {error}') from None
 
 
-def compute_dtype(precision: str) -> jnp.dtype:
-  """Returns float32 or bfloat16; `auto` is the one this hardware is fast at."""
+def compute_dtype(precision: str, engine: str) -> jnp.dtype:
+  """Returns float32 or bfloat16; `auto` is the one that is fast here."""
   if precision == 'auto':
-    precision = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
+    is_fast = jax.default_backend() != 'cpu' or (
+      engine == 'native' and native.has_fast_bfloat16()
+    )
+    precision = 'bfloat16' if is_fast else 'float32'
   return jnp.dtype(precision)
 
 
 def make_model(config, task: Task) -> unet.UNet:
   """Builds the model; it names the devices' axis in training only."""
+  engine = choose_engine(config.engine)
   return unet.UNet(
     num_planes=len(task.planes),
     depth=config.model.depth,
     width=config.model.width,
     norm=config.model.norm,
-    dtype=compute_dtype(config.precision),
-    engine=choose_engine(config.engine),
+    dtype=compute_dtype(config.precision, engine),
+    engine=engine,
     axis_name=parallel.AXIS,
   )
 

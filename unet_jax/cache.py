@@ -13,12 +13,15 @@ def folder() -> pathlib.Path:
   return pathlib.Path(root) / 'unet_jax'
 
 
-def machine() -> str:
-  """Returns what native code depends on: a home may be shared by machines."""
+def cpu_features() -> frozenset[str]:
+  """Returns the names that the system has for what this processor can do."""
   info = pathlib.Path('/proc/cpuinfo')
-  text = info.read_text() if info.exists() else platform.processor()
-  features = sorted(
-    set(re.findall(r'^(?:flags|Features).*', text, re.MULTILINE))
-  )
-  parts = (platform.machine(), *features)
+  text = info.read_text() if info.exists() else ''
+  lines = re.findall(r'^(?:flags|Features)\s*:(.*)', text, re.MULTILINE)
+  return frozenset(' '.join(lines).split())
+
+
+def machine() -> str:
+  """Returns a name for machines that can run each other's native code."""
+  parts = (platform.machine(), *sorted(cpu_features()))
   return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:16]

@@ -141,7 +141,7 @@ def _rewritten_bwd(dilation, residuals, dy):
 def _kernel_gradient(x, dy, shape, dilation):
   """One matrix product, [C, B H W] by [B H W, K], for each of the taps."""
   rows, columns, c, k = shape
-  b, h, w, _ = x.shape
+  _, h, w, _ = x.shape
   pad_h, pad_w = dilation * (rows // 2), dilation * (columns // 2)
   x = jnp.pad(x, ((0, 0), (pad_h, pad_h), (pad_w, pad_w), (0, 0)))
   dy = dy.reshape(-1, k)

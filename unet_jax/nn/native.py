@@ -19,7 +19,7 @@ import jaxlib
 from unet_jax import cache
 
 _HERE = pathlib.Path(__file__).parent
-_SOURCES = [str(_HERE / name) for name in ('onednn_conv.cc', 'norm_pool.cc')]
+_SOURCES = [str(_HERE / name) for name in ('onednn_conv.cc', 'batch_norm.cc')]
 _FLAGS = ('-std=c++17', '-O3', '-march=native', '-fPIC', '-shared', '-fopenmp')
 _SPINS = '1000'  # Some microseconds.
 # Of malloc.h: M_MMAP_MAX, M_TRIM_THRESHOLD, M_ARENA_MAX. No mappings of their
@@ -27,7 +27,7 @@ _SPINS = '1000'  # Some microseconds.
 _KEEP = {-4: 0, -1: -1, -8: 1}
 _TARGETS = (
   *('conv', 'conv_dx', 'conv_dk', 'moments', 'normalize'),
-  *('gradient_sums', 'gradient', 'pool', 'pool_gradient'),
+  *('gradient_sums', 'gradient'),
 )
 
 
@@ -82,6 +82,14 @@ def keep_memory() -> None:
   if mallopt:  # The GNU C library's.
     for option, value in _KEEP.items():
       mallopt(option, value)
+
+
+def has_fast_bfloat16() -> bool:
+  """Whether the CPU multiplies bfloat16 faster than float32: has AMX.
+
+  AVX-512's bfloat16 instructions, without AMX, were half as fast as float32.
+  """
+  return platform.machine() == 'x86_64' and 'amx_bf16' in cache.cpu_features()
 
 
 def num_threads() -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from unet_jax import build, parallel
 from unet_jax.data import layout, sources
 from unet_jax.evaluation import scores, trained
-from unet_jax.nn import augment, losses, unet
+from unet_jax.nn import augment, losses, native, unet
 from unet_jax.training import optimizer, transfer
 from unet_jax.training import step as step_lib
 
@@ -134,6 +134,7 @@ def describe(
   lines = [
     f'devices: {parallel.describe_devices()}',
     f'precision: {run.model.dtype.name}, convolutions: {run.model.engine}',
+    *([native.problem()] if run.model.engine == 'rewritten' else []),
     f'data: {config.data.source} in {dataset.root}: {sizes} images',
     *(f'  {note}' for note in dataset.notes),
     f'classes: {", ".join(run.task.planes)} ({config.task})',

@@ -1,5 +1,5 @@
-// What stands between the convolutions of a U-Net, for XLA's CPU backend:
-// batch norm with ReLU, and max pooling, forwards and backwards.
+// The passes of batch norm with ReLU for XLA's CPU backend, forwards and
+// backwards.
 //
 // Tensors are [rows, C], rows = B * H * W. Each is read once a pass; XLA reads
 // them several times and reduces columns slowly. Sums are made in chunks of a
@@ -199,66 +199,6 @@ void Gradient(const T* x, const T* dy, const float* factor,
   });
 }
 
-// Windows of 2 x 2; an odd last row or column is left out.
-struct Windows {
-  int64_t height, width, channels;
-  int64_t in(int64_t row, int64_t column) const {  // row counts over images.
-    const int64_t half = height / 2;
-    return ((row / half * height + row % half * 2) * width + column * 2) *
-           channels;
-  }
-};
-
-// Where the first of two is the maximum; a NaN is, so that it stays seen.
-inline auto First(Vec a, Vec b) { return (a >= b) | (a != a); }
-
-template <typename T>
-void Pool(const T* x, int64_t batch, const Windows& w, T* y) {
-  const int64_t columns = w.width / 2, next = w.width * w.channels;
-#pragma omp parallel for schedule(static)
-  for (int64_t row = 0; row < batch * (w.height / 2); ++row)
-    for (int64_t column = 0; column < columns; ++column) {
-      const T* from = x + w.in(row, column);
-      T* to = y + (row * columns + column) * w.channels;
-      ForChannels(w.channels, [&](int64_t c, auto load, auto store) {
-        const Vec p = load(from + c), q = load(from + w.channels + c);
-        const Vec r = load(from + next + c);
-        const Vec s = load(from + next + w.channels + c);
-        const Vec upper = First(p, q) ? p : q, lower = First(r, s) ? r : s;
-        store(to + c, First(upper, lower) ? upper : lower);
-      });
-    }
-}
-
-// The gradient goes to the first of equal maxima, row by row.
-template <typename T>
-void PoolGradient(const T* x, const T* dy, int64_t batch, const Windows& w,
-                  T* dx) {
-  const int64_t columns = w.width / 2, next = w.width * w.channels;
-  if (w.height % 2 || w.width % 2)
-    std::memset(dx, 0, batch * w.height * next * sizeof(T));
-#pragma omp parallel for schedule(static)
-  for (int64_t row = 0; row < batch * (w.height / 2); ++row)
-    for (int64_t column = 0; column < columns; ++column) {
-      const int64_t at = w.in(row, column);
-      const T* from = dy + (row * columns + column) * w.channels;
-      ForChannels(w.channels, [&](int64_t c, auto load, auto store) {
-        const int64_t places[] = {at + c, at + w.channels + c, at + next + c,
-                                  at + next + w.channels + c};
-        const Vec p = load(x + places[0]), q = load(x + places[1]);
-        const Vec r = load(x + places[2]), s = load(x + places[3]);
-        const auto left = First(p, q), low_left = First(r, s);
-        const Vec upper = left ? p : q, lower = low_left ? r : s;
-        const auto up = First(upper, lower);
-        const Vec g = load(from + c);
-        store(dx + places[0], up & left ? g : kZero);
-        store(dx + places[1], up & ~left ? g : kZero);
-        store(dx + places[2], ~up & low_left ? g : kZero);
-        store(dx + places[3], ~up & ~low_left ? g : kZero);
-      });
-    }
-}
-
 // Calls work(T{}) with the type of the elements.
 template <typename Work>
 ffi::Error Dispatch(ffi::AnyBuffer x, int64_t threads, Work work) {
@@ -287,10 +227,6 @@ T* In(const Any& buffer) {
 }
 int64_t LastOf(Any x) { return x.dimensions().back(); }
 int64_t RowsOf(Any x) { return x.element_count() / LastOf(x); }
-Windows WindowsOf(Any x) {
-  const auto d = x.dimensions();
-  return {d[1], d[2], d[3]};
-}
 
 }  // namespace
 
@@ -344,22 +280,3 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(
     }),
     OP.Arg<Any>().Arg<Any>().Arg<Channels>().Arg<Channels>().Arg<Channels>()
         .Arg<Channels>().Ret<Any>());
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    unet_jax_pool, ([](int64_t threads, Any x, AnyOut y) {
-      return Dispatch(x, threads, [&](auto t) {
-        using T = decltype(t);
-        Pool(In<T>(x), x.dimensions()[0], WindowsOf(x), In<T>(*y));
-      });
-    }),
-    OP.Arg<Any>().Ret<Any>());
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    unet_jax_pool_gradient, ([](int64_t threads, Any x, Any dy, AnyOut dx) {
-      return Dispatch(x, threads, [&](auto t) {
-        using T = decltype(t);
-        PoolGradient(In<T>(x), In<T>(dy), x.dimensions()[0], WindowsOf(x),
-                     In<T>(*dx));
-      });
-    }),
-    OP.Arg<Any>().Arg<Any>().Ret<Any>());

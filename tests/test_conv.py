@@ -1,0 +1,289 @@
+import concurrent.futures
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from unet_jax.nn import conv, native
+
+# Batch, height, width, parts of C, K, kernel size, dilation.
+SHAPES = [
+  (2, 16, 16, (32,), 64, 3, 1),
+  (1, 7, 9, (1,), 5, 3, 1),
+  (2, 13, 11, (3,), 32, 3, 2),
+  (2, 12, 8, (24, 16), 32, 3, 1),
+  (1, 9, 9, (64,), 4, 1, 1),
+  (1, 6, 10, (5, 3), 7, 5, 3),
+  (2, 8, 8, (128,), 144, 3, 2),
+  (1, 1, 1, (16,), 16, 3, 1),
+]
+
+
+def expects_native():
+  """Whether oneDNN's wheels and a compiler are here, found in another way."""
+  header = pathlib.Path(sys.prefix, 'include/oneapi/dnnl/dnnl.hpp').exists()
+  return sys.platform == 'linux' and header and bool(shutil.which('g++'))
+
+
+needs_native = pytest.mark.skipif(
+  not expects_native(), reason='no oneDNN in this environment'
+)
+
+
+def engine_params():
+  return ['xla', 'rewritten', pytest.param('native', marks=needs_native)]
+
+
+def example(shape, dtype=jnp.float32):
+  """Returns parts of x, a kernel and a gradient of y."""
+  batch, height, width, parts, features, size, _ = shape
+  rng = np.random.default_rng(0)
+
+  def draw(*s):
+    return jnp.asarray(rng.normal(size=s), jnp.float32)
+
+  xs = tuple(draw(batch, height, width, c) for c in parts)
+  kernel = draw(size, size, sum(parts), features) / size
+  dy = draw(batch, height, width, features)
+  return jax.tree.map(lambda a: a.astype(dtype), (xs, kernel, dy))
+
+
+def outputs(xs, kernel, dy, dilation, engine):
+  """Returns y and the gradients of the parts and of the kernel."""
+  y, vjp = jax.vjp(
+    lambda xs, k: conv.conv(xs, k, dilation=dilation, engine=engine), xs, kernel
+  )
+  return [y, *jax.tree.leaves(vjp(dy))]
+
+
+def truth(xs, kernel, dy, dilation):
+  """The same by XLA alone, on the concatenation."""
+
+  def apply(xs, kernel):
+    return jax.lax.conv_general_dilated(
+      jnp.concatenate(xs, -1),
+      kernel,
+      (1, 1),
+      'SAME',
+      rhs_dilation=(dilation, dilation),
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      precision='highest',
+    )
+
+  y, vjp = jax.vjp(apply, xs, kernel)
+  return [y, *jax.tree.leaves(vjp(dy))]
+
+
+def cosine(a, b):
+  a, b = (np.asarray(x, np.float64).ravel() for x in (a, b))
+  return a @ b / np.sqrt((a @ a) * (b @ b))
+
+
+def relative(a, b):
+  a, b = (np.asarray(x, np.float64) for x in (a, b))
+  return np.abs(a - b).max() / np.abs(a).max()
+
+
+def test_native_is_built_where_it_can_be():
+  assert not expects_native() or native.problem() == ''
+
+
+@pytest.mark.parametrize('engine', engine_params())
+@pytest.mark.parametrize('shape', SHAPES)
+def test_engine_gives_what_xla_gives_in_float32(shape, engine):
+  arrays = example(shape)
+  got = jax.jit(outputs, static_argnums=(3, 4))(*arrays, shape[-1], engine)
+  for a, b in zip(truth(*arrays, shape[-1]), got, strict=True):
+    assert relative(a, b) < 1e-5
+
+
+@pytest.mark.parametrize('engine', engine_params())
+@pytest.mark.parametrize('shape', SHAPES)
+def test_engine_is_right_in_bfloat16(shape, engine):
+  arrays = example(shape, jnp.bfloat16)
+  got = jax.jit(outputs, static_argnums=(3, 4))(*arrays, shape[-1], engine)
+  wide = jax.tree.map(lambda a: a.astype(jnp.float32), arrays)
+  for a, b in zip(truth(*wide, shape[-1]), got, strict=True):
+    assert b.dtype == jnp.bfloat16
+    assert cosine(a, b) > 0.999
+    assert relative(a, b) < 0.02
+
+
+@pytest.mark.parametrize('engine', engine_params())
+def test_a_float32_kernel_has_a_float32_gradient(engine):
+  xs, kernel, dy = example(SHAPES[3])
+  half = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (xs, dy))
+  y, *_, dkernel = outputs(half[0], kernel, half[1], 1, engine)
+  assert (y.dtype, dkernel.dtype) == (jnp.bfloat16, jnp.float32)
+  assert cosine(truth(xs, kernel, dy, 1)[-1], dkernel) > 0.999
+
+
+@pytest.mark.parametrize('engine', engine_params())
+def test_works_under_remat_pmap_and_shard_map(engine):
+  (x,), kernel, _ = example((8, 8, 8, (4,), 6, 3, 1))
+
+  def loss(kernel, x):
+    apply = jax.checkpoint(lambda x: conv.conv(x, kernel, engine=engine))
+    return jnp.mean(jnp.square(apply(x)))
+
+  def step(kernel, x):
+    return jax.lax.pmean(jax.grad(loss)(kernel, x), 'data')
+
+  expected = jax.grad(loss)(kernel, x)
+  pmapped = jax.pmap(step, axis_name='data', in_axes=(None, 0))
+  assert relative(expected, pmapped(kernel, x.reshape(4, 2, 8, 8, 4))[0]) < 1e-5
+  spec = jax.sharding.PartitionSpec
+  mesh = jax.sharding.Mesh(np.array(jax.devices()[:4]), ('data',))
+  sharded = jax.jit(
+    jax.shard_map(
+      step,
+      mesh=mesh,
+      in_specs=(spec(), spec('data')),
+      out_specs=spec(),
+      check_vma=False,
+    )
+  )
+  assert relative(expected, sharded(kernel, x)) < 1e-5
+
+
+@pytest.mark.parametrize('engine', engine_params())
+def test_shapes_without_computing(engine):
+  x = jax.ShapeDtypeStruct((1, 4, 4, 3), jnp.bfloat16)
+  module = conv.Conv(8, dtype=jnp.bfloat16, engine=engine)
+  variables = jax.eval_shape(module.init, jax.random.key(0), x)
+  assert variables['params']['kernel'].shape == (3, 3, 3, 8)
+  assert variables['params']['kernel'].dtype == jnp.float32
+  assert jax.eval_shape(module.apply, variables, x).shape == (1, 4, 4, 8)
+
+
+@pytest.mark.parametrize('engine', engine_params())
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+def test_up_conv_puts_each_tap_in_its_place(engine, dtype):
+  rng = np.random.default_rng(0)
+  x, kernel = rng.normal(size=(2, 3, 5, 6)), rng.normal(size=(2, 2, 6, 4))
+  dy = rng.normal(size=(2, 6, 10, 4))
+  y = np.zeros((2, 6, 10, 4))
+  dx, dkernel = np.zeros_like(x), np.zeros_like(kernel)
+  for i in range(2):
+    for j in range(2):
+      part = dy[:, i::2, j::2]
+      y[:, i::2, j::2] = x @ kernel[i, j]
+      dx += part @ kernel[i, j].T
+      dkernel[i, j] = np.einsum('bhwc,bhwk->ck', x, part)
+  got, vjp = jax.vjp(
+    lambda x, k: conv.up_conv(x, k, engine=engine),
+    jnp.asarray(x, dtype),
+    jnp.asarray(kernel, dtype),
+  )
+  limit = 1e-5 if dtype == jnp.float32 else 0.02
+  for a, b in zip(
+    (y, dx, dkernel), (got, *vjp(jnp.asarray(dy, dtype))), strict=True
+  ):
+    assert relative(a, b) < limit
+
+
+@needs_native
+def test_native_gives_the_same_bits_twice():
+  arrays = example((4, 32, 32, (32,), 32, 3, 1), jnp.bfloat16)
+  run = jax.jit(lambda *a: outputs(*a, 1, 'native'))
+  first = run(*arrays)
+  for _ in range(3):
+    for a, b in zip(first, run(*arrays), strict=True):
+      np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+@needs_native
+def test_native_stands_many_threads_and_shapes():
+  cases = []
+  for i, shape in enumerate(SHAPES[:6]):
+    arrays = jax.device_put(example(shape), jax.devices()[i % 4])
+    run = jax.jit(lambda *a, d=shape[-1]: outputs(*a, d, 'native'))
+    cases.append((run, arrays, jax.device_get(run(*arrays))))
+
+  def work(i):
+    run, arrays, expected = cases[i % len(cases)]
+    for a, b in zip(expected, jax.device_get(run(*arrays)), strict=True):
+      np.testing.assert_array_equal(a, b)
+
+  with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    list(pool.map(work, range(300)))
+
+
+@pytest.mark.parametrize(
+  ('x', 'kernel', 'text'),
+  [
+    ((1, 4, 4, 3), (3, 3, 4, 2), 'kernel \\[kh, kw, 3, K\\]'),
+    ((1, 4, 4, 3), (2, 2, 3, 2), 'odd kernel sizes'),
+    ((4, 4, 3), (3, 3, 3, 2), 'B, H, W, C'),
+    ((1, 0, 4, 3), (3, 3, 3, 2), 'sizes from 1'),
+  ],
+)
+def test_a_wrong_shape_is_named(x, kernel, text):
+  with pytest.raises(ValueError, match=text):
+    conv.conv(jnp.zeros(x), jnp.zeros(kernel), engine='native')
+
+
+def test_engines_are_chosen_by_platform():
+  assert conv.choose_engine('gpu') == conv.choose_engine('tpu') == 'xla'
+  assert conv.choose_engine('cpu', 'rewritten') == 'rewritten'
+  if expects_native():
+    assert conv.choose_engine('cpu') == 'native'
+  with pytest.raises(ValueError, match='cpu only'):
+    conv.choose_engine('gpu', 'native')
+  with pytest.raises(ValueError, match='fast'):
+    conv.choose_engine('cpu', 'fast')
+
+
+def elsewhere(tmp_path, **env):
+  """What a fresh process says of the native operation under other settings."""
+  code = (
+    'from unet_jax.nn import conv, native;'
+    "print(conv.choose_engine('cpu'), native.problem(), sep='|')"
+  )
+  root = str(pathlib.Path(conv.__file__).parents[2])
+  settings = {**os.environ, 'XDG_CACHE_HOME': str(tmp_path)}
+  settings.update({'PYTHONPATH': root, **env})
+  done = subprocess.run(
+    [sys.executable, '-c', code],
+    env=settings,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  return done.stdout.strip().split('|')
+
+
+@needs_native
+def test_without_a_compiler_it_falls_back_and_says_so(tmp_path):
+  engine, reason = elsewhere(tmp_path, PATH='', CXX='')
+  assert engine == 'rewritten'
+  assert 'no C++ compiler; install g++' in reason
+  assert '\n' not in reason
+
+
+@needs_native
+def test_a_failing_compiler_is_quoted(tmp_path):
+  compiler = tmp_path / 'c++'
+  compiler.write_text('#!/bin/sh\necho "x.cc:1: error: no luck" >&2; exit 1\n')
+  compiler.chmod(0o755)
+  engine, reason = elsewhere(tmp_path, CXX=str(compiler))
+  assert engine == 'rewritten'
+  assert 'error: no luck' in reason
+  assert not list(tmp_path.glob('unet_jax/*'))
+
+
+@needs_native
+def test_a_broken_cached_library_is_named(tmp_path):
+  assert elsewhere(tmp_path) == ['native', '']
+  (built,) = tmp_path.glob('unet_jax/*.so')
+  built.unlink()
+  built.write_bytes(b'')
+  engine, reason = elsewhere(tmp_path)
+  assert engine == 'rewritten'
+  assert str(built) in reason
