@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from unet_jax import cache, parallel
 from unet_jax import config as config_lib
 from unet_jax.data import labels
-from unet_jax.evaluation import counts
 from unet_jax.nn import conv, native, preprocess, unet
 
 
@@ -79,31 +78,3 @@ def make_preprocess(
     num_planes=len(task.planes),
     exclusive=task.exclusive,
   )
-
-
-def make_count_step(
-  model: unet.UNet, task: Task, preprocess_fn: Callable
-) -> Callable:
-  """Builds (variables, batch) -> counts, mapped over the devices."""
-  return parallel.map_step(
-    functools.partial(
-      counts.count_step,
-      apply_fn=model.apply,
-      preprocess_fn=preprocess_fn,
-      exclusive=task.exclusive,
-      axis_name=parallel.AXIS,
-    )
-  )
-
-
-def make_predict_step(
-  model: unet.UNet, task: Task, mean: Sequence[float], std: Sequence[float]
-) -> Callable:
-  """Builds (variables, image uint8[B, H, W, C]) -> bool[B, H, W, K]."""
-
-  @jax.jit
-  def predict_step(variables, image):
-    logits = model.apply(variables, preprocess.normalise(image, mean, std))
-    return counts.predicted_planes(logits, exclusive=task.exclusive)
-
-  return predict_step

@@ -1,13 +1,14 @@
 """Confusion counts on the devices: int32 a batch, int64 on the host."""
 
-from collections.abc import Callable, Iterable
+import functools
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from unet_jax import parallel
-from unet_jax.nn import preprocess
+from unet_jax import build, parallel
+from unet_jax.nn import preprocess, unet
 
 
 def predicted_planes(logits: jax.Array, *, exclusive: bool) -> jax.Array:
@@ -101,3 +102,34 @@ def count(
   if not np.array_equal(np.sort(index), np.arange(num_images)):
     raise RuntimeError(f'counted {len(index)} images of {num_images}')
   return counts[np.argsort(index)]
+
+
+def make_count_step(
+  model: unet.UNet, task: build.Task, preprocess_fn: Callable
+) -> Callable:
+  """Builds (variables, batch) -> counts, mapped over the devices."""
+  return parallel.map_step(
+    functools.partial(
+      count_step,
+      apply_fn=model.apply,
+      preprocess_fn=preprocess_fn,
+      exclusive=task.exclusive,
+      axis_name=parallel.AXIS,
+    )
+  )
+
+
+def make_predict_step(
+  model: unet.UNet,
+  task: build.Task,
+  mean: Sequence[float],
+  std: Sequence[float],
+) -> Callable:
+  """Builds (variables, image uint8[B, H, W, C]) -> bool[B, H, W, K]."""
+
+  @jax.jit
+  def predict_step(variables, image):
+    logits = model.apply(variables, preprocess.normalise(image, mean, std))
+    return predicted_planes(logits, exclusive=task.exclusive)
+
+  return predict_step

@@ -10,7 +10,7 @@ from PIL import Image
 from unet_jax import build
 from unet_jax import config as config_lib
 from unet_jax.data import files
-from unet_jax.evaluation import pictures, trained
+from unet_jax.evaluation import counts, pictures, trained
 
 
 def find_images(inputs: Sequence[str]) -> list[pathlib.Path]:
@@ -46,7 +46,7 @@ def write(
   Where classes overlap, there is a NAME_CLASS.png of 0 and 1 for each instead.
   """
   run = trained.load(workdir, checkpoint)
-  step = build.make_predict_step(run.model, run.task, run.mean, run.std)
+  step = counts.make_predict_step(run.model, run.task, run.mean, run.std)
   try:
     output.mkdir(parents=True, exist_ok=True)
   except OSError as error:

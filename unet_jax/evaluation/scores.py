@@ -83,6 +83,21 @@ def report(
   }
 
 
+def row(
+  counts: np.ndarray, names: Sequence[str], num_foreground: int
+) -> dict[str, float]:
+  """Returns pooled scores by plain names, `macro_f1` or `f1_vessels`."""
+  pooled = counts.sum(axis=0)
+  averages = means(pooled[-num_foreground:])
+  scores = {
+    f'{mean}_{name}': float(averages[mean][name])
+    for mean in ('macro', 'micro')
+    for name in ('f1', 'iou', 'precision', 'recall')
+  }
+  f1 = ratios(pooled)['f1'].tolist()
+  return scores | {f'f1_{k}': x for k, x in zip(names, f1, strict=True)}
+
+
 def score(counts: np.ndarray, num_foreground: int) -> float:
   """Returns what 'best' means: pooled macro F1, or -1 if it isn't finite."""
   pooled = counts.sum(axis=0)[-num_foreground:]

@@ -74,7 +74,7 @@ def count_split(
   """Counts a whole split on all devices.
 
   Args:
-    count_step: from build.make_count_step.
+    count_step: from counts.make_count_step.
     variables: of the model, on every device.
     source: the split's examples.
     max_pixels: of a batch.
@@ -108,7 +108,7 @@ def evaluate(
   """
   preprocess_fn = build.make_preprocess(model.task, model.mean, model.std)
   counted = count_split(
-    build.make_count_step(model.model, model.task, preprocess_fn),
+    counts.make_count_step(model.model, model.task, preprocess_fn),
     model.variables,
     source,
     max_pixels=model.config.batch_size * model.config.image_size**2,
@@ -117,7 +117,7 @@ def evaluate(
     counted, model.task.planes, model.task.num_foreground, model.step
   )
   path = workdir / 'evaluation' / f'{split}.json'
-  predict_step = build.make_predict_step(
+  predict_step = counts.make_predict_step(
     model.model, model.task, model.mean, model.std
   )
   panels = draw(
@@ -155,7 +155,7 @@ def predict(
   """Predicts one image of any size.
 
   Args:
-    predict_step: from build.make_predict_step.
+    predict_step: from counts.make_predict_step.
     variables: of the model.
     image: uint8[H, W, C].
     resize: longer side that it is scaled to before; 0 is none.

@@ -121,7 +121,8 @@ def validate(config, val, run: setup.Run, state, step: int, log) -> float:
     val,
     max_pixels=config.batch_size * config.image_size**2,
   )
-  log.write(step, 'val', setup.val_row(counted, run.task))
+  row = scores.row(counted, run.task.planes, run.task.num_foreground)
+  log.write(step, 'val', row)
   panels = trained.draw(
     run.predict_step, state.averaged, val, run.task.num_foreground
   )

@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
 
 from unet_jax import build, parallel
 from unet_jax.data import layout, sources
-from unet_jax.evaluation import scores, trained
+from unet_jax.evaluation import counts, trained
 from unet_jax.nn import augment, losses, native, unet
 from unet_jax.training import optimizer, transfer
 from unet_jax.training import step as step_lib
@@ -81,8 +80,8 @@ def make_run(
     model=model,
     init=init,
     train_step=parallel.map_step(train_step, donate=True),
-    count_step=build.make_count_step(model, task, preprocess_fn),
-    predict_step=build.make_predict_step(model, task, *moments),
+    count_step=counts.make_count_step(model, task, preprocess_fn),
+    predict_step=counts.make_predict_step(model, task, *moments),
     meta={
       'config': json.loads(config.to_json()),
       'classes': dataset.classes,
@@ -144,19 +143,3 @@ def describe(
     f'{num_train / config.batch_size:.3g} steps per epoch',
   ]
   return '\n'.join(lines)
-
-
-def val_row(counts: np.ndarray, task: build.Task) -> dict[str, float]:
-  """Returns pooled scores, by plain names, for metrics.jsonl."""
-  pooled = counts.sum(axis=0)
-  means = scores.means(pooled[-task.num_foreground :])
-  row = {
-    f'{mean}_{name}': float(means[mean][name])
-    for mean in ('macro', 'micro')
-    for name in ('f1', 'iou', 'precision', 'recall')
-  }
-  f1 = scores.ratios(pooled)['f1']
-  return row | {
-    f'f1_{name}': float(value)
-    for name, value in zip(task.planes, f1, strict=True)
-  }

@@ -1,0 +1,81 @@
+"""unet_jax: the trainer's own step, with input, augmentation and averaging."""
+
+import json
+import runpy
+import sys
+
+import jax
+import numpy as np
+import serve
+
+from unet_jax import build, parallel
+from unet_jax.data import pipeline, sources
+from unet_jax.nn import preprocess
+from unet_jax.training import setup
+
+
+def main() -> None:
+  """Builds the run that the arguments, as JSON, describe, and serves it."""
+  args = json.loads(sys.argv[1])
+  build.start()
+  config = runpy.run_path('configs/multiclass.py')['get_config']()
+  config.update_from_flattened_dict(
+    {
+      'batch_size': args['batch'],
+      'image_size': args['size'],
+      'precision': args['precision'],
+      'engine': args.get('engine', 'auto'),
+      'total_steps': 10_000,
+      'model.depth': args['depth'],
+      'model.width': args['width'],
+    }
+  )
+  rng = np.random.default_rng(0)
+  size = args['size']
+  examples = [
+    dict(
+      image=rng.integers(0, 256, (size, size, 3), np.uint8),
+      label=rng.integers(0, 4, (size, size), np.uint8),
+    )
+    for _ in range(8)
+  ]
+  mean, std = (128.0,) * 3, (64.0,) * 3
+  dataset = sources.Dataset(
+    {'train': examples}, ('a', 'b', 'c'), '', mean, std, ()
+  )
+  run = setup.make_run(config, dataset)
+  state = parallel.replicate(run.init())
+  batches = pipeline.train_batches(
+    examples,
+    batch_size=args['batch'],
+    image_size=size,
+    seed=0,
+    first_step=1,
+  )
+  image = jax.device_put(np.stack([e['image'] for e in examples]))
+  image = image[np.arange(args['batch']) % len(examples)]
+
+  @jax.jit
+  def infer_step(variables, image):
+    image = preprocess.normalise(image, mean, std)
+    return run.model.apply(variables, image)
+
+  def train() -> None:
+    nonlocal state
+    batch = parallel.place_batch(next(batches))
+    state, metrics = run.train_step(state, batch)
+    jax.block_until_ready((state, metrics))
+
+  def infer() -> None:
+    infer_step(state.averaged, image).block_until_ready()
+
+  serve.serve(
+    train,
+    infer,
+    parameters=sum(x.size for x in jax.tree.leaves(state.params)),
+    version=f'jax {jax.__version__}, {run.model.engine}',
+  )
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,139 @@
+"""Seconds of a training step and of inference, beside PyTorch and Keras.
+
+  python benchmarks/train_step.py [--rounds 9] [--cases 32x256x4 ...]
+
+Every contestant runs in a process of its own and takes a step in turn, so
+that they share the machine's moods; ratios are medians over the rounds. Ours
+is the trainer's whole step, with input, augmentation and averaged weights;
+the peers step on a batch that stays put. The peers' environments are made in
+benchmarks/.peers, with Python 3.11 for PyTorch.
+"""
+
+import argparse
+import json
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).parent
+PEERS = HERE / '.peers'
+DEPTH = 4
+# Contestant -> its script, the packages of its environment, its settings.
+CONTESTANTS = {
+  'unet_jax': ('ours.py', (), {}),
+  'PyTorch': ('pytorch.py', ('torch==2.13.0', 'numpy'), {}),
+  'PyTorch, compiled': (
+    'pytorch.py',
+    ('torch==2.13.0', 'numpy'),
+    {'compile': True},
+  ),
+  'Keras': ('keras_tensorflow.py', ('keras', 'tensorflow-cpu'), {}),
+  'unet_jax, XLA alone': ('ours.py', (), {'engine': 'xla'}),
+  'unet_jax, no compiler': ('ours.py', (), {'engine': 'rewritten'}),
+}
+
+
+def main() -> None:
+  """Runs each case and prints its table, as Markdown."""
+  parser = argparse.ArgumentParser()
+  parser.add_argument('--rounds', type=int, default=9)
+  parser.add_argument(
+    '--cases', nargs='*', default=['32x256x4'], help='WIDTHxSIZExBATCH'
+  )
+  parser.add_argument(
+    '--precisions', nargs='*', default=['float32', 'bfloat16']
+  )
+  parser.add_argument('--only', nargs='*', default=list(CONTESTANTS))
+  parser.add_argument('--python311', default='python3.11')
+  args = parser.parse_args()
+  pythons = {name: find_python(name, args.python311) for name in args.only}
+  for case in args.cases:
+    for precision in args.precisions:
+      width, size, batch = map(int, case.split('x'))
+      settings = dict(
+        depth=DEPTH, width=width, size=size, batch=batch, precision=precision
+      )
+      print(f'\nDepth {DEPTH}, width {width}, {batch} images of {size}x{size}')
+      print(table(measure(settings, pythons, args.rounds), precision))
+
+
+def find_python(name: str, python311: str) -> str:
+  """Returns the contestant's interpreter, making its environment if need be."""
+  _, packages, _ = CONTESTANTS[name]
+  if not packages:
+    return sys.executable
+  folder = PEERS / packages[0].split('=')[0]
+  if not (folder / 'done').exists():
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run([python311, '-m', 'venv', folder], check=True)
+    pip = [folder / 'bin/python', '-m', 'pip', 'install', '-q', *packages]
+    subprocess.run(pip, check=True)
+    (folder / 'done').touch()
+  return str(folder / 'bin/python')
+
+
+def measure(settings: dict, pythons: dict, rounds: int) -> dict:
+  """Returns {contestant: (facts, [[train, infer], ...])}, in seconds."""
+  processes = {
+    name: start(name, settings, python) for name, python in pythons.items()
+  }
+  facts = {name: answer(p) for name, p in processes.items()}
+  counts = {name: fact['parameters'] for name, fact in facts.items()}
+  if len(set(counts.values())) > 1:
+    raise RuntimeError(f'the networks differ: {counts}')
+  times = {name: [] for name in processes}
+  for _ in range(rounds):
+    for name, process in processes.items():
+      process.stdin.write('\n')
+      process.stdin.flush()
+      times[name].append(answer(process))
+  for process in processes.values():
+    process.communicate()
+  return {name: (facts[name], times[name]) for name in processes}
+
+
+def start(name: str, settings: dict, python: str) -> subprocess.Popen:
+  """Starts a contestant's process."""
+  script, _, more = CONTESTANTS[name]
+  return subprocess.Popen(
+    [python, HERE / 'peers' / script, json.dumps(settings | more)],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.DEVNULL,
+    text=True,
+    cwd=HERE.parent,
+  )
+
+
+def answer(process: subprocess.Popen):
+  """Reads a contestant's next line of JSON, past what libraries print."""
+  while line := process.stdout.readline():
+    if line.startswith(('{', '[')):
+      return json.loads(line)
+  raise RuntimeError(f'{process.args[1]} ended; run it by hand to see why')
+
+
+def table(measured: dict, precision: str) -> str:
+  """Lays out medians, and the peers' time over ours, round by round."""
+  _, ours = measured['unet_jax']
+  rows = [
+    f'| {precision} | train, s | times ours | infer, s | times ours |',
+    '| --- | --- | --- | --- | --- |',
+  ]
+  for name, (facts, times) in measured.items():
+    cells = [f'{name} ({facts["version"]})']
+    for kind in (0, 1):
+      seconds = [pair[kind] for pair in times]
+      ratios = [t / o[kind] for t, o in zip(seconds, ours, strict=True)]
+      cells += [
+        f'{statistics.median(seconds):.3f}',
+        f'{statistics.median(ratios):.2f}',
+      ]
+    rows.append('| ' + ' | '.join(cells) + ' |')
+  return '\n'.join(rows)
+
+
+if __name__ == '__main__':
+  main()
