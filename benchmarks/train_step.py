@@ -35,6 +35,15 @@ CONTESTANTS = {
 }
 
 
+# Dense bfloat16 TFLOP/s that makers state, to tell the share of it.
+PEAKS = {
+  'NVIDIA A100': 312,
+  'NVIDIA L4': 121,
+  'NVIDIA H100': 989,
+  'NVIDIA H200': 989,
+}
+
+
 def main() -> None:
   """Runs each case and prints its table, as Markdown."""
   parser = argparse.ArgumentParser()
@@ -56,7 +65,9 @@ def main() -> None:
         depth=DEPTH, width=width, size=size, batch=batch, precision=precision
       )
       print(f'\nDepth {DEPTH}, width {width}, {batch} images of {size}x{size}')
-      print(table(measure(settings, pythons, args.rounds), precision))
+      measured = measure(settings, pythons, args.rounds)
+      print(table(measured, precision))
+      print(rate(*measured['unet_jax'], batch))
 
 
 def find_python(name: str, python311: str) -> str:
@@ -113,6 +124,17 @@ def answer(process: subprocess.Popen):
     if line.startswith(('{', '[')):
       return json.loads(line)
   raise RuntimeError(f'{process.args[1]} ended; run it by hand to see why')
+
+
+def rate(facts: dict, times: list, batch: int) -> str:
+  """Says our images and operations per second, and what share that is."""
+  seconds = statistics.median(pair[0] for pair in times)
+  tflops = facts['flops'] / seconds / 1e12
+  text = f'{batch / seconds:.1f} images/s, {tflops:.3g} TFLOP/s'
+  for device, peak in PEAKS.items():
+    if facts['device'].startswith(device):
+      text += f', {tflops / peak:.0%} of the peak of {device} in bfloat16'
+  return text
 
 
 def table(measured: dict, precision: str) -> str:

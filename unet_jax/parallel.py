@@ -1,7 +1,8 @@
 """Devices and processes: mapping a step over them, placing its arguments."""
 
+import collections
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -86,6 +87,18 @@ def place_batch(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     return jax.make_array_from_process_local_data(sharding, array)
 
   return jax.tree.map(place, batch)
+
+
+def place_ahead(
+  batches: Iterable[dict[str, np.ndarray]], ahead: int = 2
+) -> Iterator[dict[str, jax.Array]]:
+  """Places each batch while the devices are still at those before it."""
+  placed = collections.deque()
+  for batch in batches:
+    placed.append(place_batch(batch))
+    if len(placed) > ahead:
+      yield placed.popleft()
+  yield from placed
 
 
 def check_batch(batch_size: int) -> None:

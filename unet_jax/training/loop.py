@@ -92,11 +92,11 @@ def train(
     process_index=jax.process_index(),
     process_count=jax.process_count(),
   )
+  placed = parallel.place_ahead(batches)
   watch = logs.Stopwatch()
   for step in range(first + 1, config.total_steps + 1):
     with jax.profiler.StepTraceAnnotation('train', step_num=step):
-      batch = parallel.place_batch(next(batches))
-      state, metrics = run.train_step(state, batch)
+      state, metrics = run.train_step(state, next(placed))
     watch.add(config.batch_size)
     is_eval = step % config.eval_every == 0 or step == config.total_steps
     if step % LOG_EVERY == 0 or is_eval:
