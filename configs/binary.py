@@ -46,7 +46,12 @@ def get_config(arg=''):
     brightness=0.1,  # Share of the value range, to either side.
     contrast=0.2,  # Share, more or less.
   )
-  config.model = dict(depth=4, width=16, norm='batch')  # batch | group | none
+  config.model = dict(
+    depth=4,
+    width=16,
+    norm='batch',  # batch | group | none
+    remat=0,  # Levels, from the top, that trade a third more time for memory.
+  )
   config.loss = dict(
     name='dice_ce',  # dice | ce | dice_ce, their sum
     per_image=False,  # Dice of each image, or of the batch as one.

@@ -50,7 +50,12 @@ def get_config(arg=''):
     brightness=0.1,  # Share of the value range, to either side.
     contrast=0.2,  # Share, more or less.
   )
-  config.model = dict(depth=4, width=16, norm='batch')  # batch | group | none
+  config.model = dict(
+    depth=4,
+    width=16,
+    norm='batch',  # batch | group | none
+    remat=0,  # Levels, from the top, that trade a third more time for memory.
+  )
   config.loss = dict(
     name='dice_ce',  # dice | ce | dice_ce, their sum
     per_image=False,  # Dice of each image, or of the batch as one.
@@ -66,14 +71,14 @@ def get_config(arg=''):
     config.data.update(source='folder', root=f'{ROOT}/diaretdb1_lesions')
     config.data.threshold = 26  # A tenth of full agreement, as the tutorial.
     config.image_size = 256
-    config.total_steps = 1000
+    config.total_steps = 400
   elif arg == 'catdog':
     config.data.update(source='folder', root=f'{ROOT}/catdog', mask='index')
     config.data.update(classes=('cat', 'dog'), resize=256)
     config.data.merge = {}
     config.image_size = 256
     config.augment.turn = False  # Heads are upright.
-    config.total_steps = 1000
+    config.total_steps = 400
   elif arg == 'tiny':
     config.batch_size, config.image_size = 4, 64
     config.total_steps, config.eval_every, config.save_every = 4, 2, 2

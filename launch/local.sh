@@ -8,6 +8,9 @@
 set -euo pipefail
 
 python=${PYTHON:-python}
+if [ -z "${PYTHON:-}" ] && [ -x .venv/bin/python ]; then
+  python=.venv/bin/python
+fi
 processes=1
 if [ "${1:-}" = --processes ]; then
   processes=$2

@@ -71,3 +71,16 @@ def test_unreadable_steps_are_moved_aside_until_one_can_be_read(tmp_path):
     checkpoint.save(manager, 2, tree(2), META, 0.7)
     manager.wait_until_finished()
     assert manager.latest_step() == 2
+
+
+def test_where_no_step_can_be_read_the_run_stops(tmp_path):
+  saved(tmp_path, [0.9]).close()
+  for path in (tmp_path / 'checkpoints/1').rglob('d/*'):
+    path.write_bytes(b'\0' * path.stat().st_size)
+  (tmp_path / 'broken-1').mkdir()
+  with (
+    checkpoint.make_manager(tmp_path, has_scores=True) as manager,
+    pytest.raises(config_lib.InputError, match='no checkpoint of .* can be'),
+  ):
+    checkpoint.restore_latest(manager, tree(0))
+  assert (tmp_path / 'broken-1-again').is_dir()

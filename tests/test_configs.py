@@ -31,6 +31,7 @@ def test_every_config_builds_its_state(load_config, name, variant):
     '',
     (0.0,) * 3,
     (1.0,) * 3,
+    {},
     (),
   )
   run = setup.make_run(config, dataset)
@@ -65,8 +66,9 @@ def test_every_key_is_read_somewhere(load_config):
       assert f'config.{key}' in source, key
 
 
-def test_a_config_survives_its_file(load_config, tmp_path):
-  config = load_config('multiclass')
+@pytest.mark.parametrize('name', ['binary', 'multiclass'])
+def test_a_config_survives_its_file(load_config, tmp_path, name):
+  config = load_config(name)
   config_lib.save(config, tmp_path / 'config.json')
   again = config_lib.load(tmp_path / 'config.json')
   assert config_lib.differences(config, again) == []

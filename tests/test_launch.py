@@ -72,5 +72,6 @@ def test_a_process_that_fails_ends_the_launch(tmp_path):
 
 def test_the_slurm_script_runs_the_same_command():
   script = (ROOT / 'launch/slurm.sbatch').read_text()
-  assert 'srun "${PYTHON:-python}" -m unet_jax.main "$@"' in script
+  command = '"${PYTHON:-python}" -m unet_jax.main "$@"'
+  assert f'srun --kill-on-bad-exit=1 {command}' in script
   subprocess.run(['bash', '-n', ROOT / 'launch/slurm.sbatch'], check=True)

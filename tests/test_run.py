@@ -93,9 +93,13 @@ def test_a_run_says_what_it_does_and_where_everything_lies(finished):
 def test_metrics_have_rows_of_every_split_with_plain_names(finished):
   workdir, _ = finished
   found = rows(workdir)
-  assert [(row['split'], row['step']) for row in found] == [
+  assert [(row['split'], row['step']) for row in found[:-1]] == [
     *(('train', 2), ('val', 2), ('train', 4), ('val', 4))
   ]
+  report = json.loads((workdir / 'evaluation' / 'test.json').read_text())
+  assert found[-1]['split'] == 'test'
+  assert found[-1]['step'] == report['checkpoint_step']
+  assert found[-1]['macro_f1'] == report['pooled']['macro']['f1']
   for row in found:
     if row['split'] == 'train':
       assert row['loss'] > 0
@@ -152,7 +156,7 @@ def test_overwrite_removes_only_what_a_run_writes(finished, tmp_path):
   args = (*TINY, '--workdir', workdir, f'--config.data.root={root}')
   call('main', *args, '--config.seed=1', '--overwrite')
   assert (workdir / 'notes.txt').read_text() == 'mine'
-  assert [row['step'] for row in rows(workdir)] == [2, 2, 4, 4]
+  assert [row['step'] for row in rows(workdir)][:4] == [2, 2, 4, 4]
   assert len(list(workdir.glob('events.out.tfevents.*'))) == 1
   (workdir / 'config.json').unlink()
   done = call('main', *args, '--overwrite', check=False)
@@ -171,7 +175,7 @@ def test_evaluate_gives_the_scores_of_training_again(finished, tmp_path):
   assert path.read_text() == before
   call('evaluate', '--workdir', workdir, '--split=val', '--checkpoint=latest')
   report = json.loads((workdir / 'evaluation' / 'val.json').read_text())
-  logged = rows(workdir)[-1]
+  logged = rows(workdir)[3]
   assert report['checkpoint_step'] == logged['step'] == 4
   assert report['pooled']['macro']['f1'] == logged['macro_f1']
 
@@ -330,3 +334,68 @@ def test_own_images_train_by_the_commands_of_the_readme(tmp_path):
   assert report['pooled']['macro']['f1'] > 0.8
   masks = [p for p in (tmp_path / 'masks').iterdir() if 'overlay' not in p.name]
   assert len(masks) == 6
+
+
+def test_predict_never_writes_over_its_input(finished, tmp_path):
+  workdir, _ = finished
+  path = tmp_path / 'photo.png'
+  Image.fromarray(np.full((40, 40, 3), 7, np.uint8)).save(path)
+  before = path.read_bytes()
+  done = call(
+    *('predict', '--workdir', workdir, '--input', path, '--output', tmp_path),
+    check=False,
+  )
+  assert done.returncode == 1
+  assert 'is an input' in done.stderr.splitlines()[-1]
+  assert path.read_bytes() == before
+
+
+def test_a_refused_overwrite_leaves_the_run_as_it_was(finished, tmp_path):
+  workdir, _ = finished
+  before = weights(workdir)
+  done = call(
+    *('main', *TINY, '--workdir', workdir, '--overwrite'),
+    *('--init_from', tmp_path / 'nowhere'),
+    check=False,
+  )
+  assert done.returncode == 1
+  assert 'holds no checkpoint' in done.stderr.splitlines()[-1]
+  assert weights(workdir) == before
+
+
+def test_evaluating_a_live_run_leaves_its_half_written_step(finished, tmp_path):
+  workdir = tmp_path / 'run'
+  shutil.copytree(finished[0], workdir)
+  half = workdir / 'checkpoints' / '6.orbax-checkpoint-tmp'
+  half.mkdir()
+  call('evaluate', '--workdir', workdir)
+  assert half.is_dir()
+
+
+def test_a_run_is_not_resumed_on_other_images(tmp_path):
+  root = write_images(tmp_path / 'data', 6)
+  args = (
+    *('main', '--config', 'configs/binary.py:tiny'),
+    *('--workdir', tmp_path / 'run', '--config.data.source=folder'),
+    *('--config.data.mask=binary', f'--config.data.root={root}'),
+  )
+  call(*args)
+  shutil.rmtree(tmp_path / 'run/evaluation')
+  for kind in ('images', 'masks'):
+    shutil.copy(root / kind / 'im0.png', root / kind / 'new.png')
+  done = call(*args, check=False)
+  assert done.returncode == 1
+  last = done.stderr.splitlines()[-1]
+  assert 'not those this run began with' in last
+  assert 'splits' in last
+
+
+def test_a_lost_loss_ends_the_run(tmp_path, fundus_root):
+  done = call(
+    *('main', *TINY, '--workdir', tmp_path / 'run'),
+    *(f'--config.data.root={fundus_root}', '--config.model.norm=none'),
+    *('--config.optim.lr=1e30', '--config.optim.warmup=0'),
+    check=False,
+  )
+  assert done.returncode == 1
+  assert 'the loss is nan at step' in done.stderr.splitlines()[-1]

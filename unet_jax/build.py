@@ -62,6 +62,7 @@ def make_model(config, task: Task) -> unet.UNet:
     width=config.model.width,
     norm=config.model.norm,
     dtype=compute_dtype(config.precision, engine),
+    remat=config.model.remat,
     engine=engine,
     axis_name=parallel.AXIS,
   )

@@ -19,9 +19,12 @@ def rank(metrics: Mapping[str, float]) -> tuple[float, int]:
 
 
 def make_manager(
-  workdir: pathlib.Path, *, has_scores: bool
+  workdir: pathlib.Path, *, has_scores: bool, read_only: bool = False
 ) -> ocp.CheckpointManager:
-  """Opens a run's checkpoints: the latest two, and the best if scored."""
+  """Opens a run's checkpoints: the latest two, and the best if scored.
+
+  Read only, it leaves alone what a run may be writing there.
+  """
   keep = [policies.LatestN(2)]
   if has_scores:
     keep.append(
@@ -32,7 +35,8 @@ def make_manager(
   options = policies.CheckpointManagerOptions(
     best_fn=rank if has_scores else None,
     preservation_policy=policies.AnyPreservationPolicy(keep),
-    cleanup_tmp_directories=True,  # What a killed run left half written.
+    cleanup_tmp_directories=not read_only,  # What a kill left half written.
+    read_only=read_only,
   )
   # max_to_keep, the usual option, would with best_fn delete the newest.
   return ocp.CheckpointManager(workdir.absolute() / FOLDER, options=options)
@@ -53,8 +57,6 @@ def save(
   """
   items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
   metrics = None if score is None else {'score': score, 'step': step}
-  if step in manager.all_steps():
-    return  # Resumed at the step it was saved.
   saved = manager.save(
     step,
     args=ocp.args.Composite(meta=ocp.args.JsonSave(meta), **items),
@@ -83,6 +85,16 @@ def restore_meta(manager: ocp.CheckpointManager, step: int) -> dict:
   return manager.restore(step, args=args)['meta']
 
 
+def latest_meta(manager: ocp.CheckpointManager) -> dict:
+  """Reads the JSON of the newest checkpoint that has it; {} if none has."""
+  for step in sorted(manager.all_steps(), reverse=True):
+    try:
+      return restore_meta(manager, step)
+    except Exception:  # `restore_latest` deals with damage.
+      continue
+  return {}
+
+
 def restore_latest(
   manager: ocp.CheckpointManager, targets: Mapping[str, Any]
 ) -> tuple[int, dict[str, Any]]:
@@ -93,22 +105,36 @@ def restore_latest(
 
   Returns:
     Its step and trees, or 0 and nothing if there is none.
+
+  Raises:
+    InputError: if there are some, but none of them can be read.
   """
-  while (step := manager.latest_step()) is not None:
+  steps = sorted(manager.all_steps(), reverse=True)
+  for step in steps:
     try:
-      trees = restore(manager, step, targets)
+      return step, restore(manager, step, targets)
     except Exception as error:  # Each layer of orbax raises its own.
-      reason = str(error).strip().splitlines()[0][:200]
-      _move_aside(manager, step, reason)
-      continue
-    return step, trees
+      _move_aside(manager, step, reason(error))
+  if steps:
+    raise config_lib.InputError(
+      f'no checkpoint of {manager.directory.parent} can be read; they are now '
+      'called broken-STEP: restore one, or start over with --overwrite'
+    )
   return 0, {}
 
 
-def _move_aside(manager: ocp.CheckpointManager, step: int, reason: str) -> None:
+def reason(error: Exception) -> str:
+  """Returns the first line of an error's text."""
+  lines = str(error).strip().splitlines() or [type(error).__name__]
+  return lines[0][:200]
+
+
+def _move_aside(manager: ocp.CheckpointManager, step: int, why: str) -> None:
   folder = pathlib.Path(manager.directory)
   broken = folder.parent / f'broken-{step}'
-  parallel.say(f'checkpoint {step} is unreadable, moved to {broken}: {reason}')
+  while broken.exists():
+    broken = broken.with_name(f'{broken.name}-again')
+  parallel.say(f'checkpoint {step} is unreadable, moved to {broken}: {why}')
   parallel.wait('broken')
   if parallel.is_first():
     (folder / str(step)).rename(broken)
@@ -118,6 +144,8 @@ def _move_aside(manager: ocp.CheckpointManager, step: int, reason: str) -> None:
 
 def find_step(manager: ocp.CheckpointManager, which: str) -> int:
   """Returns the step that `best`, `latest` or a number means.
+
+  Where none is scored, the latest is the best.
 
   Raises:
     InputError: if there is none.

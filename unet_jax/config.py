@@ -39,11 +39,24 @@ RANGES = {
   'augment.contrast': (0.0, 1.0),
   'model.depth': (1, 10),
   'model.width': (1, 4096),
-  'loss.smooth': (0.0, HUGE),
+  'model.remat': (0, 11),
+  'loss.smooth': (TINY, HUGE),
   'optim.lr': (TINY, HUGE),
   'optim.warmup': (0.0, 1.0),
   'optim.ema': (0.0, 1.0 - 1e-9),
 }
+
+
+# The keys that any value of their type suits.
+TYPES = {
+  'data.name': str,
+  'data.root': str,
+  'data.classes': tuple,
+  'augment.flip': bool,
+  'augment.turn': bool,
+  'loss.per_image': bool,
+}
+MERGE = 'data.merge'  # Its keys are class names.
 
 
 class InputError(ValueError):
@@ -115,8 +128,9 @@ def flatten(config: ml_collections.ConfigDict, prefix: str = '') -> dict:
   """Returns {'data.root': value, ...}; an empty group is a value `{}`."""
   flat = {}
   for key, value in config.items():
-    if isinstance(value, ml_collections.ConfigDict) and len(value):
-      flat |= flatten(value, f'{prefix}{key}.')
+    if isinstance(value, ml_collections.ConfigDict):
+      # Two empty ConfigDicts are not always equal.
+      flat |= flatten(value, f'{prefix}{key}.') or {prefix + key: {}}
     else:
       flat[prefix + key] = value
   return flat
@@ -125,9 +139,14 @@ def flatten(config: ml_collections.ConfigDict, prefix: str = '') -> dict:
 def check(config: ml_collections.ConfigDict) -> None:
   """Raises InputError for the first value out of range, key and value named."""
   flat = flatten(config)
-  for key in [*CHOICES, *RANGES]:
-    if key not in flat:
-      raise InputError(f'config.{key} is missing from the config file')
+  known = {*CHOICES, *RANGES, *TYPES}
+  given = {key for key in flat if not f'{key}.'.startswith(f'{MERGE}.')}
+  for key in sorted(known - given):
+    raise InputError(f'config.{key} is missing from the config file')
+  if MERGE.split('.')[1] not in config.data:
+    raise InputError(f'config.{MERGE} is missing; {{}} merges nothing')
+  for key in sorted(given - known):
+    raise InputError(f'config.{key} is unknown; remove it from the config file')
   for key, choices in CHOICES.items():
     if flat[key] not in choices:
       raise InputError(
@@ -139,11 +158,15 @@ def check(config: ml_collections.ConfigDict) -> None:
       raise InputError(f'config.{key} is {flat[key]!r}; it must be a number')
     if not low <= flat[key] <= high:  # Also catches NaN.
       raise InputError(f'config.{key} is {flat[key]}; {_range(low, high)}')
-  for key, value in flat.items():
-    is_names = key.startswith(('data.classes', 'data.merge.'))
-    if is_names and isinstance(value, str):
+  for key, kind in TYPES.items():
+    if not isinstance(flat[key], kind):
       raise InputError(
-        f'config.{key} is {value!r}; it must be a tuple of names'
+        f'config.{key} is {flat[key]!r}; it must be a {kind.__name__}'
+      )
+  for key in flat.keys() - given - {MERGE}:
+    if not isinstance(flat[key], tuple):
+      raise InputError(
+        f'config.{key} is {flat[key]!r}; it must be a tuple of names'
       )
   if config.task == 'binary' and len(config.data.classes) > 1:
     raise InputError(
@@ -162,7 +185,14 @@ def _range(low: float, high: float) -> str:
 
 def save(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
   """Writes the config as JSON."""
-  path.write_text(config.to_json(indent=2) + '\n')
+  write_text(path, config.to_json(indent=2) + '\n')
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+  """Replaces a file in one move: killed, it leaves the old or the new."""
+  aside = path.with_name(f'{path.name}.tmp')
+  aside.write_text(text)
+  aside.replace(path)
 
 
 def load(path: pathlib.Path) -> ml_collections.ConfigDict:
@@ -187,11 +217,14 @@ def from_dict(tree: dict) -> ml_collections.ConfigDict:
 def differences(
   old: ml_collections.ConfigDict, new: ml_collections.ConfigDict
 ) -> list[str]:
-  """Returns a line `key: old -> new` for each key that differs."""
+  """Returns a line `key: old -> new` for each key that differs.
+
+  The engine is left out: it belongs to the machine, not to the run.
+  """
   old, new = flatten(old), flatten(new)
   missing = '(absent)'
   return [
     f'config.{key}: {old.get(key, missing)!r} -> {new.get(key, missing)!r}'
     for key in sorted(old | new)
-    if old.get(key, missing) != new.get(key, missing)
+    if old.get(key, missing) != new.get(key, missing) and key != 'engine'
   ]

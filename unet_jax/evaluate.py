@@ -30,7 +30,8 @@ def main() -> None:
   if DATA_ROOT.value:
     run.config.data.root = DATA_ROOT.value
   source = sources.open_split(run.config, SPLIT.value)
-  print(trained.evaluate(run, source, workdir, SPLIT.value))
+  _, table = trained.evaluate(run, source, workdir, SPLIT.value)
+  print(table)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
 """Devices and processes: mapping a step over them, placing its arguments."""
 
 import collections
+import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from unet_jax import config as config_lib
 AXIS = 'data'
 
 
+@functools.cache
 def make_mesh() -> jax.sharding.Mesh:
   """Returns all devices of all processes, as one axis."""
   shape = (jax.device_count(),)
@@ -151,7 +153,15 @@ def say(text: str) -> None:
 
 def join(coordinator: str, num_processes: int, process_id: int) -> None:
   """Joins the run's other processes; under SLURM JAX finds them itself."""
+  if not 0 <= process_id < num_processes:
+    raise config_lib.InputError(
+      f'--process_id {process_id}: it must be from 0 to --num_processes - 1'
+    )
   if coordinator:
     jax.distributed.initialize(coordinator, num_processes, process_id)
-  elif int(os.environ.get('SLURM_NTASKS', '1')) > 1:
+  elif num_processes > 1:
+    raise config_lib.InputError(
+      f'--num_processes {num_processes} needs --coordinator HOST:PORT'
+    )
+  elif int(os.environ.get('SLURM_STEP_NUM_TASKS', '1')) > 1:
     jax.distributed.initialize()

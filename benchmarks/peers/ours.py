@@ -41,7 +41,7 @@ def main() -> None:
   ]
   mean, std = (128.0,) * 3, (64.0,) * 3
   dataset = sources.Dataset(
-    {'train': examples}, ('a', 'b', 'c'), '', mean, std, ()
+    {'train': examples}, ('a', 'b', 'c'), '', mean, std, {}, ()
   )
   run = setup.make_run(config, dataset)
   state = parallel.replicate(run.init())

@@ -73,6 +73,17 @@ def read_mask(path: pathlib.Path, *, as_index: bool) -> np.ndarray:
   return array
 
 
+def write_png(array: np.ndarray, path: pathlib.Path) -> None:
+  """Writes uint8[H, W] or [H, W, 3], making the folder if need be."""
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+  except OSError as error:
+    raise config_lib.InputError(
+      f'{path} can not be written ({error.strerror or error})'
+    ) from None
+
+
 def rescale(array: np.ndarray, longer_side: int, resample: int) -> np.ndarray:
   """Scales uint8[H, W(, C)] so that its longer side has that many pixels."""
   height, width = array.shape[:2]

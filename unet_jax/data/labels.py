@@ -63,7 +63,7 @@ def from_binary(mask: np.ndarray, where: str) -> np.ndarray:
 
 def from_index(mask: np.ndarray, num_values: int, where: str) -> np.ndarray:
   """Returns the mask as uint8[H, W] of 0 to num_values - 1, 255 = void."""
-  values, counts = np.unique(mask.astype(np.uint8), return_counts=True)
+  values, counts = np.unique(mask, return_counts=True)
   _refuse_undeclared(values, counts, (*range(num_values), VOID), where)
   return mask.astype(np.uint8)
 

@@ -9,6 +9,8 @@ import numpy as np
 from unet_jax.data import labels
 
 ROUND_TO = 64  # Sides of evaluated images are padded to this: few shapes.
+# Decoded ahead, in threads: grain's own 500 would be gigabytes.
+AHEAD = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)
 
 
 def train_batches(
@@ -47,7 +49,7 @@ def train_batches(
   stream = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
   stream = stream.map_with_index(crop)[process_index::process_count]
   batches = stream.batch(batch_size // process_count)[first_step - 1 :]
-  return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=4)))
+  return iter(batches.to_iter_dataset(AHEAD))
 
 
 def random_crop(
@@ -102,7 +104,7 @@ def eval_batches(
   waiting = collections.defaultdict(list)
   stream = grain.MapDataset.source(source).map_with_index(_padded)
   part = (process_index, process_count)
-  for example in stream.to_iter_dataset():
+  for example in stream.to_iter_dataset(AHEAD):
     height, width = shape = example['image'].shape[:2]
     rounds = max(1, max_pixels // (height * width * num_devices))
     size = rounds * num_devices

@@ -7,6 +7,7 @@ pixels in which a later class hid an earlier one.
 
 import concurrent.futures
 import dataclasses
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -43,6 +44,7 @@ class Dataset(NamedTuple):
   root: str  # Absolute, so that a run's folder says where its data is.
   mean: tuple[float, ...]  # Of train, a channel, in 0 to 255.
   std: tuple[float, ...]
+  digests: dict[str, str]  # Of each split's names, to know it again by.
   notes: tuple[str, ...]  # What a person should read before training.
 
 
@@ -54,7 +56,7 @@ def load(config, found: layout.Layout) -> Dataset:
   Raises:
     InputError: at the first file, name or value that can't be used.
   """
-  keys, notes = _complete(found.keys, config.data.val_share, config.seed)
+  keys, notes = split_keys(config, found)
   read = _example_reader(config, found)
   sources, totals = {}, {}
   for split in keys:
@@ -67,7 +69,11 @@ def load(config, found: layout.Layout) -> Dataset:
       f'classes overlap in {overlap} of {pixels} pixels; there the later of '
       f'{", ".join(found.classes)} wins'
     )
-  return Dataset(sources, found.classes, found.root, mean, std, tuple(notes))
+  notes += _check_presence(totals['train']['label'], config, found.classes)
+  digests = {split: _digest(keys[split]) for split in keys}
+  return Dataset(
+    sources, found.classes, found.root, mean, std, digests, tuple(notes)
+  )
 
 
 def open_split(config, split: str) -> Sequence[dict]:
@@ -77,7 +83,7 @@ def open_split(config, split: str) -> Sequence[dict]:
     InputError: if there is no such split.
   """
   found = open_layout(config)
-  keys, _ = _complete(found.keys, config.data.val_share, config.seed)
+  keys, _ = split_keys(config, found)
   if split not in keys:
     raise config_lib.InputError(
       f'--split {split}: there is none; the data has {", ".join(keys)}'
@@ -127,6 +133,11 @@ def _example_reader(config, found: layout.Layout) -> Callable[[Any], dict]:
       where=raw.where,
     )
     image = raw.image
+    if image.dtype != np.uint8 or image.shape[:2] != label.shape[:2]:
+      raise config_lib.InputError(
+        f'{raw.where}: image {image.dtype}{list(image.shape)} and mask '
+        f'{list(label.shape)} must be of 8 bits and of one size'
+      )
     if config.data.resize:
       image = files.rescale(image, config.data.resize, Image.Resampling.BOX)
       label = files.rescale(label, config.data.resize, Image.Resampling.NEAREST)
@@ -135,15 +146,17 @@ def _example_reader(config, found: layout.Layout) -> Callable[[Any], dict]:
   return read
 
 
-def _complete(
-  keys: dict, val_share: float, seed: int
-) -> tuple[dict, list[str]]:
-  """Draws a val split where none is listed, and says which splits lack."""
-  notes = []
+def split_keys(config, found: layout.Layout) -> tuple[dict, list[str]]:
+  """Draws a val split where none is listed, and says which splits lack.
+
+  Returns:
+    {split: keys}, in the order train, val, test; and notes.
+  """
+  keys, notes = found.keys, []
   if 'val' not in keys:
-    share = val_share or (0.2 if 'all' in keys else 0.0)
+    share = config.data.val_share or (0.2 if 'all' in keys else 0.0)
     everything = keys.get('all') or keys['train']
-    train, val = splits.hold_back(everything, share, seed)
+    train, val = splits.hold_back(everything, share, config.seed)
     keys = keys | {'train': train, 'val': val}
     if val:
       notes.append(f'val is {len(val)} of {len(everything)} images, by seed')
@@ -159,10 +172,42 @@ def _complete(
   return keys, notes
 
 
+def _digest(keys: Sequence[Any]) -> str:
+  text = '\n'.join(map(str, keys))
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _check_presence(
+  pixels: np.ndarray, config, classes: Sequence[str]
+) -> list[str]:
+  """Says which classes train lacks; refuses a train split without any.
+
+  Args:
+    pixels: int64[256] of each label value; of each plane if multilabel.
+    config: the run's.
+    classes: foreground names.
+  """
+  first = 0 if config.task == 'multilabel' else 1
+  absent = [
+    name for i, name in enumerate(classes, start=first) if not pixels[i]
+  ]
+  if len(absent) == len(classes):
+    hint = ''
+    if config.data.mask == 'index' and pixels[labels.VOID]:
+      hint = (
+        f'; {pixels[labels.VOID]} are 255, which is void in an index mask: '
+        'where it means foreground, use --config.data.mask=binary'
+      )
+    raise config_lib.InputError(
+      f'no pixel of the train split is {" or ".join(classes)}{hint}'
+    )
+  return [f'no pixel of the train split is {name}' for name in absent]
+
+
 def _read_all(source: Source) -> tuple[Sequence[dict], dict]:
   """Decodes a split in threads; keeps it in memory where it is small."""
   kept, size = [], 0
-  totals = dict(overlap=0, pixels=0, sum=0, squares=0)
+  totals = dict(overlap=0, pixels=0, sum=0, squares=0, label=0)
   with concurrent.futures.ThreadPoolExecutor() as pool:
     for example in _in_order(pool, source):
       image = example['image'].astype(np.int64)
@@ -170,10 +215,19 @@ def _read_all(source: Source) -> tuple[Sequence[dict], dict]:
       totals['squares'] += (image**2).sum(axis=(0, 1))
       totals['pixels'] += image.shape[0] * image.shape[1]
       totals['overlap'] += example['overlap']
+      totals['label'] += _count_values(example['label'])
       size += example['image'].nbytes + example['label'].nbytes
       if size <= IN_MEMORY:
         kept.append(example)
   return (kept if len(kept) == len(source) else source), totals
+
+
+def _count_values(label: np.ndarray) -> np.ndarray:
+  """Counts int64[256] pixels of each class index, or of each plane."""
+  if label.ndim == 3:
+    counted = np.count_nonzero(label == 1, axis=(0, 1))
+    return np.pad(counted, (0, 256 - len(counted)))
+  return np.bincount(label.ravel(), minlength=256)
 
 
 def _in_order(

@@ -20,6 +20,15 @@ def from_lists(root: pathlib.Path) -> dict[str, list[str]]:
       lists[split] = [line.strip() for line in lines if line.strip()]
       if not lists[split]:
         raise config_lib.InputError(f'{path} is empty; list a name a line')
+  seen = {}
+  for split, names in lists.items():
+    for name in names:
+      if name in seen:
+        raise config_lib.InputError(
+          f'{root / split}.txt names {name}, which {seen[name]}.txt '
+          'already has; list a name once, or scores mean nothing'
+        )
+      seen[name] = split
   if lists and 'train' not in lists:
     raise config_lib.InputError(
       f'{root} has {next(iter(lists))}.txt but no train.txt; add one, a name '

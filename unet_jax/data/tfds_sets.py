@@ -72,7 +72,12 @@ def _registered(name: str, root: pathlib.Path) -> tfds.core.DatasetBuilder:
   except tfds.core.registered.DatasetNotFoundError as error:
     first = str(error).strip().splitlines()[0]
     raise config_lib.InputError(f'config.data.name: {first}') from None
-  builder.download_and_prepare()
+  try:
+    builder.download_and_prepare()
+  except Exception as error:  # Whatever the data set's own code raises.
+    raise config_lib.InputError(
+      f'{name} could not be prepared under {root}: {error}'
+    ) from None
   return builder
 
 

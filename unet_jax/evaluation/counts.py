@@ -91,8 +91,7 @@ def count(
   Raises:
     RuntimeError: unless every image was counted once.
   """
-  # No step is waited for before the next one is on its way.
-  found = [step(variables, parallel.place_batch(batch)) for batch in batches]
+  found = [step(variables, batch) for batch in parallel.place_ahead(batches)]
   found = jax.device_get(found)
   index, weight, counts = (
     np.concatenate([part[key] for part in found])

@@ -1,11 +1,9 @@
 """Masks and overlays of new images, as files."""
 
-import concurrent.futures
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from unet_jax import build
 from unet_jax import config as config_lib
@@ -44,26 +42,29 @@ def write(
   """Writes NAME.png, class indices, and NAME_overlay.png for each image.
 
   Where classes overlap, there is a NAME_CLASS.png of 0 and 1 for each instead.
+
+  Raises:
+    InputError: if a file would take the place of an input, or can't be written.
   """
   run = trained.load(workdir, checkpoint)
   step = counts.make_predict_step(run.model, run.task, run.mean, run.std)
-  try:
-    output.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise config_lib.InputError(
-      f'--output {output} can not be written ({error.strerror})'
-    ) from None
-  channels = len(run.mean)
-  with concurrent.futures.ThreadPoolExecutor(2) as pool:
-    images = pool.map(lambda path: files.read_image(path, channels), paths)
-    for path, image in zip(paths, images, strict=True):
-      planes = trained.predict(
-        step, run.variables, image, run.config.data.resize
-      )
-      for suffix, mask in masks(planes, run.task).items():
-        Image.fromarray(mask).save(output / f'{path.stem}{suffix}.png')
-      shown = pictures.overlay(image, planes[..., -run.task.num_foreground :])
-      Image.fromarray(shown).save(output / f'{path.stem}_overlay.png')
+  inputs = {path.resolve() for path in paths}
+  written = set()
+  for path in paths:
+    image = files.read_image(path, len(run.mean))
+    planes = trained.predict(step, run.variables, image, run.config.data.resize)
+    found = masks(planes, run.task)
+    shown = planes[..., -run.task.num_foreground :]
+    found['_overlay'] = pictures.overlay(image, shown)
+    for suffix, picture in found.items():
+      target = output / f'{path.stem}{suffix}.png'
+      if target.resolve() in inputs | written:
+        raise config_lib.InputError(
+          f'--output: {target} is an input or was just written; name a folder '
+          'of its own, and images that differ by more than _overlay'
+        )
+      files.write_png(picture, target)
+      written.add(target.resolve())
 
 
 def masks(planes: np.ndarray, task: build.Task) -> dict[str, np.ndarray]:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from unet_jax import config as config_lib
+
 NAMES = ('precision', 'recall', 'accuracy', 'iou', 'f1')
 
 
@@ -122,7 +124,7 @@ def write(report: dict, path: pathlib.Path) -> None:
   """Writes a report as JSON, null for what is undefined."""
   path.parent.mkdir(parents=True, exist_ok=True)
   text = json.dumps(_map(_null, report), indent=2, allow_nan=False)
-  path.write_text(text + '\n')
+  config_lib.write_text(path, text + '\n')
 
 
 def table(report: dict) -> str:

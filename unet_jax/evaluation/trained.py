@@ -16,6 +16,7 @@ from unet_jax.evaluation import counts, pictures, scores
 from unet_jax.nn import unet
 
 NUM_PICTURES = 3
+MAX_WIDTH = 1600  # Of three pictures beside each other, in pixels.
 
 
 class Trained(NamedTuple):
@@ -34,25 +35,30 @@ def load(workdir: pathlib.Path, which: str = 'best') -> Trained:
   """Restores the `best` or `latest` checkpoint, or that of a step.
 
   Raises:
-    InputError: if the folder holds no such checkpoint.
+    InputError: if the folder holds no such checkpoint, or a damaged one.
   """
   if not (workdir / checkpoint.FOLDER).is_dir():
     raise config_lib.InputError(
       f'{workdir} holds no checkpoint; give the folder of a run'
     )
-  with checkpoint.make_manager(workdir, has_scores=True) as manager:
+  with checkpoint.make_manager(
+    workdir, has_scores=True, read_only=True
+  ) as manager:
     step = checkpoint.find_step(manager, which)
-    meta = checkpoint.restore_meta(manager, step)
-    config = config_lib.from_dict(meta['config'])
-    task = build.make_task(config, config.data.classes)
-    model = build.make_model(config, task)
-    shapes = jax.eval_shape(
-      model.init,
-      jax.random.key(0),
-      jax.ShapeDtypeStruct((1, 64, 64, len(meta['mean'])), jnp.float32),
-    )
-    target = parallel.abstract({'batch_stats': {}, **shapes})
-    variables = checkpoint.restore(manager, step, {'averaged': target})
+    try:
+      meta = checkpoint.restore_meta(manager, step)
+      config = config_lib.from_dict(meta['config'])
+      config.engine = 'auto'  # This machine may not be the training's.
+      task = build.make_task(config, config.data.classes)
+      model = build.make_model(config, task)
+      target = parallel.abstract(abstract_variables(model, len(meta['mean'])))
+      variables = checkpoint.restore(manager, step, {'averaged': target})
+    except Exception as error:  # Each layer of orbax raises its own.
+      raise config_lib.InputError(
+        f'checkpoint {step} of {workdir} can not be read '
+        f'({checkpoint.reason(error)}); try --checkpoint=latest, or another '
+        f'of {", ".join(map(str, manager.all_steps()))}'
+      ) from error
   return Trained(
     config,
     task,
@@ -62,6 +68,13 @@ def load(workdir: pathlib.Path, which: str = 'best') -> Trained:
     tuple(meta['std']),
     step,
   )
+
+
+def abstract_variables(model: unet.UNet, channels: int) -> dict:
+  """Returns the shapes and types of a model's variables."""
+  image = jax.ShapeDtypeStruct((1, 64, 64, channels), jnp.float32)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), image)
+  return {'batch_stats': {}, **shapes}
 
 
 def count_split(
@@ -94,7 +107,7 @@ def count_split(
 
 def evaluate(
   model: Trained, source: Sequence[dict], workdir: pathlib.Path, split: str
-) -> str:
+) -> tuple[dict[str, float], str]:
   """Scores a split on all devices.
 
   Args:
@@ -104,7 +117,7 @@ def evaluate(
     split: its name.
 
   Returns:
-    A table, as text.
+    The scores by plain names, and a table, as text.
   """
   preprocess_fn = build.make_preprocess(model.task, model.mean, model.std)
   counted = count_split(
@@ -124,9 +137,10 @@ def evaluate(
     predict_step, model.variables, source, model.task.num_foreground
   )
   if parallel.is_first():
+    files.write_png(pictures.sheet(panels), path.with_suffix('.png'))
     scores.write(report, path)
-    Image.fromarray(pictures.sheet(panels)).save(path.with_suffix('.png'))
-  return (
+  row = scores.row(counted, model.task.planes, model.task.num_foreground)
+  return row, (
     f'{split} split, {len(source)} images, weights of step {model.step}\n'
     f'{scores.table(report)}\n'
     f'{scores.baseline(counted, model.task.num_foreground)}\n'
@@ -145,7 +159,10 @@ def draw(
   for i in range(min(NUM_PICTURES, len(source))):
     image, label = source[i]['image'], source[i]['label']
     planes = predict(predict_step, variables, image, resize=0)
-    panels.append(pictures.panel(image, label, planes[..., -num_foreground:]))
+    panel = pictures.panel(image, label, planes[..., -num_foreground:])
+    if panel.shape[1] > MAX_WIDTH:
+      panel = files.rescale(panel, MAX_WIDTH, Image.Resampling.BOX)
+    panels.append(panel)
   return panels
 
 

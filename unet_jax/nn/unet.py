@@ -23,7 +23,7 @@ class ConvBlock(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: jax.Array | tuple[jax.Array, ...], *, train: bool
+    self, x: jax.Array | tuple[jax.Array, ...], train: bool
   ) -> jax.Array:
     """Maps [B, H, W, C], or parts of its channels, to [B, H, W, features]."""
     for i in range(2):
@@ -55,6 +55,8 @@ class UNet(nn.Module):
     width: features at full size, doubled at each halving.
     norm: `batch` (synchronised over `axis_name` in training), `group`, `none`.
     dtype: of the computation; parameters, statistics and logits are float32.
+    remat: levels, from the full size down, whose blocks keep only what goes in
+      and compute the rest anew for the gradients: less memory, more time.
     engine: as conv.choose_engine gives it.
     axis_name: of the devices that share a batch; None on one device.
   """
@@ -64,6 +66,7 @@ class UNet(nn.Module):
   width: int = 16
   norm: str = 'batch'
   dtype: jnp.dtype = jnp.float32
+  remat: int = 0
   engine: str = 'xla'
   axis_name: str | None = None
 
@@ -71,25 +74,32 @@ class UNet(nn.Module):
   def __call__(self, image: jax.Array, *, train: bool = False) -> jax.Array:
     """Maps float32[B, H, W, C], of any size, to logits float32[B, H, W, K]."""
     height, width = image.shape[1:3]
-    block = functools.partial(
-      ConvBlock,
-      norm=self.norm,
-      dtype=self.dtype,
-      engine=self.engine,
-      axis_name=self.axis_name,
-    )
+
+    def block(level, features, name):
+      kind = ConvBlock
+      if level < self.remat:
+        kind = nn.remat(ConvBlock, static_argnums=2)  # `train`: bool, in place.
+      return kind(
+        features,
+        norm=self.norm,
+        dtype=self.dtype,
+        engine=self.engine,
+        axis_name=self.axis_name,
+        name=name,
+      )
+
     up_conv = functools.partial(
       conv.UpConv, dtype=self.dtype, engine=self.engine
     )
     *encoder, bottleneck = (self.width * 2**i for i in range(self.depth + 1))
     x, skips = _pad(image, 2**self.depth).astype(self.dtype), []
     for i, features in enumerate(encoder):
-      skips.append(block(features, name=f'down{i}')(x, train=train))
+      skips.append(block(i, features, f'down{i}')(x, train))
       x = norm.max_pool2x2(skips[-1], engine=self.engine)
-    x = block(bottleneck, name='bottleneck')(x, train=train)
+    x = block(self.depth, bottleneck, 'bottleneck')(x, train)
     for i, features in reversed(list(enumerate(encoder))):
       x = up_conv(features, name=f'up{i}')(x)
-      x = block(features, name=f'merge{i}')((skips[i], x), train=train)
+      x = block(i, features, f'merge{i}')((skips[i], x), train)
     head = conv.Conv(self.num_planes, (1, 1), engine=self.engine, name='head')
     return head(x.astype(jnp.float32))[:, :height, :width]
 

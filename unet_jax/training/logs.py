@@ -9,6 +9,7 @@ import numpy as np
 import tensorboardX
 from rich import console, progress
 
+from unet_jax import config as config_lib
 from unet_jax import parallel
 from unet_jax.training import workdir as workdir_lib
 
@@ -75,7 +76,7 @@ class Log:
     self.close()
 
   def _tell(self, step: int, split: str, row: dict) -> None:
-    if split == 'train':
+    if 'loss' in row:
       speed = row['images_per_second']
       text = f'loss {_number(row["loss"])}  {_number(speed)} images/s'
       if self._live:
@@ -102,7 +103,7 @@ def drop_after(path: pathlib.Path, step: int) -> None:
       continue
     if row['step'] <= step:
       kept.append(line + '\n')
-  path.write_text(''.join(kept))
+  config_lib.write_text(path, ''.join(kept))
 
 
 class Stopwatch:

@@ -1,5 +1,6 @@
 """One run, from config to report: read `train_and_evaluate` top to bottom."""
 
+import math
 import pathlib
 
 import jax
@@ -37,21 +38,26 @@ def train_and_evaluate(
   parallel.check_batch(config.batch_size)
   found = parallel.first_before_others(lambda: sources.open_layout(config))
   config = setup.resolve(config, found)
-  parallel.first_before_others(
-    lambda: workdir_lib.prepare(workdir, config, overwrite=overwrite)
-  )
-  if workdir_lib.is_finished(workdir, config.total_steps):
+  workdir_lib.check(workdir, config, overwrite=overwrite)
+  split = list(sources.split_keys(config, found)[0])[-1]  # Test, or instead.
+  is_new = overwrite or not workdir_lib.has_checkpoint(workdir)
+  if not is_new and workdir_lib.is_finished(workdir, config.total_steps, split):
     parallel.say(f'{workdir} is finished, at step {config.total_steps}')
     return
-  other = None
-  if init_from and not workdir_lib.has_checkpoint(workdir):
-    other = trained.load(pathlib.Path(init_from))
+  other = (
+    trained.load(pathlib.Path(init_from)) if init_from and is_new else None
+  )
   dataset = sources.load(config, found)
   run = setup.make_run(config, dataset)
   state = run.init()
-  has_val = 'val' in dataset.splits
+  # Nothing is removed before all that can be refused has been looked at.
+  if parallel.is_first():
+    workdir_lib.begin(workdir, config, overwrite=overwrite)
+  parallel.wait('begin')
 
+  has_val = 'val' in dataset.splits
   with checkpoint.make_manager(workdir, has_scores=has_val) as manager:
+    setup.check_data(checkpoint.latest_meta(manager), dataset)
     abstract = parallel.abstract(setup.to_save(state))
     first, trees = checkpoint.restore_latest(manager, abstract)
     if first:
@@ -66,10 +72,11 @@ def train_and_evaluate(
       parallel.say(f'resumed from step {first}')
     with logs.Log(workdir, step=first, total_steps=config.total_steps) as log:
       train(config, dataset, run, state, first, manager, log)
-
-  split = list(dataset.splits)[-1]  # Test, or what there is in its place.
-  best = trained.load(workdir)
-  parallel.say(trained.evaluate(best, dataset.splits[split], workdir, split))
+      manager.wait_until_finished()
+      best = trained.load(workdir)
+      row, table = trained.evaluate(best, dataset.splits[split], workdir, split)
+      log.write(best.step, split, row)
+  parallel.say(table)
   parallel.say(f'checkpoints, metrics and TensorBoard events are in {workdir}')
 
 
@@ -102,6 +109,7 @@ def train(
     if step % LOG_EVERY == 0 or is_eval:
       metrics = jax.device_get(metrics)  # Waits for the devices.
       log.write(step, 'train', metrics | {'images_per_second': watch.read()})
+      check_finite(metrics['loss'], step)
       watch.start()
     score = None
     if is_eval and 'val' in dataset.splits:
@@ -111,6 +119,15 @@ def train(
     if is_eval or step == first + 1:
       jax.block_until_ready(state)  # Step 1 compiles: it doesn't count.
       watch.start()
+
+
+def check_finite(loss: float, step: int) -> None:
+  """Ends a run whose loss is lost, before it is saved over a good one."""
+  if not math.isfinite(loss):
+    raise config_lib.InputError(
+      f'the loss is {loss} at step {step}; lower config.optim.lr, or set '
+      'config.precision=float32, and start over with --overwrite'
+    )
 
 
 def validate(config, val, run: setup.Run, state, step: int, log) -> float:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from unet_jax import build, parallel
+from unet_jax import config as config_lib
 from unet_jax.data import layout, sources
 from unet_jax.evaluation import counts, trained
 from unet_jax.nn import augment, losses, native, unet
@@ -67,7 +68,8 @@ def make_run(
 
   @jax.jit
   def init() -> step_lib.TrainState:
-    # Threefry takes XLA:CPU two seconds of compiling a parameter.
+    # Threefry takes XLA:CPU two seconds of compiling a parameter. The price:
+    # another kind of device may draw other first weights for a seed.
     rng_params = jax.random.key(config.seed, impl='rbg')
     side = 2**config.model.depth
     image = jnp.zeros((1, side, side, len(dataset.mean)))
@@ -87,6 +89,7 @@ def make_run(
       'classes': dataset.classes,
       'mean': dataset.mean,
       'std': dataset.std,
+      'splits': dataset.digests,
       'versions': versions(),
     },
   )
@@ -96,6 +99,30 @@ def versions() -> dict[str, str]:
   """Returns the versions that a checkpoint depends on."""
   packages = ('unet_jax', 'jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
   return {name: importlib.metadata.version(name) for name in packages}
+
+
+def check_data(meta: dict, dataset: sources.Dataset) -> None:
+  """Refuses to resume a run on other data than it began with.
+
+  Args:
+    meta: of its checkpoint; empty where there is none.
+    dataset: as found now.
+
+  Raises:
+    InputError: naming what differs.
+  """
+  now = {
+    'classes': list(dataset.classes),
+    'splits': dataset.digests,
+    'mean': list(dataset.mean),
+    'std': list(dataset.std),
+  }
+  differing = [key for key in now if meta and meta[key] != now[key]]
+  if differing:
+    raise config_lib.InputError(
+      f'{dataset.root}: the {" and ".join(differing)} of the images are not '
+      'those this run began with; restore them, or start over with --overwrite'
+    )
 
 
 def to_save(state: step_lib.TrainState) -> dict[str, Any]:
@@ -130,10 +157,11 @@ def describe(
   num_params = sum(x.size for x in jax.tree.leaves(state.params))
   num_train = len(dataset.splits['train'])
   sizes = ', '.join(f'{k} {len(v)}' for k, v in dataset.splits.items())
+  is_fallback = run.model.engine == 'rewritten' and config.engine == 'auto'
   lines = [
     f'devices: {parallel.describe_devices()}',
     f'precision: {run.model.dtype.name}, convolutions: {run.model.engine}',
-    *([native.problem()] if run.model.engine == 'rewritten' else []),
+    *([native.problem()] if is_fallback else []),
     f'data: {config.data.source} in {dataset.root}: {sizes} images',
     *(f'  {note}' for note in dataset.notes),
     f'classes: {", ".join(run.task.planes)} ({config.task})',

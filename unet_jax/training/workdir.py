@@ -1,7 +1,10 @@
 """A run's folder: what it may hold, and whether a run may go on in it."""
 
+import contextlib
+import os
 import pathlib
 import shutil
+from collections.abc import Iterator
 
 from unet_jax import checkpoint, parallel
 from unet_jax import config as config_lib
@@ -21,22 +24,24 @@ WRITTEN = (
 )
 
 
-def prepare(workdir: pathlib.Path, config, *, overwrite: bool) -> None:
-  """Makes the folder, or makes sure that its run is the same one.
+def check(workdir: pathlib.Path, config, *, overwrite: bool) -> None:
+  """Makes sure that a run may begin, go on, or be overwritten in a folder.
 
   Raises:
-    InputError: if it can't be written, or holds another run or other files.
+    InputError: if it can't be written, or holds another run.
   """
   saved = workdir / CONFIG
-  overwrite = overwrite and parallel.is_first()
-  if overwrite and workdir.is_dir() and any(workdir.iterdir()):
-    if not saved.exists():
-      raise config_lib.InputError(
-        f'--overwrite: {workdir} has no {CONFIG}, so it is not a run; name '
-        'another folder with --workdir'
-      )
-    _remove(workdir)
-  if has_checkpoint(workdir):
+  with _told(workdir):
+    workdir.mkdir(parents=True, exist_ok=True)
+    is_empty = not any(workdir.iterdir())
+    if not os.access(workdir, os.W_OK):
+      raise PermissionError(None, 'no permission')
+  if overwrite and not is_empty and not saved.exists():
+    raise config_lib.InputError(
+      f'--overwrite: {workdir} has no {CONFIG}, so it is not a run; name '
+      'another folder with --workdir'
+    )
+  if saved.exists() and not overwrite:
     differing = config_lib.differences(config_lib.load(saved), config)
     if differing:
       raise config_lib.InputError(
@@ -44,10 +49,25 @@ def prepare(workdir: pathlib.Path, config, *, overwrite: bool) -> None:
         'Start over with --overwrite, or use another --workdir, with '
         f'--init_from={workdir} for its weights'
       )
+
+
+def begin(workdir: pathlib.Path, config, *, overwrite: bool) -> None:
+  """Removes what is to be overwritten, and writes the config, once."""
+  with _told(workdir):
+    for pattern in WRITTEN if overwrite else ():
+      for path in workdir.glob(pattern):
+        if path.is_dir():
+          shutil.rmtree(path)
+        else:
+          path.unlink()
+    if not (workdir / CONFIG).exists():
+      config_lib.save(config, workdir / CONFIG)
+
+
+@contextlib.contextmanager
+def _told(workdir: pathlib.Path) -> Iterator[None]:
   try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    if parallel.is_first():
-      config_lib.save(config, saved)
+    yield
   except OSError as error:
     raise config_lib.InputError(
       f'--workdir {workdir} can not be written ({error.strerror}); name another'
@@ -61,19 +81,10 @@ def has_checkpoint(workdir: pathlib.Path) -> bool:
   return any(folder.name.isdigit() for folder in folders)
 
 
-def is_finished(workdir: pathlib.Path, total_steps: int) -> bool:
-  """Tells whether a run came to its last step and was evaluated."""
+def is_finished(workdir: pathlib.Path, total_steps: int, split: str) -> bool:
+  """Tells whether a run came to its last step, and `split` was evaluated."""
   last = workdir / checkpoint.FOLDER / str(total_steps)
-  return last.is_dir() and any(workdir.glob('evaluation/*.json'))
-
-
-def _remove(workdir: pathlib.Path) -> None:
-  for pattern in WRITTEN:
-    for path in workdir.glob(pattern):
-      if path.is_dir():
-        shutil.rmtree(path)
-      else:
-        path.unlink()
+  return last.is_dir() and (workdir / 'evaluation' / f'{split}.json').exists()
 
 
 def write_plan(workdir: pathlib.Path, plan: str) -> None:
