@@ -71,14 +71,14 @@ def get_config(arg=''):
     config.data.update(source='folder', root=f'{ROOT}/diaretdb1_lesions')
     config.data.threshold = 26  # A tenth of full agreement, as the tutorial.
     config.image_size = 256
-    config.total_steps = 400
+    config.total_steps = 1000
   elif arg == 'catdog':
     config.data.update(source='folder', root=f'{ROOT}/catdog', mask='index')
     config.data.update(classes=('cat', 'dog'), resize=256)
     config.data.merge = {}
     config.image_size = 256
     config.augment.turn = False  # Heads are upright.
-    config.total_steps = 400
+    config.total_steps = 1000
   elif arg == 'tiny':
     config.batch_size, config.image_size = 4, 64
     config.total_steps, config.eval_every, config.save_every = 4, 2, 2
