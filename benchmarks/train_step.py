@@ -11,6 +11,7 @@ benchmarks/.peers, with Python 3.11 for PyTorch.
 
 import argparse
 import json
+import os
 import pathlib
 import shutil
 import statistics
@@ -114,7 +115,7 @@ def start(name: str, settings: dict, python: str) -> subprocess.Popen:
     stdout=subprocess.PIPE,
     stderr=subprocess.DEVNULL,
     text=True,
-    cwd=HERE.parent,
+    env=os.environ | {'PYTHONPATH': str(HERE)},
   )
 
 

@@ -12,13 +12,13 @@ from unet_jax.training import setup
 CONFIG = pathlib.Path(__file__).parents[1] / 'configs/multiclass.py'
 
 
-def make_run(**overrides) -> setup.Run:
-  """Builds a run of three classes without data; 'model.width': 32 and so on."""
+def make_run(classes=('a', 'b'), **overrides) -> setup.Run:
+  """Builds a run without data; overrides are 'model.width': 32 and so on."""
   config = runpy.run_path(str(CONFIG))['get_config']()
   config.update_from_flattened_dict(overrides)
   dataset = sources.Dataset(
     splits={},
-    classes=('a', 'b'),
+    classes=classes,
     root='',
     mean=(128.0,) * 3,
     std=(64.0,) * 3,

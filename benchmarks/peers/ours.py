@@ -1,26 +1,25 @@
 """unet_jax: the trainer's own step, with input, augmentation and averaging."""
 
 import json
-import runpy
 import sys
 
 import jax
 import numpy as np
 import serve
+import trainer
 
 from unet_jax import build, parallel
-from unet_jax.data import pipeline, sources
+from unet_jax.data import pipeline
 from unet_jax.nn import preprocess
-from unet_jax.training import setup
 
 
 def main() -> None:
   """Builds the run that the arguments, as JSON, describe, and serves it."""
   args = json.loads(sys.argv[1])
   build.start()
-  config = runpy.run_path('configs/multiclass.py')['get_config']()
-  config.update_from_flattened_dict(
-    {
+  run = trainer.make_run(
+    classes=('a', 'b', 'c'),
+    **{
       'batch_size': args['batch'],
       'image_size': args['size'],
       'precision': args['precision'],
@@ -28,36 +27,22 @@ def main() -> None:
       'total_steps': 10_000,
       'model.depth': args['depth'],
       'model.width': args['width'],
-    }
+    },
   )
-  rng = np.random.default_rng(0)
-  size = args['size']
-  examples = [
-    dict(
-      image=rng.integers(0, 256, (size, size, 3), np.uint8),
-      label=rng.integers(0, 4, (size, size), np.uint8),
-    )
-    for _ in range(8)
-  ]
-  mean, std = (128.0,) * 3, (64.0,) * 3
-  dataset = sources.Dataset(
-    {'train': examples}, ('a', 'b', 'c'), '', mean, std, {}, ()
-  )
-  run = setup.make_run(config, dataset)
+  examples = make_examples(args['size'], args['batch'])
   state = parallel.replicate(run.init())
   batches = pipeline.train_batches(
     examples,
     batch_size=args['batch'],
-    image_size=size,
+    image_size=args['size'],
     seed=0,
     first_step=1,
   )
   image = jax.device_put(np.stack([e['image'] for e in examples]))
-  image = image[np.arange(args['batch']) % len(examples)]
 
   @jax.jit
   def infer_step(variables, image):
-    image = preprocess.normalise(image, mean, std)
+    image = preprocess.normalise(image, run.meta['mean'], run.meta['std'])
     return run.model.apply(variables, image)
 
   placed = parallel.place_ahead(batches)
@@ -78,6 +63,18 @@ def main() -> None:
     flops=3 * count_flops(run.model, state.averaged, image),
     device=jax.devices()[0].device_kind,
   )
+
+
+def make_examples(size: int, count: int) -> list[dict]:
+  """Draws images and labels of noise."""
+  rng = np.random.default_rng(0)
+  return [
+    dict(
+      image=rng.integers(0, 256, (size, size, 3), np.uint8),
+      label=rng.integers(0, 4, (size, size), np.uint8),
+    )
+    for _ in range(count)
+  ]
 
 
 def count_flops(model, variables: dict, image: jax.Array) -> float:
