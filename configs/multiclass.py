@@ -2,8 +2,12 @@
 
   python -m unet_jax.main --config configs/multiclass.py[:VARIANT]
 
-Variants: none (the embedded data), `folder` (your own images, index masks),
-`diaretdb1`, `catdog`, `tiny` (seconds, for tests).
+Variants, with their time on 2 cores without a GPU and test macro F1:
+  none       the embedded data: 2 minutes, 0.785
+  folder     your own images, with index masks
+  diaretdb1  red and bright lesions of DIARETDB1
+  catdog     heads of cats and dogs
+  tiny       seconds, for tests
 """
 
 import os
