@@ -3,7 +3,7 @@
   python -m unet_jax.main --config configs/binary.py[:VARIANT]
 
 Variants, with their time on 2 cores without a GPU and test F1:
-  none    vessels of the embedded data
+  none    vessels of the embedded data: 2 minutes, 0.885
   folder  your own images, with masks of 0 and 255
   stare   vessels of STARE: 9 minutes, 0.804
   tiny    seconds, for tests
