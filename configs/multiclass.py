@@ -34,7 +34,9 @@ def get_config(arg=''):
     source='synthetic_fundus',  # synthetic_fundus | folder | tfds
     name='',  # Of the TFDS data set.
     root='',  # Folder of the images, or of TFDS' data sets.
-    mask='folders',  # binary: 0 and 255 | index | folders: one a class
+    # binary: 0 and 255 | index | folders: one a class; the embedded set has
+    # folders whatever stands here.
+    mask='folders',
     classes=('red_lesions', 'bright_lesions'),  # Foreground; () finds them.
     # A class may be the union of several mask folders.
     merge=dict(

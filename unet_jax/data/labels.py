@@ -21,8 +21,8 @@ def decode(
   """Turns a mask as stored into a label.
 
   Args:
-    mask: uint8 or bool[H, W]; under `folders` {folder: bool[H, W]}.
-    encoding: `binary`, `index` or `folders`, as config.data.mask.
+    mask: uint8 or bool[H, W], or {folder: bool[H, W]}.
+    encoding: of a mask that is one array, `binary` or `index`.
     task: `binary`, `multiclass` or `multilabel`.
     classes: foreground names.
     merge: class -> the folders whose union it is.
@@ -32,7 +32,7 @@ def decode(
     uint8[H, W] of class indices, or uint8[H, W, K] planes under `multilabel`;
     and the number of pixels where a later class hid an earlier one.
   """
-  if encoding == 'folders':
+  if isinstance(mask, Mapping):
     planes = from_planes(mask, classes, merge)
     if task == 'multiclass':
       return exclude(planes)

@@ -94,7 +94,8 @@ def _find_masks(name: str, features, config) -> str:
     raise config_lib.InputError(
       f'{name} has no feature called image, only {sorted(features)}'
     )
-  if config.data.mask == 'folders':
+  is_embedded = config.data.source == 'synthetic_fundus'
+  if is_embedded or config.data.mask == 'folders':
     folders = layout.mask_folders(config.data.classes, config.data.merge)
     missing = [folder for folder in folders if folder not in masks]
     if missing or not folders:
