@@ -19,7 +19,7 @@ WRITTEN = (
   PLAN,
   checkpoint.FOLDER,
   'evaluation',
-  'broken-*',
+  'broken-[0-9]*',
   'events.out.tfevents.*',
 )
 
