@@ -1,0 +1,67 @@
+"""Every key of a config, with its unit and its usual value.
+
+A file in configs/ starts from these and sets what differs.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """Returns the defaults; `config.check` has the values that a key may take."""
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.task = 'multiclass'  # binary | multiclass | multilabel
+  config.precision = 'auto'  # auto | float32 | bfloat16, for computing
+  config.engine = 'auto'  # Of convolutions: auto | native | rewritten | xla
+  config.batch_size = 8  # Images a step, over all devices.
+  config.image_size = 128  # Side of the random square crop to train on.
+  config.total_steps = 400
+  config.eval_every = 100  # Steps.
+  config.save_every = 100  # Steps.
+
+  config.data = dict(
+    source='synthetic_fundus',  # synthetic_fundus | folder | tfds
+    name='',  # Of the TFDS data set.
+    root='',  # Folder of the images, or of TFDS' data sets.
+    # binary: 0 and 255 | index | folders: one a class; the embedded set has
+    # folders whatever stands here.
+    mask='index',
+    classes=(),  # Foreground; () finds them.
+    merge={},  # Class -> the mask folders whose union it is.
+    threshold=128,  # A value of a mask folder's file from here on counts.
+    resize=0,  # Longer side in pixels that images are scaled to; 0: not.
+    val_share=0.0,  # Share of train held back where there is no val split.
+  )
+  config.augment = dict(
+    flip=True,
+    turn=True,  # By quarter turns.
+    rotate=15.0,  # Degrees to either side.
+    zoom=0.1,  # Share of the size, larger or smaller.
+    shift=0.05,  # Share of the side.
+    brightness=0.1,  # Share of the value range, to either side.
+    contrast=0.2,  # Share, more or less.
+  )
+  config.model = dict(
+    depth=4,
+    width=16,
+    norm='batch',  # batch | group | none
+    remat=0,  # Levels, from the top, that trade a third more time for memory.
+  )
+  config.loss = dict(
+    name='dice_ce',  # dice | ce | dice_ce, their sum
+    per_image=False,  # Dice of each image, or of the batch as one.
+    smooth=1.0,  # Pixels added to both parts of Dice's fraction.
+  )
+  config.optim = dict(
+    lr=2e-3,
+    warmup=0.1,  # Share of the steps.
+    ema=0.98,  # Decay of the averaged weights; 0 averages none.
+  )
+  return config
+
+
+def shrink(config: ml_collections.ConfigDict) -> None:
+  """Makes a run of seconds, for tests: a few steps of a tiny model."""
+  config.batch_size, config.image_size = 4, 64
+  config.total_steps, config.eval_every, config.save_every = 4, 2, 2
+  config.model.update(depth=2, width=4)
