@@ -36,6 +36,7 @@ def make(**model):
     ),
     schedule=optax.constant_schedule(0.1),
     ema=0.9,
+    exclusive=True,
     axis_name=parallel.AXIS,
   )
 

@@ -49,6 +49,7 @@ def make(tx, *, axis_name=parallel.AXIS, per_image=False):
     ),
     schedule=optax.constant_schedule(0.1),
     ema=0.9,
+    exclusive=True,
     axis_name=axis_name,
   )
 

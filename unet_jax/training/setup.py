@@ -63,6 +63,7 @@ def make_run(
     loss_of=losses.make_loss(exclusive=task.exclusive, **config.loss),
     schedule=schedule,
     ema=config.optim.ema,
+    exclusive=task.exclusive,
     axis_name=parallel.AXIS,
   )
 
