@@ -178,8 +178,8 @@ def loss_and_grads(
       mutable=['batch_stats'],
     )
     loss, terms = loss_of(logits, inputs.target, inputs.weight, axis_name)
-    batch_stats = updated.get('batch_stats', {})
-    return loss, dict(terms=terms, batch_stats=batch_stats, logits=logits)
+    aux = {'batch_stats': {}, **updated, 'terms': terms, 'logits': logits}
+    return loss, aux
 
   value, grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
   if axis_name:

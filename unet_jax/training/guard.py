@@ -1,0 +1,123 @@
+"""Where a step first went wrong: the layer, loss term or gradient, by name."""
+
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from unet_jax.nn import preprocess
+from unet_jax.training import step as step_lib
+
+
+def trace_step(
+  state: step_lib.TrainState,
+  batch: dict[str, jax.Array],
+  *,
+  augment_fn: Callable,
+  preprocess_fn: Callable[..., preprocess.Inputs],
+  loss_of: Callable,
+  axis_name: str | None = None,
+) -> dict[str, dict[str, jax.Array]]:
+  """Takes the step's way again and tells what is finite on it.
+
+  Args:
+    state: as the step had it; its model without remat.
+    batch: the step's.
+    augment_fn: the step's.
+    preprocess_fn: the step's.
+    loss_of: the step's.
+    axis_name: of the devices.
+
+  Returns:
+    bools by name: `weights` and `gradients`, a leaf each; `inputs` and
+    `layers`, [B] each, in the order of `index`; `terms`. JAX sorts dicts, so a
+    layer's name begins with its place in the order of execution.
+  """
+  inputs = step_lib.make_inputs(state, batch, augment_fn, preprocess_fn)
+
+  def traced_apply(*args, **kwargs):
+    layers = {}
+
+    def note(call, args, kwargs, context):
+      out = call(*args, **kwargs)
+      if context.method_name == '__call__':
+        name = '/'.join(context.module.path) or 'logits'
+        layers[f'{len(layers):04}:{name}'] = _finite_samples(out)
+      return out
+
+    with nn.intercept_methods(note):
+      logits, updated = state.apply_fn(*args, **kwargs)
+    return logits, {**updated, 'layers': layers}
+
+  traced = state.replace(apply_fn=traced_apply)
+  (loss, aux), grads = step_lib.loss_and_grads(
+    traced, inputs, loss_of, axis_name
+  )
+  samples = {
+    'index': batch['index'],
+    'inputs': {k: _finite_samples(v) for k, v in inputs._asdict().items()},
+    'layers': aux['layers'],
+  }
+  if axis_name:
+    samples = jax.lax.all_gather(samples, axis_name, tiled=True)
+  return samples | {
+    'weights': _finite_leaves(state.params),
+    'terms': {k: jnp.isfinite(v) for k, v in aux['terms'].items()},
+    'loss': jnp.isfinite(loss),
+    'gradients': _finite_leaves(grads),
+  }
+
+
+def explain(found: dict, names: dict[int, str]) -> str:
+  """Names the first thing that isn't finite, and the images that show it.
+
+  The order is that of cause and effect: weights, inputs, layers as they are
+  executed, loss terms, and gradients from the head back.
+
+  Args:
+    found: from `trace_step`, on the host.
+    names: of the images, by their position in the stream.
+  """
+  for leaf, ok in found['weights'].items():
+    if not ok:
+      return f'the weight {leaf} is not finite before the step'
+  for kind in ('inputs', 'layers'):
+    for key, ok in sorted(found[kind].items()):
+      if not np.all(ok):
+        who = _whose(found['index'][~ok], names)
+        if kind == 'inputs':
+          return f'the {key} that goes into the model is not finite, for {who}'
+        return f'the first layer that is not finite is {_layer(key)}, for {who}'
+  for term, ok in found['terms'].items():
+    if not ok:
+      return f'the loss term {term} is not finite, though every layer is'
+  order = [_layer(key) for key in sorted(found['layers'])]
+  lost = [leaf for leaf, ok in found['gradients'].items() if not ok]
+  if lost:
+    # Gradients go from the last layer to the first.
+    first = max(lost, key=lambda leaf: order.index(leaf.rpartition('/')[0]))
+    return f'the gradient of {first} is not finite, though the loss is'
+  return 'run again, the batch is finite: the weights have changed since'
+
+
+def _layer(key: str) -> str:
+  return key.partition(':')[2]
+
+
+def _whose(positions: Sequence[int], names: dict[int, str]) -> str:
+  """Lists the images at these positions of the stream, or says that all are."""
+  bad = {names[int(i)] for i in positions}
+  listed = ', '.join(sorted(bad))
+  return f'every image ({listed})' if bad == set(names.values()) else listed
+
+
+def _finite_samples(x: jax.Array) -> jax.Array:
+  return jnp.isfinite(x).reshape(x.shape[0], -1).all(axis=1)
+
+
+def _finite_leaves(tree: dict) -> dict[str, jax.Array]:
+  flat = traverse_util.flatten_dict(tree, sep='/')
+  return {name: jnp.isfinite(x).all() for name, x in flat.items()}
