@@ -10,6 +10,7 @@ from flax.training import train_state
 from jax import flatten_util
 
 from unet_jax.nn import preprocess
+from unet_jax.training import parts
 
 
 class TrainState(train_state.TrainState):
@@ -54,6 +55,8 @@ def train_step(
   loss_of: Callable,
   schedule: optax.Schedule,
   ema: float,
+  accumulate: int = 1,
+  stages: parts.Stages = parts.ALL_TRAIN,
   axis_name: str | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """Updates the state by this device's part of a batch.
@@ -67,40 +70,51 @@ def train_step(
     loss_of: (logits, target, weight, axis_name) -> loss and its terms.
     schedule: step -> learning rate, to be logged.
     ema: decay of the averages, reached as steps go by.
+    accumulate: in how many turns the images go through the model, which then
+      has no batch norm; the loss is of all of them.
+    stages: which parts stay as they are, from parts.stages.
     axis_name: of the devices; None where there is one, unmapped.
 
   Returns:
     The new state, and scalars: loss, its terms, grad_norm, learning_rate.
   """
-  rngs = jax.vmap(jax.random.fold_in, (None, 0))(state.rng, batch['index'])
-  image, label = jax.vmap(augment_fn)(rngs, batch['image'], batch['label'])
-  inputs = preprocess_fn(image, label)
+  inputs = make_inputs(state.rng, batch, augment_fn, preprocess_fn)
 
-  def loss_fn(params):
-    logits, updated = state.apply_fn(
-      {'params': params, 'batch_stats': state.batch_stats},
-      inputs.image,
-      train=True,
-      mutable=['batch_stats'],
+  def gradients(frozen: tuple[str, ...]):
+    def loss_fn(trained):
+      logits, batch_stats = forward(
+        state.apply_fn,
+        parts.fill(trained, state.params),
+        state.batch_stats,
+        inputs.image,
+        frozen=parts.still_blocks(state.params, frozen),
+        turns=accumulate,
+      )
+      loss, terms = loss_of(logits, inputs.target, inputs.weight, axis_name)
+      return loss, (terms, batch_stats)
+
+    (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+      parts.split(state.params, frozen)
     )
-    loss, terms = loss_of(logits, inputs.target, inputs.weight, axis_name)
-    return loss, (terms, updated.get('batch_stats', {}))
+    if axis_name:
+      # A loss of psum'ed sums has, on each of N devices, N times the gradient
+      # of its part, so the mean over devices is the gradient of the whole.
+      grads = _mean_over(axis_name, grads)
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    return loss, *aux, parts.fill(grads, zeros)
 
-  (loss, (terms, batch_stats)), grads = jax.value_and_grad(
-    loss_fn, has_aux=True
-  )(state.params)
-  if axis_name:
-    # A loss of psum'ed sums has, on each of N devices, N times the gradient of
-    # its part, so the mean over devices is the gradient of the whole.
-    grads = _mean_over(axis_name, grads)
+  loss, terms, batch_stats, grads = _at_stage(gradients, stages, state.step)
   learning_rate = schedule(state.step)
   state = state.apply_gradients(grads=grads, batch_stats=batch_stats)
   # Early on the average forgets faster, or it would keep the first weights.
   decay = jnp.minimum(ema, (1.0 + state.step) / (10.0 + state.step))
-  averaged = optax.incremental_update(
+  averaged = jax.tree.map(
+    # What didn't change keeps its average to the bit.
+    lambda new, old: jnp.where(
+      new == old, old, (1 - decay) * new + decay * old
+    ),
     {'params': state.params, 'batch_stats': state.batch_stats},
     state.averaged,
-    1 - decay,
   )
   metrics = {
     'loss': loss,
@@ -109,6 +123,63 @@ def train_step(
     'learning_rate': learning_rate,
   }
   return state.replace(averaged=averaged), metrics
+
+
+def make_inputs(
+  rng: jax.Array,
+  batch: dict[str, jax.Array],
+  augment_fn: Callable,
+  preprocess_fn: Callable[..., preprocess.Inputs],
+) -> preprocess.Inputs:
+  """Augments each example by a key of its own, and makes model inputs."""
+  rngs = jax.vmap(jax.random.fold_in, (None, 0))(rng, batch['index'])
+  image, label = jax.vmap(augment_fn)(rngs, batch['image'], batch['label'])
+  return preprocess_fn(image, label)
+
+
+def forward(
+  apply_fn: Callable,
+  params: dict,
+  batch_stats: dict,
+  image: jax.Array,
+  *,
+  frozen: tuple[str, ...] = (),
+  turns: int = 1,
+) -> tuple[jax.Array, dict]:
+  """Runs the model in training, in so many turns; keeps the logits of all.
+
+  In turns the activations of one share of the images are held at a time: they
+  are computed anew for its gradients. That suits any loss, pooled Dice too.
+
+  Returns:
+    Logits float32[B, H, W, K], and the new batch_stats.
+  """
+
+  def apply(image):
+    logits, updated = apply_fn(
+      {'params': params, 'batch_stats': batch_stats},
+      image,
+      train=True,
+      frozen=frozen,
+      mutable=['batch_stats'],
+    )
+    return logits, updated.get('batch_stats', {})
+
+  if turns == 1:
+    return apply(image)
+  shares = image.reshape(turns, -1, *image.shape[1:])
+  once = jax.checkpoint(lambda image: apply(image)[0], prevent_cse=False)
+  logits = jax.lax.map(once, shares)
+  return logits.reshape(-1, *logits.shape[2:]), batch_stats
+
+
+def _at_stage(gradients: Callable, stages: parts.Stages, step: jax.Array):
+  """Calls `gradients` of the parts that are frozen at a step."""
+  if len(stages) == 1:
+    return gradients(stages[0][1])
+  starts = jnp.asarray([start for start, _ in stages], jnp.int32)
+  branches = [lambda f=frozen: gradients(f) for _, frozen in stages]
+  return jax.lax.switch(jnp.sum(starts <= step[None]) - 1, branches)
 
 
 def _mean_over(axis_name: str, grads: dict) -> dict:
