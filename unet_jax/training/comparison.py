@@ -103,7 +103,7 @@ def report(cold: Sequence[Curve], warm: Sequence[Curve]) -> str:
       f'| {a.last:.3f} | {b.last:.3f} |'
     )
   steps = [
-    '| step | cold: mean (lowest to highest) | warm: mean (lowest to highest) |',
+    '| step | cold: mean (lowest, highest) | warm: mean (lowest, highest) |',
     '| --- | --- | --- |',
   ]
   for step in cold[0].val:
@@ -123,4 +123,4 @@ def first_at(curve: Curve, score: float) -> str:
 
 def _spread(values: Sequence[float]) -> str:
   mean = math.fsum(values) / len(values)
-  return f'{mean:.3f} ({min(values):.3f} to {max(values):.3f})'
+  return f'{mean:.3f} ({min(values):.3f}, {max(values):.3f})'
