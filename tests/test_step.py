@@ -110,7 +110,7 @@ def test_four_devices_have_the_gradients_of_one():
 
 
 def test_four_devices_see_adams_losses_of_one():
-  tx, _ = optimizer.make_optimizer(lr=1e-3, warmup=0.0, total_steps=5)
+  tx = optimizer.make_optimizer(optax.cosine_decay_schedule(1e-3, 5))
   alone, step = make(tx, axis_name=None)
   _, losses_alone = run(jax.jit(step), alone, 5)
   state, step = make(tx)
@@ -224,8 +224,8 @@ def test_a_sample_is_augmented_by_its_place_in_the_stream_alone():
 
 @pytest.mark.parametrize('total_steps', [1, 2, 3, 100])
 def test_the_schedule_works_for_any_number_of_steps(total_steps):
-  _, schedule = optimizer.make_optimizer(
-    lr=1e-2, warmup=0.1, total_steps=total_steps
+  schedule = optimizer.make_schedule(
+    'cosine', lr=1e-2, warmup=0.1, total_steps=total_steps
   )
   rates = [float(schedule(i)) for i in range(total_steps)]
   assert np.all(np.isfinite(rates))

@@ -19,6 +19,10 @@ CHOICES = {
   'data.mask': ('binary', 'index', 'folders'),
   'model.norm': ('batch', 'group', 'none'),
   'loss.name': ('dice', 'ce', 'dice_ce'),
+  'optim.name': ('adam', 'adamw', 'sgd'),
+  'optim.schedule': ('cosine', 'constant', 'step'),
+  'transfer.resize': ('never', 'corner'),
+  'transfer.batch_stats': ('keep', 'reestimate'),
 }
 # Key -> smallest and largest value; a positive float's smallest is TINY.
 TINY, HUGE = sys.float_info.min, sys.float_info.max
@@ -43,7 +47,12 @@ RANGES = {
   'loss.smooth': (TINY, HUGE),
   'optim.lr': (TINY, HUGE),
   'optim.warmup': (0.0, 1.0),
+  'optim.weight_decay': (0.0, 1.0),
+  'optim.clip': (0.0, HUGE),
+  'optim.accumulate': (1, 2**20),
   'optim.ema': (0.0, 1.0 - 1e-9),
+  'transfer.unfreeze': (0.0, 1.0),
+  'transfer.lr_decay': (TINY, 1.0),
 }
 
 
@@ -55,8 +64,13 @@ TYPES = {
   'augment.flip': bool,
   'augment.turn': bool,
   'loss.per_image': bool,
+  'transfer.freeze': tuple,
 }
-MERGE = 'data.merge'  # Its keys are class names.
+# Their keys are class names: the type of their values, and what that means.
+MAPS = {
+  'data.merge': (tuple, 'a tuple of names'),
+  'transfer.classes': (str, 'the name of a class'),
+}
 
 
 class InputError(ValueError):
@@ -140,11 +154,12 @@ def check(config: ml_collections.ConfigDict) -> None:
   """Raises InputError for the first value out of range, key and value named."""
   flat = flatten(config)
   known = {*CHOICES, *RANGES, *TYPES}
-  given = {key for key in flat if not f'{key}.'.startswith(f'{MERGE}.')}
+  given = {key for key in flat if not _map_of(key)}
   for key in sorted(known - given):
     raise InputError(f'config.{key} is missing from the config file')
-  if MERGE.split('.')[1] not in config.data:
-    raise InputError(f'config.{MERGE} is missing; {{}} merges nothing')
+  for key in MAPS:
+    if not any(_map_of(name) == key for name in flat):
+      raise InputError(f'config.{key} is missing; {{}} maps nothing')
   for key in sorted(given - known):
     raise InputError(f'config.{key} is unknown; remove it from the config file')
   for key, choices in CHOICES.items():
@@ -163,15 +178,36 @@ def check(config: ml_collections.ConfigDict) -> None:
       raise InputError(
         f'config.{key} is {flat[key]!r}; it must be a {kind.__name__}'
       )
-  for key in flat.keys() - given - {MERGE}:
-    if not isinstance(flat[key], tuple):
-      raise InputError(
-        f'config.{key} is {flat[key]!r}; it must be a tuple of names'
-      )
+  for key in flat.keys() - given - MAPS.keys():
+    kind, meaning = MAPS[_map_of(key)]
+    if not isinstance(flat[key], kind):
+      raise InputError(f'config.{key} is {flat[key]!r}; it must be {meaning}')
   if config.task == 'binary' and len(config.data.classes) > 1:
     raise InputError(
       f'config.data.classes has {len(config.data.classes)} names; task binary '
       'takes one (or set config.task=multiclass)'
+    )
+  _check_optim(config)
+
+
+def _map_of(key: str) -> str:
+  """Returns the one of MAPS that a key is, or is in."""
+  return next((name for name in MAPS if f'{key}.'.startswith(f'{name}.')), '')
+
+
+def _check_optim(config: ml_collections.ConfigDict) -> None:
+  optim = config.optim
+  if optim.weight_decay and optim.name != 'adamw':
+    raise InputError(
+      f'config.optim.weight_decay is {optim.weight_decay}, but '
+      f'config.optim.name={optim.name} has none; set it to adamw, or the decay '
+      'to 0'
+    )
+  if optim.accumulate > 1 and config.model.norm == 'batch':
+    raise InputError(
+      f'config.optim.accumulate is {optim.accumulate}, and batch norm needs '
+      'the whole batch at once; set config.model.norm=group, or save memory by '
+      'config.model.remat'
     )
 
 

@@ -53,9 +53,25 @@ def get_config() -> ml_collections.ConfigDict:
     smooth=1.0,  # Pixels added to both parts of Dice's fraction.
   )
   config.optim = dict(
+    name='adam',  # adam | adamw | sgd, with Nesterov's momentum of 0.9
     lr=2e-3,
+    schedule='cosine',  # cosine, to 0 | constant | step, to 1/10 and 1/100
     warmup=0.1,  # Share of the steps.
+    weight_decay=0.0,  # Of adamw: share of a kernel, times lr, a step.
+    clip=0.0,  # Largest norm of the gradients; 0: any.
+    accumulate=1,  # Turns in which a device takes its images: less memory.
     ema=0.98,  # Decay of the averaged weights; 0 averages none.
+  )
+  config.transfer = dict(  # Of a run that starts with --init_from.
+    # Class -> the other run's that its plane comes from, or ''. Those of one
+    # name needn't be here; any others start fresh.
+    classes={},
+    resize='never',  # never | corner: where widths differ, what both have
+    batch_stats='keep',  # keep | reestimate: on the new images, before step 1
+    # Parts that stay: encoder, bottleneck, decoder, norms, head, or down0 etc.
+    freeze=(),
+    unfreeze=0.0,  # Share of the steps until all train, the last first; 0: no.
+    lr_decay=1.0,  # Of the learning rate, a level further from the head.
   )
   return config
 

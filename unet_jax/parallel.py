@@ -103,13 +103,14 @@ def place_ahead(
   yield from placed
 
 
-def check_batch(batch_size: int) -> None:
-  """Raises InputError unless a global batch divides by the devices."""
+def check_batch(batch_size: int, accumulate: int) -> None:
+  """Raises InputError unless devices and turns get equal shares of a batch."""
   count = jax.device_count()
-  if batch_size % count:
+  if batch_size % (count * accumulate):
+    turns = f' times config.optim.accumulate={accumulate}'
     raise config_lib.InputError(
       f'config.batch_size is {batch_size}; it must be a multiple of the '
-      f'{count} devices'
+      f'{count} devices{turns if accumulate > 1 else ""}'
     )
 
 

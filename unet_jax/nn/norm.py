@@ -42,7 +42,7 @@ class BatchNormRelu(nn.Module):
     var = self.variable('batch_stats', 'var', jnp.ones, channels)
     if not train:
       factor, offset = _affine(scale, bias, mean.value, var.value, self.epsilon)
-      return _normalize(x, factor, offset, self.engine)
+      return affine_relu(x, factor, offset, self.engine)
     axis_name = None if self.is_initializing() else self.axis_name
     y, batch_mean, batch_var = batch_norm_relu(
       x, scale, bias, self.epsilon, axis_name, self.engine
@@ -103,6 +103,40 @@ def _backward(epsilon, axis_name, engine, residuals, cotangents):
 
 
 batch_norm_relu.defvjp(_forward, _backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def affine_relu(x, factor, offset, engine):
+  """Returns relu(x * factor + offset): batch norm with fixed statistics.
+
+  Args:
+    x: float32 | bfloat16[B, H, W, C].
+    factor: float32[C].
+    offset: float32[C].
+    engine: as conv.choose_engine gives it.
+  """
+  return _normalize(x, factor, offset, engine)
+
+
+def _affine_backward(engine, residuals, dy):
+  x, factor, offset = residuals
+  none = jnp.zeros_like(factor)
+  # Sums of g and g x, and factor g, with g = dy where y > 0.
+  doffset, dfactor = _gradient_sums(x, dy, factor, offset, none, engine)
+  return (
+    _gradient(x, dy, factor, offset, none, none, engine),
+    dfactor,
+    doffset,
+  )
+
+
+affine_relu.defvjp(
+  lambda x, factor, offset, engine: (
+    _normalize(x, factor, offset, engine),
+    (x, factor, offset),
+  ),
+  _affine_backward,
+)
 
 
 def _affine(scale, bias, mean, var, epsilon):

@@ -71,15 +71,23 @@ class UNet(nn.Module):
   axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, image: jax.Array, *, train: bool = False) -> jax.Array:
-    """Maps float32[B, H, W, C], of any size, to logits float32[B, H, W, K]."""
+  def __call__(
+    self, image: jax.Array, *, train: bool = False, frozen: tuple[str, ...] = ()
+  ) -> jax.Array:
+    """Maps float32[B, H, W, C], of any size, to logits float32[B, H, W, K].
+
+    Args:
+      image: normalised.
+      train: whether batch norm takes the batch's statistics, and keeps them.
+      frozen: names of blocks that are as outside training all the same.
+    """
     height, width = image.shape[1:3]
 
     def block(level, features, name):
       kind = ConvBlock
       if level < self.remat:
         kind = nn.remat(ConvBlock, static_argnums=2)  # `train`: bool, in place.
-      return kind(
+      module = kind(
         features,
         norm=self.norm,
         dtype=self.dtype,
@@ -87,6 +95,7 @@ class UNet(nn.Module):
         axis_name=self.axis_name,
         name=name,
       )
+      return lambda x: module(x, train and name not in frozen)
 
     up_conv = functools.partial(
       conv.UpConv, dtype=self.dtype, engine=self.engine
@@ -94,12 +103,12 @@ class UNet(nn.Module):
     *encoder, bottleneck = (self.width * 2**i for i in range(self.depth + 1))
     x, skips = _pad(image, 2**self.depth).astype(self.dtype), []
     for i, features in enumerate(encoder):
-      skips.append(block(i, features, f'down{i}')(x, train))
+      skips.append(block(i, features, f'down{i}')(x))
       x = norm.max_pool2x2(skips[-1], engine=self.engine)
-    x = block(self.depth, bottleneck, 'bottleneck')(x, train)
+    x = block(self.depth, bottleneck, 'bottleneck')(x)
     for i, features in reversed(list(enumerate(encoder))):
       x = up_conv(features, name=f'up{i}')(x)
-      x = block(i, features, f'merge{i}')((skips[i], x), train)
+      x = block(i, features, f'merge{i}')((skips[i], x))
     head = conv.Conv(self.num_planes, (1, 1), engine=self.engine, name='head')
     return head(x.astype(jnp.float32))[:, :height, :width]
 

@@ -9,6 +9,7 @@ import numpy as np
 from flax import traverse_util
 
 from unet_jax.nn import preprocess
+from unet_jax.training import parts
 from unet_jax.training import step as step_lib
 
 
@@ -19,6 +20,7 @@ def trace_step(
   augment_fn: Callable,
   preprocess_fn: Callable[..., preprocess.Inputs],
   loss_of: Callable,
+  stages: parts.Stages = parts.ALL_TRAIN,
   axis_name: str | None = None,
 ) -> dict[str, dict[str, jax.Array]]:
   """Takes the step's way again and tells what is finite on it.
@@ -29,6 +31,7 @@ def trace_step(
     augment_fn: the step's.
     preprocess_fn: the step's.
     loss_of: the step's.
+    stages: the step's.
     axis_name: of the devices.
 
   Returns:
@@ -36,7 +39,9 @@ def trace_step(
     `layers`, [B] each, in the order of `index`; `terms`. JAX sorts dicts, so a
     layer's name begins with its place in the order of execution.
   """
-  inputs = step_lib.make_inputs(state, batch, augment_fn, preprocess_fn)
+  inputs = step_lib.make_inputs(
+    state.rng, batch, augment_fn, preprocess_fn
+  )
 
   def traced_apply(*args, **kwargs):
     layers = {}
@@ -49,17 +54,17 @@ def trace_step(
       return out
 
     with nn.intercept_methods(note):
-      logits, updated = state.apply_fn(*args, **kwargs)
-    return logits, {**updated, 'layers': layers}
+      logits, _ = state.apply_fn(*args, **kwargs)
+    return logits, {'batch_stats': layers}  # Which go the way of these.
 
   traced = state.replace(apply_fn=traced_apply)
-  (loss, aux), grads = step_lib.loss_and_grads(
-    traced, inputs, loss_of, axis_name
+  loss, aux, grads = step_lib.loss_and_grads(
+    *(traced, inputs, loss_of, 1, stages, axis_name)
   )
   samples = {
     'index': batch['index'],
     'inputs': {k: _finite_samples(v) for k, v in inputs._asdict().items()},
-    'layers': aux['layers'],
+    'layers': aux['batch_stats'],
   }
   if axis_name:
     samples = jax.lax.all_gather(samples, axis_name, tiled=True)
@@ -94,11 +99,11 @@ def explain(found: dict, names: dict[int, str]) -> str:
   for term, ok in found['terms'].items():
     if not ok:
       return f'the loss term {term} is not finite, though every layer is'
-  order = [_layer(key) for key in sorted(found['layers'])]
   lost = [leaf for leaf, ok in found['gradients'].items() if not ok]
   if lost:
     # Gradients go from the last layer to the first.
-    first = max(lost, key=lambda leaf: order.index(leaf.rpartition('/')[0]))
+    place = {_layer(key): i for i, key in enumerate(sorted(found['layers']))}
+    first = max(lost, key=lambda leaf: place[leaf.rpartition('/')[0]])
     return f'the gradient of {first} is not finite, though the loss is'
   return 'run again, the batch is finite: the weights have changed since'
 

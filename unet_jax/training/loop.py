@@ -8,9 +8,9 @@ import ml_collections
 
 from unet_jax import checkpoint, parallel
 from unet_jax import config as config_lib
-from unet_jax.data import pipeline, sources
+from unet_jax.data import sources
 from unet_jax.evaluation import scores, trained
-from unet_jax.training import logs, setup
+from unet_jax.training import logs, parts, setup
 from unet_jax.training import workdir as workdir_lib
 
 LOG_EVERY = 10  # Steps.
@@ -28,14 +28,16 @@ def train_and_evaluate(
   Args:
     config: as the files in configs/ give it.
     workdir: the run's folder; all that it writes lies there.
-    init_from: another run's folder, for a warm start.
+    init_from: another run's folder, or that of a checkpoint in it, for a warm
+      start.
     overwrite: whether to remove the run that the workdir holds.
 
   Raises:
     InputError: before step 1, for what the user can mend.
   """
   config_lib.check(config)
-  parallel.check_batch(config.batch_size)
+  parts.check(config.transfer, config.model.depth)
+  parallel.check_batch(config.batch_size, config.optim.accumulate)
   found = parallel.first_before_others(lambda: sources.open_layout(config))
   config = setup.resolve(config, found)
   workdir_lib.check(workdir, config, overwrite=overwrite)
@@ -44,9 +46,12 @@ def train_and_evaluate(
   if not is_new and workdir_lib.is_finished(workdir, config.total_steps, split):
     parallel.say(f'{workdir} is finished, at step {config.total_steps}')
     return
-  other = (
-    trained.load(pathlib.Path(init_from)) if init_from and is_new else None
-  )
+  warm = None
+  if init_from and is_new:
+    warm = setup.plan_start(config, found, init_from)
+    parallel.say(warm.text)
+  elif is_new:
+    parts.check_cold(config.transfer)
   dataset = sources.load(config, found)
   run = setup.make_run(config, dataset)
   state = run.init()
@@ -62,10 +67,9 @@ def train_and_evaluate(
     first, trees = checkpoint.restore_latest(manager, abstract)
     if first:
       state = setup.with_saved(state, trees)
-    elif other:
-      state, plan = setup.start_from(state, other)
-      parallel.say(plan)
-      workdir_lib.write_plan(workdir, plan)
+    elif warm:
+      state = setup.start_from(config, dataset, run, state, warm)
+      workdir_lib.write_plan(workdir, setup.transfer.describe(warm.plan))
     state = parallel.replicate(state)
     parallel.say(setup.describe(config, dataset, run, state))
     if first:
@@ -90,15 +94,7 @@ def train(
   log: logs.Log,
 ) -> None:
   """Trains from the step after `first` to the last, evaluating and saving."""
-  batches = pipeline.train_batches(
-    dataset.splits['train'],
-    batch_size=config.batch_size,
-    image_size=config.image_size,
-    seed=config.seed,
-    first_step=first + 1,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
-  )
+  batches = setup.train_batches(config, dataset, first + 1)
   placed = parallel.place_ahead(batches)
   watch = logs.Stopwatch()
   for step in range(first + 1, config.total_steps + 1):

@@ -1,23 +1,123 @@
 """The optimizer and its learning rate."""
 
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
 import optax
+
+from unet_jax.training import parts as parts_lib
+
+
+def make_schedule(
+  name: str, *, lr: float, warmup: float, total_steps: int
+) -> optax.Schedule:
+  """Builds step -> learning rate, after a linear rise from 0.
+
+  Args:
+    name: `cosine`, down to 0; `constant`; `step`, to a tenth at half of the
+      steps and to a hundredth at three quarters (He et al. 2016,
+      arXiv:1512.03385, section 4.2).
+    lr: highest learning rate.
+    warmup: share of the steps in which it rises.
+    total_steps: of the run.
+  """
+  warmup_steps = min(int(warmup * total_steps), total_steps - 1)
+  if name == 'cosine':
+    return optax.warmup_cosine_decay_schedule(
+      0.0, lr, warmup_steps, total_steps
+    )
+  falls = {total_steps // 2: 0.1, total_steps * 3 // 4: 0.1}
+  body = optax.piecewise_constant_schedule(lr, falls if name == 'step' else {})
+  if not warmup_steps:
+    return body
+  rise = optax.linear_schedule(0.0, 1.0, warmup_steps)
+  return lambda step: rise(step) * body(step)
 
 
 def make_optimizer(
-  *, lr: float, warmup: float, total_steps: int
-) -> tuple[optax.GradientTransformation, optax.Schedule]:
-  """Builds Adam (Kingma and Ba 2015) with warm-up and cosine decay.
+  schedule: optax.Schedule,
+  *,
+  name: str = 'adam',
+  weight_decay: float = 0.0,
+  clip: float = 0.0,
+  stages: parts_lib.Stages = parts_lib.ALL_TRAIN,
+  lr_decay: float = 1.0,
+  depth: int = 0,
+) -> optax.GradientTransformation:
+  """Builds what turns gradients into updates.
 
   Args:
-    lr: highest learning rate.
-    warmup: share of the steps in which it rises from 0.
-    total_steps: after which it is 0.
-
-  Returns:
-    The optimizer, and step -> learning rate.
+    schedule: step -> learning rate.
+    name: `adam` (Kingma and Ba 2015), `adamw` (Loshchilov and Hutter 2019), or
+      `sgd` with Nesterov's momentum of 0.9.
+    weight_decay: of adamw's kernels; norms and biases have none.
+    clip: largest norm of all gradients together; 0 is none.
+    stages: the parts that stay. Those that stay to the end have no state, and
+      one that is let go starts with a fresh state.
+    lr_decay: factor of the learning rate a level further from the head (Howard
+      and Ruder 2018, arXiv:1801.06146, section 3.2).
+    depth: of the model; read where `lr_decay` is not 1.
   """
-  warmup_steps = min(int(warmup * total_steps), total_steps - 1)
-  schedule = optax.warmup_cosine_decay_schedule(
-    0.0, lr, warmup_steps, total_steps
+  rules = [
+    *([optax.clip_by_global_norm(clip)] if clip else []),
+    _by_stage(_make_rule(name, weight_decay), stages),
+    *([_by_depth(lr_decay, depth)] if lr_decay != 1 else []),
+    optax.scale_by_learning_rate(schedule),
+  ]
+  return optax.chain(*rules)
+
+
+def _make_rule(name: str, weight_decay: float) -> optax.GradientTransformation:
+  if name == 'sgd':
+    return optax.trace(0.9, nesterov=True)
+  if name == 'adam':
+    return optax.scale_by_adam()
+  return optax.chain(
+    optax.scale_by_adam(),
+    optax.add_decayed_weights(
+      weight_decay, mask=lambda params: jax.tree.map(_is_kernel, params)
+    ),
   )
-  return optax.adam(schedule), schedule
+
+
+def _is_kernel(x: jax.Array) -> bool:
+  return x.ndim > 1
+
+
+def _by_stage(
+  rule: optax.GradientTransformation, stages: parts_lib.Stages
+) -> optax.GradientTransformation:
+  """Applies a rule to each weight from the stage on in which it trains."""
+  if not stages[0][1]:
+    return rule
+
+  def first_stage(path, _):
+    trains = (
+      i for i, (_, kept) in enumerate(stages) if not parts_lib.is_in(path, kept)
+    )
+    return next(trains, -1)
+
+  rules = {-1: optax.set_to_zero(), 0: rule}
+  for i, (start, _) in enumerate(stages[1:], start=1):
+    rules[i] = optax.conditionally_mask(rule, _is_past(start))
+  return optax.partition(
+    rules, lambda params: parts_lib.map_paths(first_stage, params)
+  )
+
+
+def _is_past(start: int) -> Callable[[jax.Array], jax.Array]:
+  return lambda step: step >= jnp.int32(start)
+
+
+def _by_depth(lr_decay: float, depth: int) -> optax.GradientTransformation:
+  """Scales updates by their block's distance from the head."""
+
+  scales = {i: optax.scale(lr_decay**i) for i in range(2 * depth + 2)}
+
+  def label(path, _):
+    return parts_lib.distance(path.split('/')[0], depth)
+
+  return optax.partition(
+    scales, lambda params: parts_lib.map_paths(label, params)
+  )

@@ -2,24 +2,27 @@
 
 import functools
 import importlib.metadata
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import ml_collections
+from flax import traverse_util
 
 from unet_jax import build, parallel
 from unet_jax import config as config_lib
-from unet_jax.data import layout, sources
+from unet_jax.data import layout, pipeline, sources
 from unet_jax.evaluation import counts, trained
 from unet_jax.nn import augment, losses, native, unet
-from unet_jax.training import optimizer, transfer
+from unet_jax.training import optimizer, parts, transfer
 from unet_jax.training import step as step_lib
 
 # All of TrainState that changes, and `averaged`, which is saved apart.
 SAVED = ('step', 'params', 'opt_state', 'batch_stats', 'rng')
+REESTIMATE = 32  # Batches, if that is less than an epoch.
 
 
 class Run(NamedTuple):
@@ -29,6 +32,7 @@ class Run(NamedTuple):
   model: unet.UNet
   init: Callable[[], step_lib.TrainState]
   train_step: Callable
+  inputs_fn: Callable  # (key, batch) of one device -> preprocess.Inputs.
   count_step: Callable
   predict_step: Callable
   meta: dict  # JSON that goes into each checkpoint.
@@ -51,19 +55,37 @@ def make_run(
   model = build.make_model(config, task)
   moments = (dataset.mean, dataset.std)
   preprocess_fn = build.make_preprocess(task, *moments)
-  tx, schedule = optimizer.make_optimizer(
+  stages = parts.stages(
+    config.transfer.freeze, config.transfer.unfreeze, config.total_steps
+  )
+  schedule = optimizer.make_schedule(
+    config.optim.schedule,
     lr=config.optim.lr,
     warmup=config.optim.warmup,
     total_steps=config.total_steps,
   )
-  train_step = functools.partial(
-    step_lib.train_step,
+  tx = optimizer.make_optimizer(
+    schedule,
+    name=config.optim.name,
+    weight_decay=config.optim.weight_decay,
+    clip=config.optim.clip,
+    stages=stages,
+    lr_decay=config.transfer.lr_decay,
+    depth=config.model.depth,
+  )
+  inputs_of = dict(
     augment_fn=functools.partial(augment.augment, **config.augment),
     preprocess_fn=preprocess_fn,
+  )
+  train_step = functools.partial(
+    step_lib.train_step,
+    **inputs_of,
     loss_of=losses.make_loss(exclusive=task.exclusive, **config.loss),
     schedule=schedule,
     ema=config.optim.ema,
     exclusive=task.exclusive,
+    accumulate=config.optim.accumulate,
+    stages=stages,
     axis_name=parallel.AXIS,
   )
 
@@ -83,6 +105,7 @@ def make_run(
     model=model,
     init=init,
     train_step=parallel.map_step(train_step, donate=True),
+    inputs_fn=functools.partial(step_lib.make_inputs, **inputs_of),
     count_step=counts.make_count_step(model, task, preprocess_fn),
     predict_step=counts.make_predict_step(model, task, *moments),
     meta={
@@ -139,13 +162,71 @@ def with_saved(
   return state.replace(**trees['state'], averaged=trees['averaged'])
 
 
+class WarmStart(NamedTuple):
+  """Another run's variables, and what is taken of them."""
+
+  variables: dict
+  plan: dict[str, transfer.Leaf]
+  text: str
+
+
+def plan_start(
+  config: ml_collections.ConfigDict, found: layout.Layout, init_from: str
+) -> WarmStart:
+  """Plans a warm start; of the data it reads one image, for its channels.
+
+  Raises:
+    InputError: if nothing fits, or what is frozen doesn't.
+  """
+  other = transfer.open_run(init_from)
+  task = build.make_task(config, found.classes)
+  keys, _ = sources.split_keys(config, found)
+  channels = found.read(keys['train'][0]).image.shape[-1]
+  plan = transfer.make_plan(
+    trained.abstract_variables(build.make_model(config, task), channels),
+    other.variables,
+    transfer.map_head(task, other.task, config.transfer.classes),
+    channels=(channels, len(other.mean)),
+    resize=config.transfer.resize,
+  )
+  transfer.check_frozen(plan, config.transfer.freeze)
+  text = f'starts from {init_from}, step {other.step}'
+  return WarmStart(other.variables, plan, f'{text}\n{transfer.summarise(plan)}')
+
+
 def start_from(
-  state: step_lib.TrainState, other: trained.Trained
-) -> tuple[step_lib.TrainState, str]:
-  """Takes what fits from another run: the state, and the plan as text."""
-  variables, plan = transfer.warm_start(state.averaged, other.variables)
-  state = state.replace(**variables, averaged=jax.tree.map(jnp.copy, variables))
-  return state, '\n'.join(plan)
+  config: ml_collections.ConfigDict,
+  dataset: sources.Dataset,
+  run: Run,
+  state: step_lib.TrainState,
+  warm: WarmStart,
+) -> step_lib.TrainState:
+  """Puts what the plan takes into a first state."""
+  variables = transfer.apply(warm.plan, state.averaged, warm.variables)
+  if config.transfer.batch_stats == 'reestimate':
+    epoch = -(-len(dataset.splits['train']) // config.batch_size)
+    batches = itertools.islice(
+      train_batches(config, dataset, 1), min(epoch, REESTIMATE)
+    )
+    variables['batch_stats'] = transfer.reestimate(
+      run.model.apply, variables, state.rng, run.inputs_fn, batches
+    )
+  return state.replace(**variables, averaged=jax.tree.map(jnp.copy, variables))
+
+
+def train_batches(
+  config: ml_collections.ConfigDict, dataset: sources.Dataset, first: int
+) -> Iterator[dict]:
+  """Yields this process's part of the batches from a step on."""
+  return pipeline.train_batches(
+    dataset.splits['train'],
+    batch_size=config.batch_size,
+    image_size=config.image_size,
+    seed=config.seed,
+    first_step=first,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
 
 
 def describe(
@@ -158,6 +239,11 @@ def describe(
   num_params = sum(x.size for x in jax.tree.leaves(state.params))
   num_train = len(dataset.splits['train'])
   sizes = ', '.join(f'{k} {len(v)}' for k, v in dataset.splits.items())
+  num_frozen = sum(
+    x.size
+    for path, x in traverse_util.flatten_dict(state.params, sep='/').items()
+    if parts.is_in(path, config.transfer.freeze)
+  )
   is_fallback = run.model.engine == 'rewritten' and config.engine == 'auto'
   lines = [
     f'devices: {parallel.describe_devices()}',
@@ -167,7 +253,8 @@ def describe(
     *(f'  {note}' for note in dataset.notes),
     f'classes: {", ".join(run.task.planes)} ({config.task})',
     f'model: depth {config.model.depth}, width {config.model.width}, '
-    f'{num_params:,} parameters',
+    f'{num_params:,} parameters'
+    + (f', {num_frozen:,} of them frozen' if num_frozen else ''),
     f'steps: {config.total_steps} of {config.batch_size} images, '
     f'{num_train / config.batch_size:.3g} steps per epoch',
   ]

@@ -11,7 +11,7 @@ from flax.training import train_state
 from jax import flatten_util
 
 from unet_jax.nn import preprocess
-from unet_jax.training import collapse
+from unet_jax.training import collapse, parts
 
 
 class TrainState(train_state.TrainState):
@@ -57,6 +57,8 @@ def train_step(
   schedule: optax.Schedule,
   ema: float,
   exclusive: bool,
+  accumulate: int = 1,
+  stages: parts.Stages = parts.ALL_TRAIN,
   axis_name: str | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """Updates the state by this device's part of a batch.
@@ -73,6 +75,9 @@ def train_step(
     schedule: step -> learning rate, to be logged.
     ema: decay of the averages, reached as steps go by.
     exclusive: whether one plane holds at each pixel.
+    accumulate: in how many turns the images go through the model, which then
+      has no batch norm; the loss is of all of them.
+    stages: which parts stay as they are, from parts.stages.
     axis_name: of the devices; None where there is one, unmapped.
 
   Returns:
@@ -80,8 +85,10 @@ def train_step(
     0), grad_norm, and of each part its own and update_ratio; also `planes`,
     float32[K, 5], as collapse.count gives them.
   """
-  inputs = make_inputs(state, batch, augment_fn, preprocess_fn)
-  (loss, aux), grads = loss_and_grads(state, inputs, loss_of, axis_name)
+  inputs = make_inputs(state.rng, batch, augment_fn, preprocess_fn)
+  loss, aux, grads = loss_and_grads(
+    *(state, inputs, loss_of, accumulate, stages, axis_name)
+  )
   grad_norms = part_norms(grads)
   grad_norm = optax.tree.norm(grad_norms)
   is_finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
@@ -111,6 +118,103 @@ def train_step(
   return new, metrics
 
 
+def make_inputs(
+  rng: jax.Array,
+  batch: dict[str, jax.Array],
+  augment_fn: Callable,
+  preprocess_fn: Callable[..., preprocess.Inputs],
+) -> preprocess.Inputs:
+  """Augments each example by a key of its own, and makes model inputs."""
+  rngs = jax.vmap(jax.random.fold_in, (None, 0))(rng, batch['index'])
+  image, label = jax.vmap(augment_fn)(rngs, batch['image'], batch['label'])
+  return preprocess_fn(image, label)
+
+
+def loss_and_grads(
+  state: TrainState,
+  inputs: preprocess.Inputs,
+  loss_of: Callable,
+  accumulate: int,
+  stages: parts.Stages,
+  axis_name: str | None,
+) -> tuple[jax.Array, dict, dict]:
+  """Computes the loss of the whole batch, and its gradients.
+
+  Returns:
+    The loss; a dict of its `terms`, the new `batch_stats` and this device's
+    `logits`; and gradients like the parameters, 0 where these are frozen.
+  """
+
+  def gradients(frozen: tuple[str, ...]):
+    def loss_fn(trained):
+      logits, batch_stats = forward(
+        state.apply_fn,
+        parts.fill(trained, state.params),
+        state.batch_stats,
+        inputs.image,
+        frozen=parts.still_blocks(state.params, frozen),
+        turns=accumulate,
+      )
+      loss, terms = loss_of(logits, inputs.target, inputs.weight, axis_name)
+      return loss, dict(terms=terms, batch_stats=batch_stats, logits=logits)
+
+    (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+      parts.split(state.params, frozen)
+    )
+    if axis_name:
+      # A loss of psum'ed sums has, on each of N devices, N times the gradient
+      # of its part, so the mean over devices is the gradient of the whole.
+      grads = _mean_over(axis_name, grads)
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    return loss, aux, parts.fill(grads, zeros)
+
+  return _at_stage(gradients, stages, state.step)
+
+
+def forward(
+  apply_fn: Callable,
+  params: dict,
+  batch_stats: dict,
+  image: jax.Array,
+  *,
+  frozen: tuple[str, ...] = (),
+  turns: int = 1,
+) -> tuple[jax.Array, dict]:
+  """Runs the model in training, in so many turns; keeps the logits of all.
+
+  In turns the activations of one share of the images are held at a time: they
+  are computed anew for its gradients. That suits any loss, pooled Dice too.
+
+  Returns:
+    Logits float32[B, H, W, K], and the new batch_stats.
+  """
+
+  def apply(image):
+    logits, updated = apply_fn(
+      {'params': params, 'batch_stats': batch_stats},
+      image,
+      train=True,
+      frozen=frozen,
+      mutable=['batch_stats'],
+    )
+    return logits, updated.get('batch_stats', {})
+
+  if turns == 1:
+    return apply(image)
+  shares = image.reshape(turns, -1, *image.shape[1:])
+  once = jax.checkpoint(lambda image: apply(image)[0], prevent_cse=False)
+  logits = jax.lax.map(once, shares)
+  return logits.reshape(-1, *logits.shape[2:]), batch_stats
+
+
+def part_norms(tree: dict) -> dict[str, jax.Array]:
+  """Returns the Euclidean norm of each part of a tree like the parameters."""
+  found = {}
+  for block, leaves in tree.items():
+    found.setdefault(parts.group(block), []).append(leaves)
+  return {part: optax.tree.norm(leaves) for part, leaves in found.items()}
+
+
 def _update(state: TrainState, grads: dict, batch_stats: dict, *, ema: float):
   """Takes the step; returns the state and each part's update over weight."""
   updates, opt_state = state.tx.update(grads, state.opt_state, state.params)
@@ -126,10 +230,13 @@ def _update(state: TrainState, grads: dict, batch_stats: dict, *, ema: float):
   )
   # Early on the average forgets faster, or it would keep the first weights.
   decay = jnp.minimum(ema, (1.0 + state.step) / (10.0 + state.step))
-  averaged = optax.incremental_update(
+  averaged = jax.tree.map(
+    # What didn't change keeps its average to the bit.
+    lambda new, old: jnp.where(
+      new == old, old, (1 - decay) * new + decay * old
+    ),
     {'params': state.params, 'batch_stats': state.batch_stats},
     state.averaged,
-    1 - decay,
   )
   return state.replace(averaged=averaged), ratios
 
@@ -147,61 +254,13 @@ def _skip(state: TrainState, grads: dict, _):
   return state.replace(step=state.step + 1, opt_state=opt_state), ratios
 
 
-def make_inputs(
-  state: TrainState,
-  batch: dict[str, jax.Array],
-  augment_fn: Callable,
-  preprocess_fn: Callable[..., preprocess.Inputs],
-) -> preprocess.Inputs:
-  """Augments a batch, each sample by the key of its position."""
-  rngs = jax.vmap(jax.random.fold_in, (None, 0))(state.rng, batch['index'])
-  image, label = jax.vmap(augment_fn)(rngs, batch['image'], batch['label'])
-  return preprocess_fn(image, label)
-
-
-def loss_and_grads(
-  state: TrainState,
-  inputs: preprocess.Inputs,
-  loss_of: Callable,
-  axis_name: str | None,
-) -> tuple[tuple[jax.Array, dict], dict]:
-  """Computes the loss, its `terms`, `batch_stats` and `logits`, and gradients.
-
-  The loss and the gradients are those of the whole batch, on every device.
-  """
-
-  def loss_fn(params):
-    logits, updated = state.apply_fn(
-      {'params': params, 'batch_stats': state.batch_stats},
-      inputs.image,
-      train=True,
-      mutable=['batch_stats'],
-    )
-    loss, terms = loss_of(logits, inputs.target, inputs.weight, axis_name)
-    aux = {'batch_stats': {}, **updated, 'terms': terms, 'logits': logits}
-    return loss, aux
-
-  value, grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-  if axis_name:
-    # A loss of psum'ed sums has, on each of N devices, N times the gradient of
-    # its part, so the mean over devices is the gradient of the whole.
-    grads = _mean_over(axis_name, grads)
-  return value, grads
-
-
-def part_of(name: str) -> str:
-  """Returns the part of the network that a module of the U-Net is in."""
-  prefixes = dict(down='encoder', bottleneck='bottleneck', head='head')
-  found = (part for key, part in prefixes.items() if name.startswith(key))
-  return next(found, 'decoder')
-
-
-def part_norms(tree: dict) -> dict[str, jax.Array]:
-  """Returns the Euclidean norm of each part of a tree like the parameters."""
-  parts = {}
-  for name, leaves in tree.items():
-    parts.setdefault(part_of(name), []).append(leaves)
-  return {part: optax.tree.norm(leaves) for part, leaves in parts.items()}
+def _at_stage(gradients: Callable, stages: parts.Stages, step: jax.Array):
+  """Calls `gradients` of the parts that are frozen at a step."""
+  if len(stages) == 1:
+    return gradients(stages[0][1])
+  starts = jnp.asarray([start for start, _ in stages], jnp.int32)
+  branches = [lambda f=frozen: gradients(f) for _, frozen in stages]
+  return jax.lax.switch(jnp.sum(starts <= step[None]) - 1, branches)
 
 
 def _mean_over(axis_name: str, grads: dict) -> dict:

@@ -1,0 +1,49 @@
+"""Lesions by a model that has learnt vessels, against one that starts anew.
+
+  python -m unet_jax.compare --workdir runs/transfer \\
+    --source configs/transfer.py:vessels --config configs/transfer.py
+  python -m unet_jax.compare --workdir runs/transfer-real \\
+    --source configs/transfer.py:stare --config configs/transfer.py:diaretdb1
+
+Variants:
+  none       lesions of the embedded data
+  vessels    its vessels, to start from
+  diaretdb1  lesions of DIARETDB1
+  stare      vessels of STARE, to start from
+  tiny       seconds, for tests
+"""
+
+import os
+
+from unet_jax import defaults
+
+ROOT = os.environ.get('UNET_JAX_DATA', 'data')
+LESIONS = dict(
+  red_lesions=('hemorrhages', 'redsmalldots'),
+  bright_lesions=('hardexudates', 'softexudates'),
+)
+
+
+def get_config(arg=''):
+  """Returns the configuration of one run; `arg` is the variant's name."""
+  config = defaults.get_config()
+  if arg in ('vessels', 'stare'):
+    config.task = 'binary'
+    config.data.update(mask='binary', classes=('vessels',))
+  else:
+    config.data.update(mask='folders', classes=tuple(LESIONS), merge=LESIONS)
+    config.transfer.classes = {'red_lesions': 'vessels'}  # Both are of blood.
+    config.eval_every = config.save_every = 25
+  if arg in ('stare', 'diaretdb1'):
+    # Their test images are left alone: a quarter of train decides.
+    config.data.update(source='folder', val_share=0.25)
+    config.image_size = 256
+  if arg == 'stare':
+    config.data.root = f'{ROOT}/stare_vessels'
+  elif arg == 'diaretdb1':
+    config.data.update(root=f'{ROOT}/diaretdb1_lesions', threshold=26)
+  elif arg == 'tiny':
+    defaults.shrink(config)
+  elif arg not in ('', 'vessels'):
+    raise ValueError(f'unknown variant {arg!r} of configs/transfer.py')
+  return config

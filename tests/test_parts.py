@@ -1,0 +1,282 @@
+"""Parts of a model, frozen and let go; a batch taken in turns."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from unet_jax import build, checkpoint, parallel
+from unet_jax import config as config_lib
+from unet_jax.nn import losses, unet
+from unet_jax.training import optimizer, parts, setup
+from unet_jax.training import step as step_lib
+
+TASK = build.Task(('background', 'a'), 1, exclusive=True)
+ENCODER = ('encoder', 'bottleneck')
+
+
+@pytest.mark.parametrize(
+  ('path', 'named', 'others'),
+  [
+    ('down1/conv0/kernel', ('encoder', 'down1'), ('down0', 'norms', 'decoder')),
+    ('up0/bias', ('decoder', 'up0'), ('merge0', 'encoder')),
+    ('merge0/norm1/scale', ('decoder', 'merge0', 'norms'), ('head',)),
+    ('bottleneck/norm0/bias', ('bottleneck', 'norms'), ('encoder', 'decoder')),
+    ('head/kernel', ('head',), ('norms', 'decoder')),
+  ],
+)
+def test_a_leaf_is_in_its_parts_alone(path, named, others):
+  for name in named:
+    assert parts.is_in(path, (name,)), name
+  assert not parts.is_in(path, others)
+
+
+def test_distance_counts_levels_from_the_head():
+  blocks = ('head', 'up0', 'merge0', 'merge1', 'bottleneck', 'down1', 'down0')
+  assert [parts.distance(block, 2) for block in blocks] == [0, 1, 1, 2, 3, 4, 5]
+
+
+def test_parts_are_let_go_one_after_another_the_last_named_first():
+  assert parts.stages(('a', 'b'), 0.0, 10) == ((0, ('a', 'b')),)
+  assert parts.stages(('a', 'b'), 0.5, 10) == (
+    *((0, ('a', 'b')), (3, ('a',)), (5, ())),
+  )
+  assert parts.stages((), 0.5, 10) == ((0, ()),)
+
+
+def settings(**values):
+  return config_lib.from_dict(dict(freeze=(), unfreeze=0.0) | values)
+
+
+def test_parts_that_are_not_there_are_refused_with_those_that_are():
+  parts.check(settings(freeze=('encoder', 'down1', 'norms')), depth=2)
+  with pytest.raises(config_lib.InputError, match="'down2'.* down0, down1"):
+    parts.check(settings(freeze=('down2',)), depth=2)
+
+
+def test_freezing_everything_or_what_was_just_drawn_is_refused():
+  everything = ('encoder', 'bottleneck', 'decoder', 'head')
+  with pytest.raises(config_lib.InputError, match='nothing to train'):
+    parts.check(settings(freeze=everything), depth=2)
+  parts.check(settings(freeze=everything, unfreeze=0.5), depth=2)
+  with pytest.raises(config_lib.InputError, match='give --init_from'):
+    parts.check_cold(settings(freeze=('encoder',)))
+
+
+def make_batch(index, size=4):
+  rng = np.random.default_rng(index)
+  return dict(
+    image=rng.integers(0, 256, (size, 8, 8, 3), np.uint8),
+    label=rng.integers(0, 2, (size, 8, 8), np.uint8),
+    index=np.arange(size * index, size * (index + 1), dtype=np.int32),
+  )
+
+
+def make(
+  freeze=(),
+  unfreeze=0.0,
+  accumulate=1,
+  axis_name=None,
+  per_image=False,
+  **model,
+):
+  """Returns a first state and the step that goes with it, not compiled."""
+  net = unet.UNet(num_planes=2, depth=1, width=4, axis_name=axis_name, **model)
+  stages = parts.stages(freeze, unfreeze, 4)
+  tx = optimizer.make_optimizer(optax.constant_schedule(0.1), stages=stages)
+  step = functools.partial(
+    step_lib.train_step,
+    augment_fn=lambda rng, image, label: (image, label),
+    preprocess_fn=build.make_preprocess(TASK, (128.0,) * 3, (64.0,) * 3),
+    loss_of=losses.make_loss(
+      'dice_ce', exclusive=True, per_image=per_image, smooth=1.0
+    ),
+    schedule=optax.constant_schedule(0.1),
+    ema=0.5,
+    accumulate=accumulate,
+    stages=stages,
+    axis_name=axis_name,
+  )
+
+  @jax.jit
+  def init():
+    variables = net.init(jax.random.key(0, impl='rbg'), jnp.zeros((1, 4, 4, 3)))
+    return step_lib.init_state(net.apply, variables, tx, jax.random.key(1))
+
+  return init(), step
+
+
+def trees(state):
+  """Returns {path: array} of what a run has learnt, and its averages."""
+  flat, _ = jax.tree_util.tree_flatten_with_path(
+    jax.device_get((state.params, state.batch_stats, state.averaged))
+  )
+  return {jax.tree_util.keystr(path): x for path, x in flat}
+
+
+def changed(old, new):
+  return {k.replace("['", '/') for k in old if np.any(old[k] != new[k])}
+
+
+@pytest.fixture(scope='module')
+def frozen():
+  """A run of three steps with its encoder frozen: before, after, compiled."""
+  state, step = make(freeze=ENCODER)
+  # As after other training: statistics and scales that aren't 0 and 1.
+  state = state.replace(
+    batch_stats=jax.tree.map(lambda x: x + 0.25, state.batch_stats)
+  )
+  averaged = {'params': state.params, 'batch_stats': state.batch_stats}
+  state = state.replace(averaged=jax.tree.map(jnp.copy, averaged))
+  compiled = jax.jit(step).lower(state, make_batch(0)).compile()
+  before = state
+  for i in range(3):
+    state, _ = compiled(state, make_batch(i))
+  return before, state, compiled
+
+
+def test_frozen_leaves_and_statistics_and_averages_stay_to_the_bit(frozen):
+  before, after, _ = frozen
+  different = changed(trees(before), trees(after))
+  for path in trees(before):
+    name = path.replace("['", '/')
+    is_frozen = any(part in path for part in ('down0', 'bottleneck'))
+    assert (name in different) != is_frozen, name
+
+
+def test_frozen_parts_cost_no_optimizer_memory(frozen):
+  before, _, _ = frozen
+  trained = parts.split(before.params, ENCODER)
+  moments = [x for x in jax.tree.leaves(before.opt_state) if x.ndim]
+  assert len(moments) == 2 * len(jax.tree.leaves(trained))
+  assert len(jax.tree.leaves(trained)) < len(jax.tree.leaves(before.params))
+
+
+def test_frozen_parts_cost_no_gradient(frozen):
+  state, _, compiled = frozen
+  step = make()[1]
+  whole = jax.jit(step).lower(make()[0], make_batch(0)).compile()
+
+  def count(program):
+    return program.as_text().count(' convolution(')
+
+  # The frozen four have no gradient of a kernel, nor of what goes into them.
+  assert count(whole) - count(compiled) == 4 + 3
+
+
+@pytest.mark.parametrize('engine', ['xla', 'native'])
+def test_frozen_norms_use_their_statistics_and_pass_the_gradient(engine):
+  model = unet.UNet(num_planes=2, depth=1, width=4, engine=engine)
+  image = jnp.asarray(
+    np.random.default_rng(0).normal(size=(2, 8, 8, 3)), jnp.float32
+  )
+  variables = jax.jit(model.init)(jax.random.key(0, impl='rbg'), image)
+  variables['batch_stats'] = jax.tree.map(
+    lambda x: x + 0.5, variables['batch_stats']
+  )
+  blocks = parts.still_blocks(variables['params'], ('norms',))
+
+  def total(params, reference):
+    inputs = {'params': params, 'batch_stats': variables['batch_stats']}
+    if reference:
+      return jnp.sum(jnp.sin(reference.apply(inputs, image))), inputs
+    logits, updated = model.apply(
+      inputs, image, train=True, frozen=blocks, mutable=['batch_stats']
+    )
+    return jnp.sum(jnp.sin(logits)), updated
+
+  grad = jax.grad(total, has_aux=True)
+  grads, updated = grad(variables['params'], None)
+  expected, _ = grad(variables['params'], model.clone(engine='xla'))
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4),
+    grads,
+    expected,
+  )
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    updated['batch_stats'],
+    variables['batch_stats'],
+  )
+
+
+def test_gradients_through_fixed_statistics_are_those_of_autodiff():
+  from unet_jax.nn import norm
+
+  rng = np.random.default_rng(0)
+  x = jnp.asarray(rng.normal(size=(2, 3, 3, 4)), jnp.float32)
+  factor, offset = jnp.asarray(rng.normal(size=(2, 4)), jnp.float32)
+
+  def plain(x, factor, offset):
+    wide = (None, None, None, slice(None))
+    return jnp.sum(jnp.sin(jax.nn.relu(x * factor[wide] + offset[wide])))
+
+  expected = jax.grad(plain, (0, 1, 2))(x, factor, offset)
+  for engine in ('xla', 'native'):
+    found = jax.grad(
+      lambda *args, e=engine: jnp.sum(jnp.sin(norm.affine_relu(*args, e))),
+      (0, 1, 2),
+    )(x, factor, offset)
+    for a, b in zip(found, expected, strict=True):
+      np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('axis_name', [None, parallel.AXIS])
+def test_a_part_is_let_go_at_its_step_and_not_before(axis_name, tmp_path):
+  # Of 4 steps, the bottleneck from the second on, the encoder from the third.
+  state, step = make(freeze=ENCODER, unfreeze=0.5, axis_name=axis_name)
+  place, run = (lambda batch: batch), jax.jit(step)
+  if axis_name:
+    state, run = parallel.replicate(state), parallel.map_step(step)
+    place = parallel.place_batch
+  seen = [trees(state)]
+  states = [state]
+  for i in range(4):
+    state, _ = run(state, place(make_batch(i)))
+    states.append(state)
+    seen.append(trees(state))
+  moved = [changed(a, b) for a, b in zip(seen[:-1], seen[1:], strict=True)]
+  for i, different in enumerate(moved):
+    for part, start in (('down0', 2), ('bottleneck', 1), ('head', 0)):
+      assert any(part in name for name in different) == (i >= start), (i, part)
+  # A run that is saved and restored goes on to the bit.
+  with checkpoint.make_manager(tmp_path, has_scores=False) as manager:
+    checkpoint.save(manager, 2, setup.to_save(states[2]), {}, None)
+    manager.wait_until_finished()
+    abstract = parallel.abstract(setup.to_save(states[0]))
+    _, restored = checkpoint.restore_latest(manager, abstract)
+  state = setup.with_saved(states[0], restored)
+  for i in (2, 3):
+    state, _ = run(state, place(make_batch(i)))
+  assert not changed(trees(state), seen[-1])
+
+
+@pytest.mark.parametrize('per_image', [False, True])
+@pytest.mark.parametrize('norm', ['group', 'none'])
+def test_a_batch_in_turns_is_the_whole_batch(norm, per_image):
+  results = []
+  for turns in (1, 2, 4):
+    state, step = make(accumulate=turns, norm=norm, per_image=per_image)
+    run = jax.jit(step)
+    # One step of Adam hides the size of a gradient: compare that as well.
+    for i in range(3):
+      state, metrics = run(state, make_batch(i))
+    results.append((trees(state), jax.device_get(metrics)))
+  whole, metrics = results[0]
+  for params, found in results[1:]:
+    for name, value in metrics.items():
+      np.testing.assert_allclose(found[name], value, rtol=1e-4, err_msg=name)
+    for path, value in whole.items():
+      np.testing.assert_allclose(params[path], value, atol=1e-3, err_msg=path)
+
+
+def test_turns_hold_fewer_activations():
+  def held(turns):
+    state, step = make(accumulate=turns, norm='group')
+    lowered = jax.jit(step).lower(state, make_batch(0, size=32))
+    return lowered.compile().memory_analysis().temp_size_in_bytes
+
+  assert held(8) < held(1) / 2

@@ -1,0 +1,33 @@
+"""Trains with and without a warm start, and compares: python -m
+unet_jax.compare --source FILE --config FILE --workdir DIR"""
+
+import pathlib
+
+from absl import flags
+from ml_collections import config_flags
+
+from unet_jax import config as config_lib
+
+CONFIG = config_lib.define_flag()
+SOURCE = config_flags.DEFINE_config_file(
+  'source', None, 'Config file[:variant] to start from.', lock_config=True
+)
+WORKDIR = flags.DEFINE_string('workdir', '', 'Folder for all runs.')
+SEEDS = flags.DEFINE_integer('seeds', 3, 'Pairs of runs.', lower_bound=1)
+
+
+def main() -> None:
+  """Trains what has not been trained, and prints the comparison."""
+  for name in ('source', 'config', 'workdir'):
+    if not flags.FLAGS[name].value:
+      raise config_lib.InputError(f'--{name} is missing; see --help')
+  from unet_jax import build  # Below, since --help needs none of it.
+  from unet_jax.training import comparison
+
+  build.start()
+  workdir = pathlib.Path(WORKDIR.value)
+  print(comparison.compare(SOURCE.value, CONFIG.value, workdir, SEEDS.value))
+
+
+if __name__ == '__main__':
+  config_lib.run(main)

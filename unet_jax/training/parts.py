@@ -1,0 +1,129 @@
+"""The parts of a model by name: which of its weights stay as they are, when.
+
+A part is `encoder`, `bottleneck`, `decoder`, `norms`, `head`, or one block by
+its name in the checkpoint: `down0`, `up0`, `merge0` and so on.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from unet_jax import config as config_lib
+
+GROUPS = {
+  'encoder': ('down',),
+  'bottleneck': ('bottleneck',),
+  'decoder': ('up', 'merge'),
+  'head': ('head',),
+}
+NORMS = 'norms'
+# Of updates that were made before, and the parts that stay from there on.
+Stages = Sequence[tuple[int, tuple[str, ...]]]
+ALL_TRAIN = ((0, ()),)
+
+
+def group(block: str) -> str:
+  """Returns the part, of GROUPS, that a block belongs to; or its own name."""
+  for name, prefixes in GROUPS.items():
+    if block.startswith(prefixes):
+      return name
+  return block
+
+
+def is_in(path: str, names: Sequence[str]) -> bool:
+  """Tells whether a leaf, as 'down0/norm1/scale', is in one of the parts."""
+  block, *rest = path.split('/')
+  return (
+    block in names
+    or group(block) in names
+    or (NORMS in names and any(name.startswith('norm') for name in rest))
+  )
+
+
+def distance(block: str, depth: int) -> int:
+  """Counts the levels from the head, 0, to a block; down0 has the most."""
+  level = int(re.sub(r'\D', '', block) or 0)
+  return {
+    'head': 0,
+    'decoder': 1 + level,
+    'bottleneck': 1 + depth,
+    'encoder': 1 + 2 * depth - level,
+  }[group(block)]
+
+
+def map_paths(function, params: Mapping[str, Any]) -> dict:
+  """Maps (path, leaf) over parameters; the path is as `is_in` takes it."""
+  return jax.tree_util.tree_map_with_path(
+    lambda path, x: function('/'.join(key.key for key in path), x), params
+  )
+
+
+def split(params: Mapping[str, Any], frozen: Sequence[str]) -> dict:
+  """Returns what trains: the parameters, with None for those of `frozen`."""
+  return map_paths(lambda path, x: None if is_in(path, frozen) else x, params)
+
+
+def fill(trained: Mapping[str, Any], params: Mapping[str, Any]) -> dict:
+  """Puts what `split` left out back in its place."""
+  return jax.tree.map(
+    lambda x, whole: whole if x is None else x,
+    trained,
+    params,
+    is_leaf=lambda x: x is None,
+  )
+
+
+def still_blocks(params: Mapping[str, Any], frozen: Sequence[str]) -> tuple:
+  """Returns the blocks whose batch norm stays put, as UNet's `frozen`."""
+  return tuple(
+    block for block in params if NORMS in frozen or is_in(block, frozen)
+  )
+
+
+def stages(freeze: Sequence[str], unfreeze: float, total_steps: int) -> Stages:
+  """Returns which parts stay, stage by stage.
+
+  Args:
+    freeze: parts; where they are let go, the last named is the first.
+    unfreeze: share of the steps after which the last of them is let go, at
+      even distances; 0 keeps them all to the end.
+    total_steps: of the run.
+  """
+  freeze = tuple(freeze)
+  count = len(freeze) if unfreeze else 0
+  starts = [
+    math.ceil(unfreeze * total_steps * i / count) for i in range(1, count + 1)
+  ]
+  let_go = [(start, freeze[: -i - 1]) for i, start in enumerate(starts)]
+  return ((0, freeze), *let_go)
+
+
+def check(transfer, depth: int) -> None:
+  """Raises InputError for a part that isn't there, or if nothing trains."""
+  freeze = transfer.freeze
+  levels = [f'{kind}{i}' for i in range(depth) for kind in GROUPS['decoder']]
+  blocks = [f'down{i}' for i in range(depth)] + ['bottleneck', *levels, 'head']
+  known = (*GROUPS, NORMS, *blocks)
+  for name in freeze:
+    if name not in known:
+      raise config_lib.InputError(
+        f'config.transfer.freeze has {name!r}; a model of depth {depth} has '
+        f'{", ".join(dict.fromkeys(known))}'
+      )
+  if not transfer.unfreeze and all(is_in(block, freeze) for block in blocks):
+    raise config_lib.InputError(
+      'config.transfer.freeze leaves nothing to train; leave a part out, or '
+      'set config.transfer.unfreeze=0.5'
+    )
+
+
+def check_cold(transfer) -> None:
+  """Raises InputError where a run without a warm start is to freeze parts."""
+  if transfer.freeze:
+    raise config_lib.InputError(
+      'config.transfer.freeze would keep weights as they were drawn; give '
+      '--init_from=RUN, or set config.transfer.freeze=()'
+    )
