@@ -33,6 +33,7 @@ RANGES = {
   'total_steps': (1, 2**31 - 1),
   'eval_every': (1, 2**31 - 1),
   'save_every': (1, 2**31 - 1),
+  'early_stop': (0, 2**31 - 1),
   'data.threshold': (1, 255),
   'data.resize': (0, 2**15),
   'data.val_share': (0.0, 0.9),

@@ -18,6 +18,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.total_steps = 400
   config.eval_every = 100  # Steps.
   config.save_every = 100  # Steps.
+  config.early_stop = 0  # Evaluations without a new best that end it; 0: none.
 
   config.data = dict(
     source='synthetic_fundus',  # synthetic_fundus | folder | tfds

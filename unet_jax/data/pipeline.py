@@ -46,10 +46,22 @@ def train_batches(
     )
     return dict(image=image, label=label, index=np.int32(index))
 
-  stream = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
+  stream = _shuffled(source, seed)
   stream = stream.map_with_index(crop)[process_index::process_count]
   batches = stream.batch(batch_size // process_count)[first_step - 1 :]
   return iter(batches.to_iter_dataset(AHEAD))
+
+
+def names(
+  source: Sequence[dict], *, seed: int, positions: Sequence[int]
+) -> dict[int, str]:
+  """Finds the examples at positions of `train_batches`' global stream."""
+  stream = _shuffled(source, seed)
+  return {int(i): stream[int(i)]['name'] for i in positions}
+
+
+def _shuffled(source: Sequence[dict], seed: int) -> grain.MapDataset:
+  return grain.MapDataset.source(source).seed(seed).shuffle().repeat()
 
 
 def random_crop(

@@ -8,6 +8,8 @@ import numpy as np
 
 WARM_UP = 20  # Steps before the first that is looked at.
 WINDOW = 30  # Steps that are judged together.
+MISSED = 0.01  # Recall under which a class counts as missed.
+PATIENCE = 150  # Steps.
 
 LEARNING = 'learning'
 DEAD = 'dead class'
@@ -43,9 +45,9 @@ def count(
     axis_name: of the devices that share the batch.
 
   Returns:
-    float32[K, 5], of the pixels that count: the share predicted as the plane,
-    the share that is of it, the share that is both, the mean of probability
-    times target, and the largest probability.
+    float32[K, 6], of the pixels that count: the share predicted as the plane,
+    the share that is of it, the share that is both, the mean probability, the
+    mean of probability times target, and the largest probability.
   """
   if exclusive:
     probs = jax.nn.softmax(logits)
@@ -59,7 +61,7 @@ def count(
   sums = jnp.stack(
     [
       jnp.sum(weight * x, axis)
-      for x in (predicted, target, predicted * target, probs * target)
+      for x in (predicted, target, predicted * target, probs, probs * target)
     ],
     axis=-1,
   )
@@ -73,41 +75,42 @@ def count(
   )
 
 
-def judge(planes: np.ndarray, before: Sequence[str]) -> list[str]:
+def judge(
+  planes: np.ndarray, silent: Sequence[int], before: Sequence[str]
+) -> list[str]:
   """Says of each foreground class whether it is being learnt.
 
-  A class is dead while it occurs, but hardly any of its pixels are predicted as
-  it, they have no more of its probability than guessing by its share would
-  give, and that probability isn't growing. It floods while most pixels are
-  predicted as it, which says nothing of where it is, and they don't get fewer.
-  Early in a healthy run either may look so for a while, but for the trend.
+  A class is dead while it occurs, hardly any of its pixels are predicted as it,
+  and its probability there is either nothing or no higher than elsewhere, and
+  isn't growing; or while its pixels were missed for PATIENCE steps, whatever
+  the probability. It floods while most pixels are predicted as it, which says
+  nothing of where it is, and they don't get fewer. A healthy run too may miss
+  a rare class for its first hundred steps, but knows its pixels from others.
 
   Args:
-    planes: float[N, K, 5] of N steps and K foreground classes, from `count`.
-    before: of each class, the state it had.
+    planes: float[N, K, 6] of N steps and K foreground classes, from `count`.
+    silent: steps in a row, up to now, in which each was missed.
+    before: the state that each had.
 
   Returns:
     LEARNING, DEAD or FLOOD of each; COLLAPSE where all that occur are dead.
   """
-  predicted, true, hit, soft, _ = np.moveaxis(planes.mean(axis=0), -1, 0)
+  predicted, true, hit, mass, soft, _ = np.moveaxis(planes.mean(axis=0), -1, 0)
   early, late = (half.mean(axis=0) for half in np.array_split(planes, 2))
-  occurs = true > 0
-  true = np.maximum(true, 1e-12)
-  recall, chance = hit / true, soft / true
-  # Twice the least, to be called well again: nothing is said back and forth.
-  least = np.where([state == LEARNING for state in before], 0.01, 0.02)
-  is_dead = (
-    occurs
-    & (recall < least)
-    & (chance < np.maximum(2 * true, 0.01))
-    & (late[:, 3] <= 1.1 * early[:, 3])
+  # Twice as much, to be called well again: nothing is said back and forth.
+  least = np.array([1 if state == LEARNING else 2 for state in before])
+  is_missed = (true > 0) & (hit < least * MISSED * true)
+  is_blind = (soft < 1.2 * true * mass) | (soft < 0.01 * true)
+  is_growing = late[:, 4] > 1.1 * early[:, 4]
+  is_dead = is_missed & (
+    (is_blind & ~is_growing) | (np.array(silent) >= PATIENCE)
   )
   is_flood = (
     (predicted > np.maximum(0.8, 2 * true))
     & (hit < 1.2 * true * predicted)
-    & (late[:, 0] >= 0.95 * early[:, 0])
+    & (late[:, 0] > 0.95 * early[:, 0])
   )
-  dead = COLLAPSE if is_dead[occurs].all() else DEAD
+  dead = COLLAPSE if is_dead[true > 0].all() else DEAD
   return [
     dead if dies else FLOOD if floods else LEARNING
     for dies, floods in zip(is_dead, is_flood, strict=True)
@@ -115,18 +118,17 @@ def judge(planes: np.ndarray, before: Sequence[str]) -> list[str]:
 
 
 def explain(state: str, name: str, planes: np.ndarray) -> str:
-  """Says a change of state in a line, with its likely cause and remedy.
+  """Says a class's new state in a line.
 
   Args:
-    state: the new one.
+    state: as `judge` gives it.
     name: of the class.
-    planes: float[N, 5] of the class in the last N steps.
+    planes: float[N, 6] of the class in the last N steps.
   """
-  predicted, true, hit, _, _ = planes.mean(axis=0)
-  recall = hit / max(true, 1e-12)
-  text = (
-    f'{state}: {name} is predicted in {predicted:.2%} of the pixels of the last '
-    f'{len(planes)} steps and is {true:.2%} of them (recall {recall:.2%}, '
-    f'largest probability {planes[:, 4].max():.3f})'
+  predicted, true, hit, *_ = planes.mean(axis=0)
+  return (
+    f'{state}: in the last {len(planes)} steps {true:.2%} of the pixels are '
+    f'{name}, {predicted:.2%} are predicted so (recall '
+    f'{hit / max(true, 1e-12):.2%}, largest probability '
+    f'{planes[:, 5].max():.3f})'
   )
-  return f'{text}; {REMEDIES[state]}' if state in REMEDIES else text

@@ -17,6 +17,7 @@ def trace_step(
   state: step_lib.TrainState,
   batch: dict[str, jax.Array],
   *,
+  apply_fn: Callable,
   augment_fn: Callable,
   preprocess_fn: Callable[..., preprocess.Inputs],
   loss_of: Callable,
@@ -26,8 +27,9 @@ def trace_step(
   """Takes the step's way again and tells what is finite on it.
 
   Args:
-    state: as the step had it; its model without remat.
+    state: as the step had it.
     batch: the step's.
+    apply_fn: the step's model, without remat, which would hide its layers.
     augment_fn: the step's.
     preprocess_fn: the step's.
     loss_of: the step's.
@@ -39,9 +41,7 @@ def trace_step(
     `layers`, [B] each, in the order of `index`; `terms`. JAX sorts dicts, so a
     layer's name begins with its place in the order of execution.
   """
-  inputs = step_lib.make_inputs(
-    state.rng, batch, augment_fn, preprocess_fn
-  )
+  inputs = step_lib.make_inputs(state.rng, batch, augment_fn, preprocess_fn)
 
   def traced_apply(*args, **kwargs):
     layers = {}
@@ -54,7 +54,7 @@ def trace_step(
       return out
 
     with nn.intercept_methods(note):
-      logits, _ = state.apply_fn(*args, **kwargs)
+      logits, _ = apply_fn(*args, **kwargs)
     return logits, {'batch_stats': layers}  # Which go the way of these.
 
   traced = state.replace(apply_fn=traced_apply)

@@ -4,6 +4,7 @@ import json
 import math
 import pathlib
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import tensorboardX
@@ -12,6 +13,10 @@ from rich import console, progress
 from unet_jax import config as config_lib
 from unet_jax import parallel
 from unet_jax.training import workdir as workdir_lib
+
+# What differs from run to run: images a second, and the share of time that
+# was spent waiting for the data.
+TIMES = ('images_per_second', 'data_wait')
 
 
 class Log:
@@ -75,20 +80,36 @@ class Log:
   def __exit__(self, *_) -> None:
     self.close()
 
-  def _tell(self, step: int, split: str, row: dict) -> None:
-    if 'loss' in row:
-      speed = row['images_per_second']
-      text = f'loss {_number(row["loss"])}  {_number(speed)} images/s'
+  def say(self, step: int, text: str) -> None:
+    """Prints a line above the live one."""
+    if parallel.is_first():
+      text = f'step {step}  {text}'
       if self._live:
-        self._live.update(self._bar, completed=step, description=text)
-        return
-    else:
-      text = f'{split} macro F1 {_number(row["macro_f1"])}'
-    text = f'step {step}  {text}'
+        self._live.console.print(text, soft_wrap=True, highlight=False)
+      else:
+        print(text, flush=True)
+
+  def _tell(self, step: int, split: str, row: dict) -> None:
+    if split != 'train':
+      f1s = [
+        f'{name.removeprefix("f1_")} {_number(value)}'
+        for name, value in row.items()
+        if name.startswith('f1_')
+      ]
+      text = f'{split} macro F1 {_number(row["macro_f1"])} ({", ".join(f1s)})'
+      if 'loss' in row:
+        text += f'  loss {_number(row["loss"])}'
+      self.say(step, text)
+      return
+    text = f'loss {_number(row["loss"])}'
+    if row['images_per_second']:
+      text += f'  {_number(row["images_per_second"])} images/s'
+      if row['data_wait'] > 0.1:
+        text += f' ({row["data_wait"]:.0%} of the time waiting for data)'
     if self._live:
-      self._live.console.print(text, soft_wrap=True, highlight=False)
+      self._live.update(self._bar, completed=step, description=text)
     else:
-      print(text, flush=True)
+      self.say(step, text)
 
 
 def drop_after(path: pathlib.Path, step: int) -> None:
@@ -107,25 +128,35 @@ def drop_after(path: pathlib.Path, step: int) -> None:
 
 
 class Stopwatch:
-  """Counts images per second of training alone, since it was last read."""
+  """Measures training alone, since it was last started."""
 
   def __init__(self):
     self._since = None
-    self._images = 0
+    self._images, self._waited = 0, 0.0
 
   def start(self) -> None:
     """Starts to count anew; what came before is left out."""
-    self._since, self._images = time.perf_counter(), 0
+    self._since = time.perf_counter()
+    self._images, self._waited = 0, 0.0
 
   def add(self, images: int) -> None:
     """Counts a step's images."""
     self._images += images
 
-  def read(self) -> float:
-    """Returns images per second, NaN before the first start."""
+  def wait_for(self, batches: Iterator[dict]) -> dict:
+    """Returns the next batch, and counts the time until it is there."""
+    before = time.perf_counter()
+    batch = next(batches)
+    self._waited += time.perf_counter() - before
+    return batch
+
+  def read(self) -> dict[str, float]:
+    """Returns what TIMES names; NaN before the first start."""
     if self._since is None or not self._images:
-      return math.nan
-    return self._images / (time.perf_counter() - self._since)
+      return dict.fromkeys(TIMES, math.nan)
+    elapsed = time.perf_counter() - self._since
+    values = (self._images / elapsed, self._waited / elapsed)
+    return dict(zip(TIMES, values, strict=True))
 
 
 def _number(value: float | None) -> str:

@@ -1,6 +1,6 @@
 """One run, from config to report: read `train_and_evaluate` top to bottom."""
 
-import math
+import dataclasses
 import pathlib
 
 import jax
@@ -8,9 +8,10 @@ import ml_collections
 
 from unet_jax import checkpoint, parallel
 from unet_jax import config as config_lib
-from unet_jax.data import sources
+from unet_jax.data import pipeline, sources
 from unet_jax.evaluation import scores, trained
-from unet_jax.training import logs, parts, setup
+from unet_jax.training import guard, logs, parts, setup
+from unet_jax.training import watch as watch_lib
 from unet_jax.training import workdir as workdir_lib
 
 LOG_EVERY = 10  # Steps.
@@ -65,8 +66,12 @@ def train_and_evaluate(
     setup.check_data(checkpoint.latest_meta(manager), dataset)
     abstract = parallel.abstract(setup.to_save(state))
     first, trees = checkpoint.restore_latest(manager, abstract)
+    watch = watch_lib.Watch()
     if first:
       state = setup.with_saved(state, trees)
+      watch = watch_lib.Watch(
+        **checkpoint.restore_meta(manager, first)['watch']
+      )
     elif warm:
       state = setup.start_from(config, dataset, run, state, warm)
       workdir_lib.write_plan(workdir, setup.transfer.describe(warm.plan))
@@ -75,13 +80,18 @@ def train_and_evaluate(
     if first:
       parallel.say(f'resumed from step {first}')
     with logs.Log(workdir, step=first, total_steps=config.total_steps) as log:
-      train(config, dataset, run, state, first, manager, log)
+      train(config, dataset, run, state, first, watch, manager, log)
       manager.wait_until_finished()
       best = trained.load(workdir)
       row, table = trained.evaluate(best, dataset.splits[split], workdir, split)
       log.write(best.step, split, row)
   parallel.say(table)
   parallel.say(f'checkpoints, metrics and TensorBoard events are in {workdir}')
+  if faults := watch.faults(dataset.classes):
+    raise config_lib.InputError(
+      f'the run ended in {faults}; its causes are above: mend them, and start '
+      'over with --overwrite'
+    )
 
 
 def train(
@@ -90,40 +100,78 @@ def train(
   run: setup.Run,
   state: setup.step_lib.TrainState,
   first: int,
+  watch: watch_lib.Watch,
   manager: checkpoint.ocp.CheckpointManager,
   log: logs.Log,
 ) -> None:
   """Trains from the step after `first` to the last, evaluating and saving."""
-  batches = setup.train_batches(config, dataset, first + 1)
-  placed = parallel.place_ahead(batches)
-  watch = logs.Stopwatch()
+  batches = parallel.place_ahead(
+    setup.train_batches(config, dataset, first + 1)
+  )
+  clock, seen = logs.Stopwatch(), []
   for step in range(first + 1, config.total_steps + 1):
+    if is_stopped(config, watch):
+      break
     with jax.profiler.StepTraceAnnotation('train', step_num=step):
-      state, metrics = run.train_step(state, next(placed))
-    watch.add(config.batch_size)
+      state, metrics = run.train_step(state, clock.wait_for(batches))
+    clock.add(config.batch_size)
+    seen.append({key: metrics[key] for key in ('loss', 'skipped', 'planes')})
     is_eval = step % config.eval_every == 0 or step == config.total_steps
-    if step % LOG_EVERY == 0 or is_eval:
-      metrics = jax.device_get(metrics)  # Waits for the devices.
-      log.write(step, 'train', metrics | {'images_per_second': watch.read()})
-      check_finite(metrics['loss'], step)
-      watch.start()
+    is_saved = is_eval or step % config.save_every == 0
+    if step % LOG_EVERY == 0 or is_saved:
+      metrics, seen = jax.device_get((metrics, seen))  # Waits for the devices.
+      del metrics['planes']
+      log.write(step, 'train', metrics | clock.read())
+      look(config, dataset, run, state, step, metrics, seen, watch, log)
+      seen = []
+      clock.start()
     score = None
     if is_eval and 'val' in dataset.splits:
       score = validate(config, dataset.splits['val'], run, state, step, log)
-    if is_eval or step % config.save_every == 0:
-      checkpoint.save(manager, step, setup.to_save(state), run.meta, score)
+      watch.score(score)
+    if is_saved:
+      meta = run.meta | {'watch': dataclasses.asdict(watch)}
+      checkpoint.save(manager, step, setup.to_save(state), meta, score)
     if is_eval or step == first + 1:
       jax.block_until_ready(state)  # Step 1 compiles: it doesn't count.
-      watch.start()
+      clock.start()
 
 
-def check_finite(loss: float, step: int) -> None:
-  """Ends a run whose loss is lost, before it is saved over a good one."""
-  if not math.isfinite(loss):
-    raise config_lib.InputError(
-      f'the loss is {loss} at step {step}; lower config.optim.lr, or set '
-      'config.precision=float32, and start over with --overwrite'
-    )
+def is_stopped(config: ml_collections.ConfigDict, watch) -> bool:
+  """Tells whether the score has been too long without a new best."""
+  return 0 < config.early_stop <= watch.num_worse
+
+
+def look(config, dataset, run, state, step, metrics, seen, watch, log) -> None:
+  """Judges the steps since the last look, and ends a run that is lost.
+
+  Raises:
+    InputError: before anything is saved over a good checkpoint.
+  """
+  for entry in seen:
+    watch.add(**entry)
+  before = step - len(seen)
+  skipped = [before + i for i, entry in enumerate(seen, 1) if entry['skipped']]
+  if skipped:
+    # Of steps in a row the first had the weights as they still are.
+    bad = step - watch.num_skipped + 1 if watch.num_skipped else skipped[-1]
+    if bad > before:
+      watch.where = locate(config, dataset, run, state, bad)
+    log.say(step, f'{len(skipped)} of {len(seen)} skipped: {watch.where}')
+  for line in watch.judge(dataset.classes):
+    log.say(step, line)
+  if why := watch_lib.end_of(watch, metrics, step, config.total_steps):
+    raise config_lib.InputError(why)
+
+
+def locate(config, dataset, run: setup.Run, state, step: int) -> str:
+  """Runs a step's batch again, and says where and for which images it fails."""
+  batch = next(setup.train_batches(config, dataset, step))
+  found = jax.device_get(run.trace_step(state, parallel.place_batch(batch)))
+  names = pipeline.names(
+    dataset.splits['train'], seed=config.seed, positions=found['index']
+  )
+  return f'in step {step}, {guard.explain(found, names)}'
 
 
 def validate(config, val, run: setup.Run, state, step: int, log) -> float:

@@ -17,7 +17,7 @@ from unet_jax import config as config_lib
 from unet_jax.data import layout, pipeline, sources
 from unet_jax.evaluation import counts, trained
 from unet_jax.nn import augment, losses, native, unet
-from unet_jax.training import optimizer, parts, transfer
+from unet_jax.training import guard, optimizer, parts, transfer
 from unet_jax.training import step as step_lib
 
 # All of TrainState that changes, and `averaged`, which is saved apart.
@@ -32,6 +32,7 @@ class Run(NamedTuple):
   model: unet.UNet
   init: Callable[[], step_lib.TrainState]
   train_step: Callable
+  trace_step: Callable  # Tells of a train_step that failed where it did.
   inputs_fn: Callable  # (key, batch) of one device -> preprocess.Inputs.
   count_step: Callable
   predict_step: Callable
@@ -77,16 +78,20 @@ def make_run(
     augment_fn=functools.partial(augment.augment, **config.augment),
     preprocess_fn=preprocess_fn,
   )
+  loss_of = losses.make_loss(exclusive=task.exclusive, **config.loss)
+  shared = dict(
+    **inputs_of, loss_of=loss_of, stages=stages, axis_name=parallel.AXIS
+  )
   train_step = functools.partial(
     step_lib.train_step,
-    **inputs_of,
-    loss_of=losses.make_loss(exclusive=task.exclusive, **config.loss),
+    **shared,
     schedule=schedule,
     ema=config.optim.ema,
     exclusive=task.exclusive,
     accumulate=config.optim.accumulate,
-    stages=stages,
-    axis_name=parallel.AXIS,
+  )
+  trace_step = functools.partial(
+    guard.trace_step, **shared, apply_fn=model.clone(remat=0).apply
   )
 
   @jax.jit
@@ -105,6 +110,7 @@ def make_run(
     model=model,
     init=init,
     train_step=parallel.map_step(train_step, donate=True),
+    trace_step=parallel.map_step(trace_step),
     inputs_fn=functools.partial(step_lib.make_inputs, **inputs_of),
     count_step=counts.make_count_step(model, task, preprocess_fn),
     predict_step=counts.make_predict_step(model, task, *moments),

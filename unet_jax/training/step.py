@@ -83,7 +83,7 @@ def train_step(
   Returns:
     The new state, and scalars: loss, its terms, learning_rate, skipped (1 or
     0), grad_norm, and of each part its own and update_ratio; also `planes`,
-    float32[K, 5], as collapse.count gives them.
+    float32[K, 6], as collapse.count gives them.
   """
   inputs = make_inputs(state.rng, batch, augment_fn, preprocess_fn)
   loss, aux, grads = loss_and_grads(

@@ -2,32 +2,33 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
 from unet_jax.training import collapse
 
 FIRST = 10  # Steps that say what a usual loss is.
-TIMES = 100  # As large as the first steps', a loss is lost,
-FLOOR = 0.1  # which count as no smaller than this: a loss may begin near 0.
-LOST = 20  # Steps with a lost loss in a row end a run,
+TIMES = 100  # As large as the first steps', a loss is lost;
+FLOOR = 0.1  # they count as no smaller than this: a loss may begin near 0.
+LOST = 20  # Steps in a row with a lost loss end a run,
 SKIPPED = 10  # and so do skipped ones.
 SMOOTH = 0.5  # Share of the old in the score that early stopping looks at.
 
 
 @dataclasses.dataclass
 class Watch:
-  """A run's memory of itself: JSON that goes into each checkpoint.
+  """A run's memory of itself, which goes into each checkpoint as JSON.
 
   Attributes:
     num_steps: steps seen.
     first_loss: the smallest of the first FIRST.
     num_lost: steps in a row, up to now, whose loss was lost.
     num_skipped: likewise, skipped.
-    planes: float[N, K, 5] of the last steps, as collapse.count gives them.
+    where: the last skipped step that was looked into went wrong.
+    planes: float[N, K, 6] of the last steps, as collapse.count gives them.
+    silent: steps in a row, up to now, in which each plane was missed.
     states: of each foreground class, as last said.
-    smoothed: score of validation, averaged.
+    smoothed: score of validation, averaged; -inf before the first.
     best: the highest of these.
     num_worse: evaluations since.
   """
@@ -36,45 +37,92 @@ class Watch:
   first_loss: float = math.inf
   num_lost: int = 0
   num_skipped: int = 0
+  where: str = ''
   planes: list = dataclasses.field(default_factory=list)
+  silent: list[int] = dataclasses.field(default_factory=list)
   states: list[str] = dataclasses.field(default_factory=list)
-  smoothed: float = math.nan
+  smoothed: float = -math.inf
   best: float = -math.inf
   num_worse: int = 0
 
-  def add(self, loss: float, skipped: bool, planes: np.ndarray) -> None:
-    """Takes note of a step."""
+  def add(self, loss: float, skipped: int, planes: np.ndarray) -> None:
+    """Takes note of a step: scalars, and float32[K, 6]."""
     self.num_steps += 1
-    self.num_skipped = self.num_skipped + 1 if skipped else 0
     if self.num_steps <= FIRST and math.isfinite(loss):
       self.first_loss = min(self.first_loss, float(loss))
-    is_fine = loss <= TIMES * max(self.first_loss, FLOOR)  # NaN is not.
-    self.num_lost = 0 if is_fine else self.num_lost + 1
+    is_usual = loss <= TIMES * max(self.first_loss, FLOOR)  # NaN is not.
+    self.num_lost = 0 if is_usual else self.num_lost + 1
+    self.num_skipped = self.num_skipped + 1 if skipped else 0
     if not skipped:
       self.planes = [*self.planes, planes.tolist()][-collapse.WINDOW :]
+      is_missed = planes[:, 2] < collapse.MISSED * planes[:, 1]
+      silent = np.array(self.silent or [0] * len(planes))
+      self.silent = np.where(is_missed, silent + 1, 0).tolist()
 
-  def judge(self, num_foreground: int) -> list[tuple[int, str]]:
-    """Returns the foreground classes whose state is another now, and it."""
-    if self.num_steps < collapse.WARM_UP + collapse.WINDOW:
+  def judge(self, classes: tuple[str, ...]) -> list[str]:
+    """Judges the foreground classes, the last planes; says what is new."""
+    if (
+      self.num_steps < collapse.WARM_UP + collapse.WINDOW
+      or len(self.planes) < collapse.WINDOW
+    ):
       return []
-    planes = np.array(self.planes)[:, -num_foreground:]
-    before = self.states or [collapse.LEARNING] * num_foreground
-    self.states = collapse.judge(planes, before)
-    return [
-      (i, state)
-      for i, state in enumerate(self.states)
-      if state != before[i]
+    before = self.states or [collapse.LEARNING] * len(classes)
+    planes = np.array(self.planes)[:, -len(classes) :]
+    self.states = collapse.judge(planes, self.silent[-len(classes) :], before)
+    new = [i for i, state in enumerate(self.states) if state != before[i]]
+    lines = [
+      collapse.explain(self.states[i], classes[i], planes[:, i]) for i in new
     ]
+    causes = dict.fromkeys(self.states[i] for i in new)
+    return lines + [
+      f'  {collapse.REMEDIES[state]}'
+      for state in causes
+      if state in collapse.REMEDIES
+    ]
+
+  def faults(self, classes: tuple[str, ...]) -> str:
+    """Returns what still stands: 'dead class (a, b)', or '' if all is well."""
+    found = {}
+    for name, state in zip(classes, self.states, strict=False):
+      if state != collapse.LEARNING:
+        found.setdefault(state, []).append(name)
+    return ', '.join(f'{k} ({", ".join(v)})' for k, v in found.items())
 
   def score(self, score: float) -> None:
     """Takes note of an evaluation."""
-    is_first = math.isnan(self.smoothed)
-    old = score if is_first else self.smoothed
+    old = self.smoothed if math.isfinite(self.smoothed) else score
     self.smoothed = SMOOTH * old + (1 - SMOOTH) * score
-    is_better = self.smoothed > self.best
-    self.num_worse = 0 if is_better else self.num_worse + 1
+    self.num_worse = 0 if self.smoothed > self.best else self.num_worse + 1
     self.best = max(self.best, self.smoothed)
 
-  @property
-  def is_collapsed(self) -> bool:
-    return any(state in collapse.FAULTS for state in self.states)
+
+def end_of(watch: Watch, metrics: dict, step: int, total_steps: int) -> str:
+  """Says why a run must end after a step; '' if it need not.
+
+  Args:
+    watch: of the run.
+    metrics: of the step.
+    step: its number.
+    total_steps: of the run; a short one ends when half of it was skipped.
+  """
+  remedy = 'and start over with --overwrite'
+  if watch.num_skipped >= min(SKIPPED, max(1, total_steps // 2)):
+    return (
+      f'steps {step - watch.num_skipped + 1} to {step} had to be skipped: '
+      f'{watch.where}; mend that, or lower config.optim.lr or set '
+      f'config.precision=float32, {remedy}'
+    )
+  if watch.num_lost >= LOST:
+    ratios = {
+      name.removeprefix('update_ratio_'): float(value)
+      for name, value in metrics.items()
+      if name.startswith('update_ratio_')
+    }
+    part = max(ratios, key=ratios.get)
+    return (
+      f'the loss is {metrics["loss"]:.4g} at step {step}, and was over {TIMES} '
+      f"times the first steps' {watch.first_loss:.4g} for {watch.num_lost} "
+      f'steps; the {part} moves most, by {ratios[part]:.2g} of its size a '
+      f'step: lower config.optim.lr {remedy}'
+    )
+  return ''
