@@ -17,13 +17,13 @@ COLLAPSE = 'background collapse'
 FLOOD = 'foreground flood'
 
 REMEDIES = {
-  DEAD: 'it is rare, or looks like another class: give it more of the crops, '
-  'use the loss dice_ce, or merge it with that class',
-  COLLAPSE: 'background is the easy answer where foreground is rare: use the '
-  'loss dice or dice_ce, lower config.optim.lr, and see that the masks are '
-  'right',
-  FLOOD: 'foreground everywhere: lower config.optim.lr, and see that '
-  'foreground and background of the masks are not swapped',
+  DEAD: 'it is rare, looks like another class, or the steps are too large: '
+  'lower config.optim.lr, or merge it with the class it looks like',
+  COLLAPSE: 'background is the easy answer where foreground is rare or the '
+  'steps are too large: lower config.optim.lr, use config.loss.name=dice_ce, '
+  'and see that the masks are right',
+  FLOOD: 'foreground everywhere comes of too large steps or of swapped masks: '
+  'lower config.optim.lr, and see which value of the masks is the background',
 }
 
 
@@ -97,13 +97,13 @@ def judge(
   """
   predicted, true, hit, mass, soft, _ = np.moveaxis(planes.mean(axis=0), -1, 0)
   early, late = (half.mean(axis=0) for half in np.array_split(planes, 2))
-  # Twice as much, to be called well again: nothing is said back and forth.
-  least = np.array([1 if state == LEARNING else 2 for state in before])
-  is_missed = (true > 0) & (hit < least * MISSED * true)
+  # To be called well again takes twice as much, lest it be said back and forth.
+  was_dead = np.array([state in (DEAD, COLLAPSE) for state in before])
+  is_missed = (true > 0) & (hit < (1 + was_dead) * MISSED * true)
   is_blind = (soft < 1.2 * true * mass) | (soft < 0.01 * true)
   is_growing = late[:, 4] > 1.1 * early[:, 4]
   is_dead = is_missed & (
-    (is_blind & ~is_growing) | (np.array(silent) >= PATIENCE)
+    was_dead | (is_blind & ~is_growing) | (np.array(silent) >= PATIENCE)
   )
   is_flood = (
     (predicted > np.maximum(0.8, 2 * true))
