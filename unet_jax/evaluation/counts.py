@@ -56,12 +56,14 @@ def count_step(
   apply_fn: Callable,
   preprocess_fn: Callable[..., preprocess.Inputs],
   exclusive: bool,
+  loss_of: Callable | None = None,
   axis_name: str | None = None,
 ) -> dict[str, jax.Array]:
   """Predicts this device's part of a batch and counts; gathers over devices.
 
   Returns:
-    counts int32[B, K, 4], and the batch's index and weight, of all devices.
+    counts int32[B, K, 4], the batch's index and weight, and with `loss_of`,
+    as training has it, `losses`, float32[B] by name, of each image alone.
   """
   inputs = preprocess_fn(batch['image'], batch['label'])
   logits = apply_fn(variables, inputs.image)
@@ -69,6 +71,14 @@ def count_step(
     predicted_planes(logits, exclusive=exclusive), inputs.target, inputs.weight
   )
   found = dict(counts=counts, index=batch['index'], weight=batch['weight'])
+  found['losses'] = {}
+  if loss_of:
+
+    def losses_of(*image):
+      loss, terms = loss_of(*(x[None] for x in image))
+      return {'loss': loss, **terms}
+
+    found['losses'] = jax.vmap(losses_of)(logits, inputs.target, inputs.weight)
   if axis_name:
     found = jax.lax.all_gather(found, axis_name, tiled=True)
   return found
@@ -76,7 +86,7 @@ def count_step(
 
 def count(
   step: Callable, variables: dict, batches: Iterable[dict], num_images: int
-) -> np.ndarray:
+) -> tuple[np.ndarray, dict[str, float]]:
   """Counts a split.
 
   Args:
@@ -86,25 +96,29 @@ def count(
     num_images: of the split.
 
   Returns:
-    int64[N, K, 4], in the split's order.
+    int64[N, K, 4], in the split's order, and the means over the images of the
+    losses that the step gives.
 
   Raises:
     RuntimeError: unless every image was counted once.
   """
   found = [step(variables, batch) for batch in parallel.place_ahead(batches)]
   found = jax.device_get(found)
-  index, weight, counts = (
-    np.concatenate([part[key] for part in found])
-    for key in ('index', 'weight', 'counts')
-  )
-  index, counts = index[weight > 0], counts[weight > 0].astype(np.int64)
+  found = jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+  is_image = found.pop('weight') > 0
+  found = jax.tree.map(lambda x: x[is_image], found)
+  index, counts = found['index'], found['counts'].astype(np.int64)
   if not np.array_equal(np.sort(index), np.arange(num_images)):
     raise RuntimeError(f'counted {len(index)} images of {num_images}')
-  return counts[np.argsort(index)]
+  losses = {name: float(x.mean()) for name, x in found['losses'].items()}
+  return counts[np.argsort(index)], losses
 
 
 def make_count_step(
-  model: unet.UNet, task: build.Task, preprocess_fn: Callable
+  model: unet.UNet,
+  task: build.Task,
+  preprocess_fn: Callable,
+  loss_of: Callable | None = None,
 ) -> Callable:
   """Builds (variables, batch) -> counts, mapped over the devices."""
   return parallel.map_step(
@@ -113,6 +127,7 @@ def make_count_step(
       apply_fn=model.apply,
       preprocess_fn=preprocess_fn,
       exclusive=task.exclusive,
+      loss_of=loss_of,
       axis_name=parallel.AXIS,
     )
   )

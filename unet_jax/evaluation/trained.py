@@ -83,7 +83,7 @@ def count_split(
   source: Sequence[dict],
   *,
   max_pixels: int,
-) -> np.ndarray:
+) -> tuple[np.ndarray, dict[str, float]]:
   """Counts a whole split on all devices.
 
   Args:
@@ -93,7 +93,7 @@ def count_split(
     max_pixels: of a batch.
 
   Returns:
-    int64[N, K, 4] of tp, fp, fn, tn.
+    int64[N, K, 4] of tp, fp, fn, tn, and the mean losses, if the step has any.
   """
   batches = pipeline.eval_batches(
     source,
@@ -120,7 +120,7 @@ def evaluate(
     The scores by plain names, and a table, as text.
   """
   preprocess_fn = build.make_preprocess(model.task, model.mean, model.std)
-  counted = count_split(
+  counted, _ = count_split(
     counts.make_count_step(model.model, model.task, preprocess_fn),
     model.variables,
     source,

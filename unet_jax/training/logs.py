@@ -1,13 +1,18 @@
-"""JSON lines, TensorBoard, and the live line on a terminal."""
+"""JSON lines, a table, TensorBoard, and the live line on a terminal."""
 
+import csv
+import io
 import json
 import math
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import jax
 import numpy as np
 import tensorboardX
+from flax import traverse_util
 from rich import console, progress
 
 from unet_jax import config as config_lib
@@ -27,9 +32,9 @@ class Log:
     self._live = None
     if not parallel.is_first():
       return
-    path = workdir / workdir_lib.METRICS
-    drop_after(path, step)
-    self._rows = path.open('a')
+    self._path = workdir / workdir_lib.METRICS
+    drop_after(self._path, step)
+    self._rows = self._path.open('a')
     # purge_step makes TensorBoard forget what follows the restored step.
     self._board = tensorboardX.SummaryWriter(
       str(workdir), purge_step=step + 1, write_to_disk=True
@@ -66,13 +71,21 @@ class Log:
     if parallel.is_first():
       self._board.add_image(tag, image, step, dataformats='HWC')
 
+  def histograms(self, step: int, params: Mapping[str, Any]) -> None:
+    """Adds a histogram of each weight to TensorBoard."""
+    if parallel.is_first():
+      flat = traverse_util.flatten_dict(jax.device_get(params), sep='/')
+      for name, values in flat.items():
+        self._board.add_histogram(f'weights/{name}', values, step)
+
   def close(self) -> None:
-    """Ends the live line and the files."""
+    """Ends the live line and the files; writes the rows as a table, too."""
     if self._live:
       self._live.stop()
     if parallel.is_first():
       self._rows.close()
       self._board.close()
+      write_table(self._path)
 
   def __enter__(self) -> 'Log':
     return self
@@ -125,6 +138,20 @@ def drop_after(path: pathlib.Path, step: int) -> None:
     if row['step'] <= step:
       kept.append(line + '\n')
   config_lib.write_text(path, ''.join(kept))
+
+
+def write_table(path: pathlib.Path) -> None:
+  """Writes the rows of metrics.jsonl beside it as metrics.csv.
+
+  Splits have columns of their own, which are empty in the others' rows.
+  """
+  rows = [json.loads(line) for line in path.read_text().splitlines()]
+  columns = dict.fromkeys(name for row in rows for name in row)
+  text = io.StringIO()
+  table = csv.DictWriter(text, columns, lineterminator='\n')
+  table.writeheader()
+  table.writerows(rows)
+  config_lib.write_text(path.with_suffix('.csv'), text.getvalue())
 
 
 class Stopwatch:

@@ -43,9 +43,10 @@ def train_and_evaluate(
   config = setup.resolve(config, found)
   workdir_lib.check(workdir, config, overwrite=overwrite)
   split = list(sources.split_keys(config, found)[0])[-1]  # Test, or instead.
-  is_new = overwrite or not workdir_lib.has_checkpoint(workdir)
+  is_new = overwrite or not workdir_lib.last_step(workdir)
   if not is_new and workdir_lib.is_finished(workdir, config.total_steps, split):
-    parallel.say(f'{workdir} is finished, at step {config.total_steps}')
+    step = workdir_lib.last_step(workdir)
+    parallel.say(f'{workdir} is finished, at step {step}')
     return
   warm = None
   if init_from and is_new:
@@ -82,6 +83,13 @@ def train_and_evaluate(
     with logs.Log(workdir, step=first, total_steps=config.total_steps) as log:
       train(config, dataset, run, state, first, watch, manager, log)
       manager.wait_until_finished()
+      if is_stopped(config, watch):
+        why = (
+          f'stopped early: {watch.num_worse} evaluations without a new best of '
+          f'the smoothed macro F1, {watch.best:.4f}'
+        )
+        parallel.say(why)
+        workdir_lib.stop(workdir, why)
       best = trained.load(workdir)
       row, table = trained.evaluate(best, dataset.splits[split], workdir, split)
       log.write(best.step, split, row)
@@ -176,14 +184,15 @@ def locate(config, dataset, run: setup.Run, state, step: int) -> str:
 
 def validate(config, val, run: setup.Run, state, step: int, log) -> float:
   """Logs scores and pictures of the averaged weights; returns the score."""
-  counted = trained.count_split(
+  counted, losses = trained.count_split(
     run.count_step,
     state.averaged,
     val,
     max_pixels=config.batch_size * config.image_size**2,
   )
   row = scores.row(counted, run.task.planes, run.task.num_foreground)
-  log.write(step, 'val', row)
+  log.write(step, 'val', losses | row)
+  log.histograms(step, state.params)
   panels = trained.draw(
     run.predict_step, state.averaged, val, run.task.num_foreground
   )

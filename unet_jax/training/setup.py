@@ -112,7 +112,7 @@ def make_run(
     train_step=parallel.map_step(train_step, donate=True),
     trace_step=parallel.map_step(trace_step),
     inputs_fn=functools.partial(step_lib.make_inputs, **inputs_of),
-    count_step=counts.make_count_step(model, task, preprocess_fn),
+    count_step=counts.make_count_step(model, task, preprocess_fn, loss_of),
     predict_step=counts.make_predict_step(model, task, *moments),
     meta={
       'config': json.loads(config.to_json()),

@@ -11,11 +11,15 @@ from unet_jax import config as config_lib
 
 CONFIG = 'config.json'
 METRICS = 'metrics.jsonl'
+TABLE = 'metrics.csv'
 PLAN = 'init_from.txt'
+STOPPED = 'stopped.txt'
 # All that a run writes; --overwrite removes this and nothing else.
 WRITTEN = (
   CONFIG,
   METRICS,
+  TABLE,
+  STOPPED,
   PLAN,
   checkpoint.FOLDER,
   'evaluation',
@@ -74,20 +78,30 @@ def _told(workdir: pathlib.Path) -> Iterator[None]:
     ) from None
 
 
-def has_checkpoint(workdir: pathlib.Path) -> bool:
-  """Tells whether a run can be resumed."""
+def last_step(workdir: pathlib.Path) -> int:
+  """Returns the step of the newest checkpoint; 0 if there is none."""
   # An unfinished one has more to its name.
-  folders = (workdir / checkpoint.FOLDER).glob('*')
-  return any(folder.name.isdigit() for folder in folders)
+  names = (folder.name for folder in (workdir / checkpoint.FOLDER).glob('*'))
+  return max((int(name) for name in names if name.isdigit()), default=0)
 
 
 def is_finished(workdir: pathlib.Path, total_steps: int, split: str) -> bool:
-  """Tells whether a run came to its last step, and `split` was evaluated."""
+  """Tells whether a run came to its end, and `split` was evaluated.
+
+  The end is its last step, or where it was stopped early.
+  """
   last = workdir / checkpoint.FOLDER / str(total_steps)
-  return last.is_dir() and (workdir / 'evaluation' / f'{split}.json').exists()
+  has_ended = last.is_dir() or (workdir / STOPPED).exists()
+  return has_ended and (workdir / 'evaluation' / f'{split}.json').exists()
 
 
 def write_plan(workdir: pathlib.Path, plan: str) -> None:
   """Keeps the plan of a warm start."""
   if parallel.is_first():
     (workdir / PLAN).write_text(plan + '\n')
+
+
+def stop(workdir: pathlib.Path, why: str) -> None:
+  """Notes that a run ended before its last step, as it should."""
+  if parallel.is_first():
+    (workdir / STOPPED).write_text(why + '\n')
