@@ -9,6 +9,8 @@ import numpy as np
 from unet_jax.data import labels
 
 ROUND_TO = 64  # Sides of evaluated images are padded to this: few shapes.
+# Samples of a stream. Grain's own endless one overflows in batches of one.
+NO_END = 2**40
 # Decoded ahead, in threads: grain's own 500 would be gigabytes.
 AHEAD = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)
 
@@ -46,7 +48,8 @@ def train_batches(
     )
     return dict(image=image, label=label, index=np.int32(index))
 
-  stream = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
+  stream = grain.MapDataset.source(source).seed(seed).shuffle()
+  stream = stream.repeat(NO_END // len(source))
   stream = stream.map_with_index(crop)[process_index::process_count]
   batches = stream.batch(batch_size // process_count)[first_step - 1 :]
   return iter(batches.to_iter_dataset(AHEAD))
