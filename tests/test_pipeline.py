@@ -61,6 +61,14 @@ def test_every_epoch_has_every_image_once_in_an_order_of_its_own():
   assert len({tuple(epoch) for epoch in epochs}) == 3
 
 
+@pytest.mark.parametrize('num_images', [1, 3])
+def test_batch_of_one_image(num_images):
+  batches = train_batches(
+    make_source([(8, 8)] * num_images), 4, batch_size=1, first_step=3
+  )
+  assert [int(batch['index'][0]) for batch in batches] == [2, 3, 4, 5]
+
+
 def test_seed_decides_order_and_crops():
   source = make_source([(20, 20)] * 6)
   assert_same(train_batches(source, 3), train_batches(source, 3))

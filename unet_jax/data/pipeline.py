@@ -9,6 +9,8 @@ import numpy as np
 from unet_jax.data import labels
 
 ROUND_TO = 64  # Sides of evaluated images are padded to this: few shapes.
+# Samples of a stream. Grain's own endless one overflows in batches of one.
+NO_END = 2**40
 # Decoded ahead, in threads: grain's own 500 would be gigabytes.
 AHEAD = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)
 
@@ -61,7 +63,8 @@ def names(
 
 
 def _shuffled(source: Sequence[dict], seed: int) -> grain.MapDataset:
-  return grain.MapDataset.source(source).seed(seed).shuffle().repeat()
+  stream = grain.MapDataset.source(source).seed(seed).shuffle()
+  return stream.repeat(NO_END // len(source))
 
 
 def random_crop(
