@@ -78,7 +78,11 @@ def make_run(
     augment_fn=functools.partial(augment.augment, **config.augment),
     preprocess_fn=preprocess_fn,
   )
-  loss_of = losses.make_loss(exclusive=task.exclusive, **config.loss)
+  loss_of = losses.make_loss(
+    exclusive=task.exclusive,
+    has_background=len(task.planes) > task.num_foreground,
+    **config.loss,
+  )
   shared = dict(
     **inputs_of, loss_of=loss_of, stages=stages, axis_name=parallel.AXIS
   )

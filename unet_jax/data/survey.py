@@ -1,0 +1,133 @@
+"""What reading every example once tells: moments, classes, what to note."""
+
+import concurrent.futures
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from unet_jax import config as config_lib
+from unet_jax.data import labels
+
+IN_MEMORY = 4 * 2**30  # Bytes of decoded images and labels that are kept.
+STRETCH = 64  # Examples decoded before the first of them is used.
+
+
+class Seen(NamedTuple):
+  """What is known of one example."""
+
+  name: str
+  pixels: int
+  sum: np.ndarray  # int64[C] of the image's values.
+  squares: np.ndarray  # int64[C]
+  classes: np.ndarray  # int64[K], pixels of each foreground class.
+  void: int  # Pixels.
+  overlap: int  # Pixels where a later class hid an earlier one.
+  marked: Mapping[str, tuple[int, int]]  # See labels.Decoded.
+
+
+def read_all(
+  keys: Sequence[str], read: Callable[[str], dict], coding: labels.Coding
+) -> tuple[dict[str, dict], dict[str, Seen]]:
+  """Decodes examples in threads; keeps those that memory has room for."""
+  kept, seen, size = {}, {}, 0
+  with concurrent.futures.ThreadPoolExecutor() as pool:
+    for key, example in _in_order(pool, keys, read):
+      seen[key] = look_at(example, coding)
+      size += example['image'].nbytes + example['label'].nbytes
+      if size <= IN_MEMORY:
+        kept[key] = example
+  return kept, seen
+
+
+def look_at(example: dict, coding: labels.Coding) -> Seen:
+  """Counts what one example has."""
+  image, label = example['image'].astype(np.int64), example['label']
+  void = label == labels.VOID
+  return Seen(
+    name=example['name'],
+    pixels=image.shape[0] * image.shape[1],
+    sum=image.sum(axis=(0, 1)),
+    squares=(image**2).sum(axis=(0, 1)),
+    classes=count_classes(label, coding),
+    void=np.count_nonzero(void.any(axis=-1) if void.ndim == 3 else void),
+    overlap=example['overlap'],
+    marked=example['marked'],
+  )
+
+
+def count_classes(label: np.ndarray, coding: labels.Coding) -> np.ndarray:
+  """Counts int64[K] pixels of each foreground class."""
+  num_classes = len(coding.classes)
+  if coding.soft or label.ndim == 3:
+    planes = labels.foreground(label, num_classes, soft=coding.soft > 0)
+    return np.count_nonzero(planes, axis=(0, 1))
+  first = coding.first
+  return np.bincount(label.ravel(), minlength=256)[first : first + num_classes]
+
+
+def moments(
+  seen: Sequence[Seen],
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+  """Returns mean and standard deviation a channel, the latter at least 1."""
+  pixels = sum(one.pixels for one in seen)
+  mean = sum(one.sum for one in seen) / pixels
+  squares = sum(one.squares for one in seen) / pixels
+  std = np.sqrt(np.maximum(squares - mean**2, 0))
+  return tuple(mean.tolist()), tuple(np.maximum(std, 1.0).tolist())
+
+
+def notes(seen: Sequence[Seen], coding: labels.Coding) -> list[str]:
+  """Says where classes hid others, and what a threshold or soft labels do."""
+  found = []
+  overlap, pixels = (
+    sum(getattr(one, name) for one in seen) for name in ('overlap', 'pixels')
+  )
+  if overlap:
+    found.append(
+      f'classes overlap in {overlap} of {pixels} pixels; there the later of '
+      f'{", ".join(coding.classes)} wins'
+    )
+  for name in seen[0].marked:
+    passed, above = np.sum([one.marked[name] for one in seen], axis=0)
+    if passed < above:
+      found.append(
+        f'{name}: {100 * passed / above:.1f} % of the marked pixels are '
+        f'{coding.threshold} or more, config.data.threshold, and count'
+      )
+  if coding.soft:
+    found.append(
+      f'labels are probabilities, of which {coding.soft} in a mask means 1; '
+      'scores take more than a half as foreground'
+    )
+  return found
+
+
+def check_presence(seen: Sequence[Seen], coding: labels.Coding) -> list[str]:
+  """Says which classes train lacks; refuses a train split without any."""
+  counts = sum(one.classes for one in seen)
+  absent = [
+    name for name, n in zip(coding.classes, counts, strict=True) if not n
+  ]
+  if len(absent) == len(coding.classes):
+    void, hint = sum(one.void for one in seen), ''
+    if coding.encoding == 'index' and void:
+      hint = (
+        f'; {void} are 255, which is void in an index mask: '
+        'where it means foreground, use --config.data.mask=binary'
+      )
+    raise config_lib.InputError(
+      f'no pixel of the train split is {" or ".join(absent)}{hint}'
+    )
+  return [f'no pixel of the train split is {name}' for name in absent]
+
+
+def _in_order(
+  pool: concurrent.futures.Executor,
+  keys: Sequence[str],
+  read: Callable[[str], dict],
+) -> Iterator[tuple[str, dict]]:
+  """Decodes in threads, a stretch at a time: they would run far ahead."""
+  for first in range(0, len(keys), STRETCH):
+    stretch = keys[first : first + STRETCH]
+    yield from zip(stretch, pool.map(read, stretch), strict=True)
