@@ -1,5 +1,6 @@
 """Trains a U-Net: python -m unet_jax.main --config configs/multiclass.py"""
 
+import functools
 import pathlib
 
 from absl import flags
@@ -16,6 +17,9 @@ INIT_FROM = flags.DEFINE_string(
 OVERWRITE = flags.DEFINE_bool(
   'overwrite', False, 'Remove the run that the workdir holds.'
 )
+FOLDS = flags.DEFINE_integer(
+  'folds', 0, 'Cross-validate in so many folds, each a run in WORKDIR/foldN.'
+)
 COORDINATOR = flags.DEFINE_string(
   'coordinator', '', 'HOST:PORT of process 0, where there are several.'
 )
@@ -31,19 +35,27 @@ def main() -> None:
     )
   # Below, since --help and misspelt flags need none of these slow imports.
   from unet_jax import build, parallel
-  from unet_jax.training import loop
+  from unet_jax.training import folds, loop
 
   build.start()
   parallel.join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
   workdir = WORKDIR.value or default_workdir(
     flags.FLAGS['config'].config_filename
   )
-  loop.train_and_evaluate(
+  train = loop.train_and_evaluate
+  if FOLDS.value:
+    train = functools.partial(folds.cross_validate, num_folds=FOLDS.value)
+  fault = train(
     CONFIG.value,
     pathlib.Path(workdir),
     init_from=INIT_FROM.value,
     overwrite=OVERWRITE.value,
   )
+  if fault:
+    raise config_lib.InputError(
+      f'ended in {fault}; its likely cause is above: mend it, and start over '
+      'with --overwrite'
+    )
 
 
 def default_workdir(config_filename: str) -> pathlib.Path:

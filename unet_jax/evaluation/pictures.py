@@ -17,11 +17,16 @@ COLORS = np.array(
   ],
   np.float32,
 )
+# Of the same: wrongly foreground, missed, and taken for another class.
+ERRORS = COLORS[[5, 3, 4]]
 GAP = 8  # Pixels between the pictures of a panel.
 
 
 def overlay(
-  image: np.ndarray, planes: np.ndarray, strength: float = 0.5
+  image: np.ndarray,
+  planes: np.ndarray,
+  strength: float = 0.5,
+  colors: np.ndarray = COLORS,
 ) -> np.ndarray:
   """Colours the foreground of uint8[H, W, C] by bool[H, W, K]: uint8[H, W, 3].
 
@@ -29,7 +34,7 @@ def overlay(
   """
   picture = np.repeat(image, 3 // image.shape[-1], axis=-1).astype(np.float32)
   for k in range(planes.shape[-1]):
-    color, plane = COLORS[k % len(COLORS)], planes[..., k]
+    color, plane = colors[k % len(colors)], planes[..., k]
     picture[plane] += strength * (color - picture[plane])
     picture[border(plane)] = color
   return picture.round().astype(np.uint8)
@@ -45,7 +50,10 @@ def border(plane: np.ndarray) -> np.ndarray:
 def panel(
   image: np.ndarray, truth: np.ndarray, void: np.ndarray, pred: np.ndarray
 ) -> np.ndarray:
-  """Puts the image, its truth and its prediction side by side.
+  """Puts the image, its truth, its prediction and its errors side by side.
+
+  Errors are blue where background is called foreground, vermilion where
+  foreground is missed, and purple where it is taken for another class.
 
   Args:
     image: uint8[H, W, C].
@@ -54,14 +62,20 @@ def panel(
     pred: bool[H, W, K].
 
   Returns:
-    uint8[H, 3 W + 16, 3].
+    uint8[H, 4 W + 24, 3].
   """
-  truth = overlay(image, truth)
-  truth[void] = 128
-  blank = overlay(image, pred[..., :0])
+  false, missed = (pred & ~truth).any(axis=-1), (truth & ~pred).any(axis=-1)
+  errors = np.stack([false & ~missed, missed & ~false, false & missed], -1)
+  shown = overlay(image, truth)
+  shown[void] = 128
   gap = np.full((image.shape[0], GAP, 3), 255, np.uint8)
-  parts = (blank, gap, truth, gap, overlay(image, pred))
-  return np.concatenate(parts, axis=1)
+  parts = (
+    overlay(image, pred[..., :0]),
+    shown,
+    overlay(image, pred),
+    overlay(image, errors & ~void[..., None], 0.8, ERRORS),
+  )
+  return np.concatenate([x for part in parts for x in (part, gap)][:-1], 1)
 
 
 def sheet(panels: Sequence[np.ndarray]) -> np.ndarray:

@@ -16,7 +16,7 @@ from unet_jax.evaluation import counts, pictures, scores
 from unet_jax.nn import unet
 
 NUM_PICTURES = 3
-MAX_WIDTH = 1600  # Of three pictures beside each other, in pixels.
+MAX_WIDTH = 1600  # Of four pictures beside each other, in pixels.
 
 
 class Trained(NamedTuple):
@@ -152,7 +152,7 @@ def draw(
   source: Sequence[dict],
   task: build.Task,
 ) -> list[np.ndarray]:
-  """Draws the first few examples: image, truth and prediction of each."""
+  """Draws the first few examples: see pictures.panel."""
   panels = []
   for i in range(min(NUM_PICTURES, len(source))):
     image, label = source[i]['image'], source[i]['label']

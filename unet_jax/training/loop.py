@@ -23,8 +23,11 @@ def train_and_evaluate(
   *,
   init_from: str = '',
   overwrite: bool = False,
-) -> None:
+) -> str:
   """Trains, resuming where the workdir has a checkpoint, then tests the best.
+
+  In cross-validation the fold that is left out is what it is tested on, and
+  picks nothing: its last weights are scored.
 
   Args:
     config: as the files in configs/ give it.
@@ -33,8 +36,12 @@ def train_and_evaluate(
       start.
     overwrite: whether to remove the run that the workdir holds.
 
+  Returns:
+    The collapse it ended in, with the classes; '' if all is well.
+
   Raises:
-    InputError: before step 1, for what the user can mend.
+    InputError: before step 1, for what the user can mend; later, if steps are
+      lost.
   """
   config_lib.check(config)
   parts.check(config.transfer, config.model.depth)
@@ -42,12 +49,13 @@ def train_and_evaluate(
   found = parallel.first_before_others(lambda: sources.open_layout(config))
   config = setup.resolve(config, found)
   workdir_lib.check(workdir, config, overwrite=overwrite)
-  split = sources.final_split(config, found)  # Test, or instead.
+  is_fold = config.data.folds > 0
+  split = 'val' if is_fold else sources.final_split(config, found)
   is_new = overwrite or not workdir_lib.last_step(workdir)
   if not is_new and workdir_lib.is_finished(workdir, config.total_steps, split):
     step = workdir_lib.last_step(workdir)
     parallel.say(f'{workdir} is finished, at step {step}')
-    return
+    return ''
   warm = None
   if init_from and is_new:
     warm = setup.plan_start(config, found, init_from)
@@ -93,16 +101,12 @@ def train_and_evaluate(
         )
         parallel.say(why)
         workdir_lib.stop(workdir, why)
-      best = trained.load(workdir)
+      best = trained.load(workdir, 'latest' if is_fold else 'best')
       row, table = trained.evaluate(best, dataset.splits[split], workdir, split)
       log.write(best.step, split, row)
   parallel.say(table)
   parallel.say(f'checkpoints, metrics and TensorBoard events are in {workdir}')
-  if faults := watch.faults(dataset.classes):
-    raise config_lib.InputError(
-      f'the run ended in {faults}; its causes are above: mend them, and start '
-      'over with --overwrite'
-    )
+  return watch.faults(dataset.classes)
 
 
 def train(
