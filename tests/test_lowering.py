@@ -14,7 +14,7 @@ from jax._src import array
 from unet_jax import build, parallel
 from unet_jax.data import sources
 from unet_jax.nn import losses, unet
-from unet_jax.training import loop, setup
+from unet_jax.training import loop, setup, watch
 from unet_jax.training import step as step_lib
 
 TASK = build.Task(('background', 'a'), 1, exclusive=True)
@@ -282,6 +282,7 @@ def test_the_loop_reads_the_devices_at_log_steps_alone(
     run._replace(train_step=train_step),
     state,
     0,
+    watch.Watch(),
     None,
     types.SimpleNamespace(write=lambda *args: None),
   )

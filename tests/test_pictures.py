@@ -38,15 +38,23 @@ def test_overlay_of_grey_is_in_color():
   np.testing.assert_array_equal(picture, IMAGE[..., :1].repeat(3, axis=-1))
 
 
-def test_panel_is_image_truth_and_prediction():
-  true, pred = square(2, 6)[..., None], square(4, 9)[..., None]
+def test_panel_is_image_truth_prediction_and_errors():
+  true = np.stack([square(2, 6), square(7, 8)], axis=-1)
+  pred = np.stack([square(4, 8), square(2, 3)], axis=-1)
   void = np.zeros_like(true[..., 0])
-  void[-1] = True
-  image, truth, shown = (
-    pictures.panel(IMAGE, true, void, pred)[:, i : i + 10] for i in (0, 18, 36)
-  )
+  void[-1] = void[4, 5] = True
+  panel = pictures.panel(IMAGE, true, void, pred)
+  assert panel.shape == (12, 64, 3)
+  image, truth, shown, errors = (panel[:, i : i + 10] for i in (0, 18, 36, 54))
   np.testing.assert_array_equal(image, IMAGE)
-  np.testing.assert_array_equal(truth[:-1], pictures.overlay(IMAGE, true)[:-1])
-  assert (truth[-1] == 128).all()
+  expected = pictures.overlay(IMAGE, true)
+  np.testing.assert_array_equal(truth[~void], expected[~void])
+  assert (truth[void] == 128).all()
   np.testing.assert_array_equal(shown, pictures.overlay(IMAGE, pred))
-  assert pictures.panel(IMAGE, true, void, pred).shape == (12, 46, 3)
+  false, missed, other = pictures.ERRORS
+  np.testing.assert_array_equal(errors[6, 6], false)
+  np.testing.assert_array_equal(errors[3, 3], missed)
+  for place in ((2, 2), (7, 7)):  # Either class, taken for the other.
+    np.testing.assert_array_equal(errors[place], other)
+  for place in ((0, 0), (5, 5), (4, 5)):  # Both right, and void.
+    np.testing.assert_array_equal(errors[place], IMAGE[place])

@@ -1,5 +1,6 @@
 """Whole runs, as their user starts them."""
 
+import csv
 import json
 import pathlib
 import re
@@ -12,6 +13,8 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+
+from unet_jax.training import logs
 
 ROOT = pathlib.Path(__file__).parents[1]
 TINY = ('--config', 'configs/multiclass.py:tiny')
@@ -104,9 +107,23 @@ def test_metrics_have_rows_of_every_split_with_plain_names(finished):
     if row['split'] == 'train':
       assert row['loss'] > 0
       assert row['images_per_second'] > 0
+      assert 0 <= row['data_wait'] < 1
+      for part in ('encoder', 'bottleneck', 'decoder', 'head'):
+        assert row[f'grad_norm_{part}'] > 0
+        assert row[f'update_ratio_{part}'] >= 0
+      assert row['loss'] == pytest.approx(
+        row['dice_loss'] + row['cross_entropy'], rel=1e-5
+      )
     else:
+      assert (row['split'] == 'val') == (row.get('loss', 0) > 0)
       assert 0 <= row['macro_f1'] <= 1
   assert list(workdir.glob('events.out.tfevents.*'))
+  with (workdir / 'metrics.csv').open(newline='') as file:
+    table = list(csv.DictReader(file))
+  assert len(table) == len(found)
+  for line, row in zip(table, found, strict=True):
+    filled = {k: v for k, v in line.items() if v}
+    assert filled == {k: str(v) for k, v in row.items() if v is not None}
 
 
 def test_the_report_has_the_promised_shape(finished):
@@ -238,7 +255,7 @@ def test_killed_and_resumed_ends_as_unbroken_bit_for_bit(tmp_path, fundus_root):
   steps = [(row['split'], row['step']) for row in rows(broken)]
   assert steps == [(row['split'], row['step']) for row in rows(whole)]
   same = [
-    {k: v for k, v in row.items() if k != 'images_per_second'}
+    {k: v for k, v in row.items() if k not in logs.TIMES}
     for folder in (whole, broken)
     for row in rows(folder)
   ]
@@ -398,4 +415,69 @@ def test_a_lost_loss_ends_the_run(tmp_path, fundus_root):
     check=False,
   )
   assert done.returncode == 1
-  assert 'the loss is nan at step' in done.stderr.splitlines()[-1]
+  last = done.stderr.splitlines()[-1]
+  assert 'steps 2 to 4 had to be skipped: in step 2, the first layer' in last
+  assert 'for every image (train' in last
+  assert 'Traceback' not in done.stderr
+  kept = [path.name for path in (tmp_path / 'run/checkpoints').iterdir()]
+  assert kept == ['2']
+
+
+def test_a_diverged_loss_ends_the_run_and_names_a_part(tmp_path, fundus_root):
+  done = call(
+    *('main', *TINY, '--workdir', tmp_path / 'run'),
+    *(f'--config.data.root={fundus_root}', '--config.optim.lr=1e6'),
+    *('--config.total_steps=100', '--config.eval_every=100'),
+    '--config.save_every=100',
+    check=False,
+  )
+  assert done.returncode == 1
+  last = done.stderr.splitlines()[-1]
+  assert re.search(
+    r'error: the loss is \S+ at step \d0, and was over 100 times the first '
+    r"steps' 2\.\d+ for \d+ steps; the (encoder|bottleneck|decoder|head) moves",
+    last,
+  )
+  assert not list((tmp_path / 'run/checkpoints').iterdir())
+
+
+def test_a_collapse_that_stands_at_the_end_fails_the_run(tmp_path, fundus_root):
+  done = call(
+    *('main', *TINY, '--workdir', tmp_path / 'run'),
+    *(f'--config.data.root={fundus_root}', '--config.optim.lr=10'),
+    *('--config.total_steps=80', '--config.eval_every=80'),
+    '--config.save_every=80',
+    check=False,
+  )
+  assert done.returncode == 1
+  last = done.stderr.splitlines()[-1]
+  assert 'ended in background collapse (red_lesions, bright_lesions)' in last
+  lines = done.stdout.splitlines()
+  said = [x for x in lines if re.match(r'step \d+  background collapse: ', x)]
+  assert len(said) == 2  # Once for each class.
+  assert (tmp_path / 'run/evaluation/test.json').exists()
+  assert (tmp_path / 'run/checkpoints/80').is_dir()
+
+
+def test_early_stopping_ends_a_run_and_stays_ended(tmp_path, fundus_root):
+  args = (
+    *('main', *TINY, '--workdir', tmp_path, '--config.early_stop=1'),
+    *(f'--config.data.root={fundus_root}', '--config.optim.lr=1e-12'),
+    '--config.total_steps=40',
+  )
+  done = call(*args)
+  assert 'stopped early: 1 evaluations without a new best' in done.stdout
+  steps = sorted(
+    int(path.name) for path in (tmp_path / 'checkpoints').iterdir()
+  )
+  assert steps[-1] < 40
+  assert f'is finished, at step {steps[-1]}' in call(*args).stdout
+  # Killed before it said so, it finds in its checkpoint that it was to stop.
+  before = weights(tmp_path)
+  shutil.rmtree(tmp_path / 'evaluation')
+  (tmp_path / 'stopped.txt').unlink()
+  done = call(*args)
+  assert f'resumed from step {steps[-1]}' in done.stdout
+  assert 'stopped early' in done.stdout
+  assert weights(tmp_path) == before
+  assert (tmp_path / 'evaluation' / 'test.json').exists()

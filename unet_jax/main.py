@@ -42,6 +42,8 @@ def main() -> None:
   workdir = WORKDIR.value or default_workdir(
     flags.FLAGS['config'].config_filename
   )
+  if FOLDS.value and not WORKDIR.value:
+    workdir = f'{workdir}-folds'
   train = loop.train_and_evaluate
   if FOLDS.value:
     train = functools.partial(folds.cross_validate, num_folds=FOLDS.value)

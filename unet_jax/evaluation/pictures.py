@@ -73,7 +73,7 @@ def panel(
     overlay(image, pred[..., :0]),
     shown,
     overlay(image, pred),
-    overlay(image, errors & ~void[..., None], 0.8, ERRORS),
+    overlay(image, errors & ~void[..., None], 1.0, ERRORS),
   )
   return np.concatenate([x for part in parts for x in (part, gap)][:-1], 1)
 
