@@ -64,6 +64,11 @@ def train_and_evaluate(
     parts.check_cold(config.transfer)
   saved = {} if is_new else splits.load(workdir)
   dataset = sources.load(config, found, saved)
+  if config.early_stop and 'val' not in dataset.splits:
+    raise config_lib.InputError(
+      'config.early_stop needs validation images: hold some back with '
+      '--config.data.val_share=0.2, or set it to 0'
+    )
   run = setup.make_run(config, dataset)
   state = run.init()
   # Nothing is removed before all that can be refused has been looked at.
