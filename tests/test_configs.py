@@ -18,6 +18,11 @@ VARIANTS = [
   ('multiclass', 'diaretdb1'),
   ('multiclass', 'catdog'),
   ('multiclass', 'tiny'),
+  ('transfer', ''),
+  ('transfer', 'vessels'),
+  ('transfer', 'diaretdb1'),
+  ('transfer', 'stare'),
+  ('transfer', 'tiny'),
 ]
 
 
@@ -47,7 +52,7 @@ def test_all_configs_have_the_same_keys(load_config):
     flat = config_lib.flatten(load_config(name))
     return {key for key in flat if not key.startswith('data.merge')}
 
-  assert keys('binary') == keys('multiclass')
+  assert keys('binary') == keys('multiclass') == keys('transfer')
 
 
 def test_every_key_is_read_somewhere(load_config):
