@@ -32,7 +32,6 @@ def get_config(arg=''):
     config.data.update(mask='binary', classes=('vessels',))
   else:
     config.data.update(mask='folders', classes=tuple(LESIONS), merge=LESIONS)
-    config.transfer.classes = {'red_lesions': 'vessels'}  # Both are of blood.
     config.eval_every = config.save_every = 25
   if arg in ('stare', 'diaretdb1'):
     # Their test images are left alone: a quarter of train decides.

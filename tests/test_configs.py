@@ -24,6 +24,11 @@ VARIANTS = [
   ('multilabel', 'diaretdb1'),
   ('multilabel', 'soft'),
   ('multilabel', 'tiny'),
+  ('transfer', ''),
+  ('transfer', 'vessels'),
+  ('transfer', 'diaretdb1'),
+  ('transfer', 'stare'),
+  ('transfer', 'tiny'),
 ]
 
 
@@ -55,7 +60,9 @@ def test_all_configs_have_the_same_keys(load_config):
     flat = config_lib.flatten(load_config(name))
     return {key for key in flat if not key.startswith('data.merge')}
 
-  assert keys('binary') == keys('multiclass') == keys('multilabel')
+  expected = keys('binary')
+  for name in ('multiclass', 'multilabel', 'transfer'):
+    assert keys(name) == expected
 
 
 def test_every_key_is_read_somewhere(load_config):

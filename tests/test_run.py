@@ -285,16 +285,30 @@ def test_a_vessel_run_starts_a_lesion_run(finished, tmp_path, fundus_root):
     *('main', '--config', 'configs/binary.py:tiny', '--workdir', vessels, root)
   )
   done = call(
-    *('main', *TINY, root, '--workdir', lesions, '--init_from', vessels),
-    '--config.total_steps=1',
+    *('main', *TINY, root, '--workdir', lesions),
+    *('--init_from', vessels / 'checkpoints/4', '--config.total_steps=1'),
+    '--config.transfer.batch_stats=reestimate',
+    "--config.transfer.freeze=('encoder',)",
   )
+  assert f'starts from {vessels}/checkpoints/4, step 4' in done.stdout
+  assert '\n  encoder, bottleneck, decoder: 54 leaves copied\n' in done.stdout
+  assert re.search(r'7,559 parameters, 1,164 of them frozen', done.stdout)
   plan = (lesions / 'init_from.txt').read_text()
-  assert plan in done.stdout
   lines = dict(line.split(': ') for line in plan.splitlines())
   assert lines['params/down0/conv0/kernel'] == 'copied'
   assert lines['batch_stats/bottleneck/norm1/var'] == 'copied'
   remade = {k for k, v in lines.items() if v.startswith('re-initialised (')}
   assert remade == {'params/head/kernel', 'params/head/bias'}
+  # Of the averages, which are what is taken and what is used.
+  before, after = weights(vessels), weights(lesions)
+  before = {k: x for k, x in before.items() if k.startswith("['averaged']")}
+
+  def same(part):
+    return [after[k] == x for k, x in before.items() if part in k]
+
+  assert all(same("['params']['down"))
+  # Estimated anew before step 1, also in what is frozen from there on.
+  assert not any(same("['batch_stats']['down0']['norm0']"))
 
 
 def test_a_list_of_train_alone_takes_the_latest_weights(tmp_path):

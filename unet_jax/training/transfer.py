@@ -336,17 +336,16 @@ def summarise(plan: Mapping[str, Leaf]) -> str:
       whys.setdefault(action, []).extend(reasons)
   return '\n'.join(
     f'  {", ".join(names)}: '
-    + ', '.join(
-      f'{len(x)} leaves {action}{_first(x)}' for action, x in whys.items()
-    )
+    + ', '.join(_count(action, x) for action, x in whys.items())
     for names, whys in lines.values()
   )
 
 
-def _first(whys: list[str]) -> str:
-  why, others = whys[0], len(set(whys)) - 1
+def _count(action: str, whys: list[str]) -> str:
+  others = len(set(whys)) - 1
   more = f'; {others} more such reasons' if others else ''
-  return f' ({why}{more})' if why else ''
+  why = f' ({whys[0]}{more})' if whys[0] else ''
+  return f'{len(whys)} {"leaf" if len(whys) == 1 else "leaves"} {action}{why}'
 
 
 def _flatten(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,69 @@
+"""What a comparison says of a warm start, from made-up and from real runs."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+from unet_jax.training import comparison
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def test_the_first_step_with_a_score_is_found_or_never():
+  curve = comparison.Curve({10: 0.1, 20: 0.5, 30: 0.4, 40: 0.6}, 0.0)
+  assert comparison.first_at(curve, 0.4) == '20'
+  assert comparison.first_at(curve, 0.6) == '40'
+  assert comparison.first_at(curve, 0.61) == 'never'
+
+
+def test_the_report_has_a_line_a_seed_and_a_line_an_evaluation():
+  cold = [
+    comparison.Curve({10: 0.1, 20: 0.3}, 0.35),
+    comparison.Curve({10: 0.4, 20: 0.2}, 0.25),
+  ]
+  warm = [
+    comparison.Curve({10: 0.3, 20: 0.5}, 0.55),
+    comparison.Curve({10: 0.1, 20: 0.15}, 0.45),
+  ]
+  lines = comparison.report(cold, warm).splitlines()
+  assert lines[4:6] == [
+    '| 0 | 0.300 | 0.500 | 20 | 10 | 0.350 | 0.550 |',
+    '| 1 | 0.200 | 0.150 | 10 | never | 0.250 | 0.450 |',
+  ]
+  assert lines[-2:] == [
+    '| 10 | 0.250 (0.100, 0.400) | 0.200 (0.100, 0.300) |',
+    '| 20 | 0.250 (0.200, 0.300) | 0.325 (0.150, 0.500) |',
+  ]
+
+
+def test_one_command_trains_all_and_does_not_do_so_twice(tmp_path, fundus_root):
+  command = [
+    *(sys.executable, '-m', 'unet_jax.compare', '--seeds=1'),
+    *('--source', 'configs/binary.py:tiny', '--workdir', str(tmp_path)),
+    *('--config', 'configs/transfer.py:tiny'),
+    "--config.transfer.freeze=('encoder',)",
+    *(f'--{name}.data.root={fundus_root}' for name in ('source', 'config')),
+  ]
+
+  def call():
+    return subprocess.run(
+      command, cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+
+  text = call()
+  report = (tmp_path / 'comparison.md').read_text()
+  assert text.endswith(report)
+  assert f'starts from {tmp_path}/source, step' in text
+  assert (tmp_path / 'warm-0/init_from.txt').exists()
+  assert not (tmp_path / 'cold-0/init_from.txt').exists()
+  configs = [
+    json.loads((tmp_path / f'{kind}-0/config.json').read_text())
+    for kind in ('warm', 'cold')
+  ]
+  assert configs[0]['transfer'].pop('freeze') == ['encoder']
+  assert configs[1]['transfer'].pop('freeze') == []
+  assert configs[0] == configs[1]
+  again = call()
+  assert again.count('is finished, at step 4') == 3
+  assert again.endswith(report)
