@@ -226,7 +226,7 @@ def _match(
 
 
 def _check_size(image, image_path, mask, mask_path) -> None:
-  if mask.shape != image.shape[:2]:
+  if mask.shape[:2] != image.shape[:2]:
     raise config_lib.InputError(
       f'{mask_path} has {mask.shape[1]}x{mask.shape[0]} pixels, its image '
       f'{image_path} has {image.shape[1]}x{image.shape[0]}; they must agree'
