@@ -195,6 +195,20 @@ def test_numbered_planes_are_classes_with_their_background_or_without():
     decode(dict.fromkeys(range(4), RED), 'planes')
 
 
+def test_void_planes_and_values_are_no_classes():
+  background = ~(RED | BRIGHT)
+  unsure = np.array([[1, 0, 0, 0]], bool)
+  for void in (0, 3):
+    planes = [background, RED, BRIGHT]
+    planes.insert(void, unsure)
+    label, *_ = decode(dict(enumerate(planes)), 'planes', void=(void,))
+    np.testing.assert_array_equal(label, [[255, 2, 2, 0]])
+  planes = np.stack([background, RED, BRIGHT]).astype(np.uint8)
+  planes[:, 0, 3] = 255
+  label, *_ = decode(dict(enumerate(planes)), 'planes')
+  np.testing.assert_array_equal(label, [[1, 2, 2, 255]])
+
+
 def test_numbered_planes_are_merged_and_255_is_void():
   planes = {0: RED, 1: BRIGHT, 2: np.array([[0, 0, 0, 255]], np.uint8)}
   merge = {'a': (1,), 'b': (0, 2)}
@@ -238,7 +252,7 @@ def test_soft_labels_are_254_times_the_agreement():
   np.testing.assert_array_equal(
     label, [[[0, 254], [21, 254], [127, 0], [254, 0]]]
   )
-  found = labels.foreground(label, 2, soft=True)
+  found = labels.to_planes(label, 2, soft=True)
   np.testing.assert_array_equal(found, [[[0, 1], [0, 1], [0, 0], [1, 0]]])
   merged, *_ = decode(
     {'a': GRADES, 'b': RED},
@@ -276,10 +290,10 @@ def test_graded_mask_of_0_and_1_is_not_taken_for_empty():
 
 def test_label_of_either_kind_has_the_same_foreground():
   label = np.array([[0, 1, 2, labels.VOID]], np.uint8)
-  planes = labels.foreground(label, 2)
+  planes = labels.to_planes(label, 2)
   np.testing.assert_array_equal(planes, [[[0, 0], [1, 0], [0, 1], [0, 0]]])
   stacked = np.where(label[..., None] == labels.VOID, labels.VOID, planes)
-  np.testing.assert_array_equal(labels.foreground(stacked, 2), planes)
-  first = labels.foreground(label, 3, first=0)
+  np.testing.assert_array_equal(labels.to_planes(stacked, 2), planes)
+  first = labels.to_planes(label, 3, first=0)
   np.testing.assert_array_equal(first[..., 1:], planes)
   np.testing.assert_array_equal(first[..., 0], [[1, 0, 0, 0]])

@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from unet_jax import config as config_lib
-from unet_jax.data import sources, survey, synthetic_fundus
+from unet_jax.data import sources, stats, synthetic_fundus
 from unet_jax.data.fundus import photograph
 
 
@@ -71,9 +71,9 @@ def load(load_config):
 
 @pytest.fixture
 def load_tfds(load, tmp_path):
-  def load_with(name='tiny_shapes', mask='index', classes=()):
-    data = dict(source='tfds', name=name, root=str(tmp_path), mask=mask)
-    return load('multiclass:folder', classes=classes, **data)
+  def load_with(name='tiny_shapes', mask='index', **data):
+    data |= dict(source='tfds', name=name, root=str(tmp_path), mask=mask)
+    return load('multiclass:folder', **data)
 
   return load_with
 
@@ -196,13 +196,24 @@ def test_resize_scales_image_and_label_alike(write_folder, load):
   np.testing.assert_array_equal(example['label'], label[1::2, 1::2])
 
 
+def test_pixels_of_each_plane_are_counted_in_train(write_folder, load):
+  root = write_folder('abc', mask='index', size=(2, 3), train='ab', val='c')
+  first = np.array([[0, 0, 1], [255, 1, 1]], np.uint8)
+  second = np.array([[0, 0, 0], [0, 2, 2]], np.uint8)
+  for name, mask in zip('abc', (first, second, first), strict=True):
+    Image.fromarray(mask).save(root / 'masks' / f'{name}.png')
+  data = dict(root=str(root), classes=('x', 'y'))
+  by_class = load('multiclass:folder', **data).pixels
+  assert by_class == ((6, 11, 11), (3, 5, 11), (2, 6, 11))
+
+
 def test_large_set_is_decoded_anew_and_is_the_same(
   write_folder, load, monkeypatch
 ):
   root = str(write_folder(train='abc', val='d'))
   small = load('binary:folder', root=root)
   assert len(small.splits['train'].kept) == 4
-  monkeypatch.setattr(survey, 'IN_MEMORY', 10_000)  # One image of four.
+  monkeypatch.setattr(stats, 'IN_MEMORY', 10_000)  # One image of four.
   large = load('binary:folder', root=root)
   assert list(large.splits['train'].kept) == ['a']
   assert large.mean == small.mean
@@ -245,6 +256,43 @@ def test_classes_that_can_not_be_told_apart_are_refused(
     config.data.update(root=str(root), mask=mask, classes=classes)
   with pytest.raises(config_lib.InputError, match=message):
     sources.open_layout(config)
+
+
+def test_folds_keep_groups_together_and_leave_test_alone(write_folder, load):
+  names = [f'p{i}{eye}' for i in range(5) for eye in 'lr']
+  root = str(
+    write_folder(names, train=names[2:8], val=names[:2], test=names[8:])
+  )
+  data = dict(root=root, folds=2, group='(p.)')
+  halves = [load('binary:folder', fold=fold, **data) for fold in (0, 1)]
+  for dataset, other in zip(halves, halves[::-1], strict=True):
+    assert sorted(map(len, dataset.folds)) == [4, 4]
+    assert dataset.folds == other.folds
+    assert dataset.splits['val'].keys == other.splits['train'].keys
+    assert dataset.splits['test'].keys == names[8:]
+    patients = {name[:2] for name in dataset.splits['val'].keys}
+    assert len(patients) == 2
+    assert '4 groups kept whole' in dataset.notes[0]
+
+
+def test_splits_that_were_drawn_are_kept_and_missed(write_folder, load_config):
+  config = load_config(
+    'binary:folder', **{'data.root': str(write_folder('abcdef'))}
+  )
+  found = sources.open_layout(config)
+  saved = {'train': ['b', 'c', 'd', 'e', 'f'], 'val': ['a']}
+  for val in 'ab':
+    rest = [name for name in 'abcdef' if name != val]
+    dataset = sources.load(config, found, {'train': rest, 'val': [val]})
+    assert dataset.splits['val'].keys == [val]
+  for changed, message in [
+    ({'train': ['b', 'c', 'd', 'e']}, 'image f is new'),
+    ({'val': ['z', 'a']}, 'image z is no longer there'),
+  ]:
+    with pytest.raises(config_lib.InputError, match=message):
+      sources.load(config, found, saved | changed)
+    with pytest.raises(config_lib.InputError, match=message):
+      sources.open_split(config, 'val', saved | changed)
 
 
 def test_embedded_set_is_what_is_drawn_with_its_lesions_merged(
@@ -315,8 +363,27 @@ def test_any_tfds_set_with_one_mask_is_read(load_tfds):
       r'no mask disc \(it has: segmentation_mask\)',
     ),
     (dict(classes=('disc',)), 'mask value 2 in 77 pixels'),
+    (dict(mask='planes'), 'config.data.mask=planes takes one'),
+    (dict(train='a-b'), 'config.data.train names images of a folder'),
+    (dict(fov='fov'), 'config.data.fov names the folder fov'),
   ],
 )
 def test_tfds_set_that_does_not_fit_is_told(load_tfds, settings, message):
   with pytest.raises(config_lib.InputError, match=message):
     load_tfds(**settings)
+
+
+@pytest.mark.parametrize(
+  ('task', 'pixels'),
+  [
+    ('multiclass', ((147, 147, 294), (70, 70, 294), (77, 77, 294))),
+    ('multilabel', ((70, 70, 294), (77, 77, 294))),
+  ],
+)
+def test_pixels_are_counted_for_every_task(load_config, tmp_path, task, pixels):
+  config = load_config('multiclass:folder', task=task)
+  with config.unlocked():
+    config.data.update(source='tfds', name='tiny_shapes', root=str(tmp_path))
+  dataset = sources.load(config, sources.open_layout(config))
+  # Images of 9, 10, 11 and 12 rows of 7, all 0, 1, 2 and 0.
+  assert dataset.pixels == pixels

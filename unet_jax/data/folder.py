@@ -16,9 +16,7 @@ class Files(NamedTuple):
   """What lies in a folder, whether or not it fits together."""
 
   root: pathlib.Path
-  images: dict[
-    str, list[pathlib.Path]
-  ]  # NAME -> its files: one, if all's well.
+  images: dict[str, list[pathlib.Path]]  # NAME -> its files; one is right.
   masks: dict[str, dict[str, list[pathlib.Path]]]  # Mask folder -> likewise.
   fields: dict[str, list[pathlib.Path]]  # Of view, if data.fov is a folder.
   lists: dict[str, list[str]]  # Of those of train.txt, val.txt and test.txt.
@@ -84,7 +82,11 @@ def open_folder(config) -> layout.Layout:
   Raises:
     InputError: naming the first file, list or class that is missing.
   """
-  found = scan(config)
+  return open_files(config, scan(config))
+
+
+def open_files(config, found: Files) -> layout.Layout:
+  """Does so for the files given, as `scan` finds them."""
   root, data = found.root, config.data
   files.check_found(root / 'images', found.images)
   images = {name: paths[0] for name, paths in found.images.items()}
@@ -222,7 +224,7 @@ def _match(
 
 
 def _check_size(image, image_path, mask, mask_path) -> None:
-  if mask.shape != image.shape[:2]:
+  if mask.shape[:2] != image.shape[:2]:
     raise config_lib.InputError(
       f'{mask_path} has {mask.shape[1]}x{mask.shape[0]} pixels, its image '
       f'{image_path} has {image.shape[1]}x{image.shape[0]}; they must agree'

@@ -11,13 +11,16 @@ from array_record.python import array_record_module
 from tensorflow_datasets.core import example_serializer
 
 from unet_jax import config as config_lib
-from unet_jax.data import labels, layout
+from unet_jax.data import labels, layout, stats
 
 NAME, VERSION = 'prepared', '1.0.0'  # As TFDS calls it.
 MANIFEST = 'prepared.json'
 SHARD = 64  # Examples of a file, which is written whole or not at all.
-# Keys of config.data that say where examples are, or who is in which split.
-FREE = ('source', 'name', 'root', 'classes', 'val_share', 'group', 'folds')
+# Keys of config.data that decide what images and labels are.
+SHAPING = (
+  *('mask', 'background', 'merge', 'void', 'threshold', 'soft', 'missing'),
+  *('fov', 'resize', 'train', 'val', 'test'),
+)
 
 
 def write(
@@ -56,8 +59,8 @@ def write(
     if name in shards and _digest(folder / name) == shards[name]['sha256']:
       continue
     records = [
-      serializer.serialize_example(features.encode_example(_entry(read(key))))
-      for key in keys
+      serializer.serialize_example(features.encode_example(_entry(example)))
+      for example in stats.in_order(keys, read)
     ]
     _write_shard(folder / name, records)
     shards[name] = dict(
@@ -104,7 +107,7 @@ def open_prepared(config) -> layout.Layout:
       )
   builder = tfds.builder_from_directory(folder)
   keys = manifest['keys']
-  data = {split: builder.as_data_source(split) for split in keys}
+  data = {split: builder.as_data_source(_name(split)) for split in keys}
   places = {
     key: (split, i) for split in keys for i, key in enumerate(keys[split])
   }
@@ -121,13 +124,9 @@ def open_prepared(config) -> layout.Layout:
 
 def _settings(config) -> dict:
   """Returns what decides the images and labels, as JSON gives it back."""
-  shaping = {
-    key: value
-    for key, value in config_lib.flatten(config).items()
-    if key == 'task' or key.startswith('data.')
-    if key.split('.')[-1] not in (*FREE, 'fold')
-  }
-  return json.loads(json.dumps(shaping))
+  data = config.data.to_dict()
+  settings = {'task': config.task} | {f'data.{k}': data[k] for k in SHAPING}
+  return json.loads(json.dumps(settings))
 
 
 def _begin(folder: pathlib.Path, output: pathlib.Path, plan: dict) -> dict:
@@ -194,10 +193,16 @@ def _entry(example: dict) -> dict:
   return example | dict(marked=json.dumps(marked))
 
 
+def _name(split: str) -> str:
+  """Returns what TFDS calls a split; to it `all` means all of them."""
+  return 'unsplit' if split == 'all' else split
+
+
 def _shards(keys: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
   """Returns the keys of each file, whose names are as TFDS has them."""
   shards = {}
   for split, names in keys.items():
+    split = _name(split)
     count = -(-len(names) // SHARD)
     for i in range(count):
       file = f'{NAME}-{split}.array_record-{i:05d}-of-{count:05d}'
@@ -237,6 +242,7 @@ def _describe(
   files = _shards(keys)
   infos = []
   for split in keys:
+    split = _name(split)
     own = [name for name in files if name.startswith(f'{NAME}-{split}.')]
     infos.append(
       tfds.core.SplitInfo(

@@ -48,8 +48,7 @@ def compare(
   """
   config_lib.check(source)
   config_lib.check(target)
-  keys, _ = sources.split_keys(target, sources.open_layout(target))
-  if 'val' not in keys:
+  if 'val' not in sources.split_names(target, sources.open_layout(target)):
     raise config_lib.InputError(
       'a comparison needs validation images; set config.data.val_share=0.2'
     )

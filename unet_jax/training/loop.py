@@ -50,7 +50,7 @@ def train_and_evaluate(
   config = setup.resolve(config, found)
   workdir_lib.check(workdir, config, overwrite=overwrite)
   is_fold = config.data.folds > 0
-  split = 'val' if is_fold else sources.final_split(config, found)
+  split = 'val' if is_fold else sources.split_names(config, found)[-1]
   is_new = overwrite or not workdir_lib.last_step(workdir)
   if not is_new and workdir_lib.is_finished(workdir, config.total_steps, split):
     step = workdir_lib.last_step(workdir)

@@ -14,7 +14,7 @@ from flax import traverse_util
 
 from unet_jax import build, parallel
 from unet_jax import config as config_lib
-from unet_jax.data import layout, pipeline, sources
+from unet_jax.data import drawing, layout, pipeline, sources
 from unet_jax.evaluation import counts, trained
 from unet_jax.nn import augment, losses, native, unet
 from unet_jax.training import guard, optimizer, parts, transfer
@@ -190,8 +190,7 @@ def plan_start(
   """
   other = transfer.open_run(init_from)
   task = build.make_task(config, found.classes)
-  keys, _ = sources.split_keys(config, found)
-  channels = found.read(keys['train'][0]).image.shape[-1]
+  channels = found.read(drawing.pool(found.keys)[0]).image.shape[-1]
   plan = transfer.make_plan(
     trained.abstract_variables(build.make_model(config, task), channels),
     other.variables,

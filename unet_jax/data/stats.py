@@ -20,7 +20,8 @@ class Seen(NamedTuple):
   pixels: int
   sum: np.ndarray  # int64[C] of the image's values.
   squares: np.ndarray  # int64[C]
-  classes: np.ndarray  # int64[K], pixels of each foreground class.
+  planes: np.ndarray  # int64[P], pixels of each plane, background first.
+  classes: np.ndarray  # int64[K], those of the foreground, the last planes.
   void: int  # Pixels.
   overlap: int  # Pixels where a later class hid an earlier one.
   marked: Mapping[str, tuple[int, int]]  # See labels.Decoded.
@@ -31,12 +32,11 @@ def read_all(
 ) -> tuple[dict[str, dict], dict[str, Seen]]:
   """Decodes examples in threads; keeps those that memory has room for."""
   kept, seen, size = {}, {}, 0
-  with concurrent.futures.ThreadPoolExecutor() as pool:
-    for key, example in _in_order(pool, keys, read):
-      seen[key] = look_at(example, coding)
-      size += example['image'].nbytes + example['label'].nbytes
-      if size <= IN_MEMORY:
-        kept[key] = example
+  for key, example in zip(keys, in_order(keys, read), strict=True):
+    seen[key] = look_at(example, coding)
+    size += example['image'].nbytes + example['label'].nbytes
+    if size <= IN_MEMORY:
+      kept[key] = example
   return kept, seen
 
 
@@ -44,26 +44,42 @@ def look_at(example: dict, coding: labels.Coding) -> Seen:
   """Counts what one example has."""
   image, label = example['image'].astype(np.int64), example['label']
   void = label == labels.VOID
+  planes = count_planes(label, coding)
   return Seen(
     name=example['name'],
     pixels=image.shape[0] * image.shape[1],
     sum=image.sum(axis=(0, 1)),
     squares=(image**2).sum(axis=(0, 1)),
-    classes=count_classes(label, coding),
+    planes=planes,
+    classes=planes[-len(coding.classes) :],
     void=np.count_nonzero(void.any(axis=-1) if void.ndim == 3 else void),
     overlap=example['overlap'],
     marked=example['marked'],
   )
 
 
-def count_classes(label: np.ndarray, coding: labels.Coding) -> np.ndarray:
-  """Counts int64[K] pixels of each foreground class."""
-  num_classes = len(coding.classes)
-  if coding.soft or label.ndim == 3:
-    planes = labels.foreground(label, num_classes, soft=coding.soft > 0)
-    return np.count_nonzero(planes, axis=(0, 1))
-  first = coding.first
-  return np.bincount(label.ravel(), minlength=256)[first : first + num_classes]
+def count_planes(label: np.ndarray, coding: labels.Coding) -> np.ndarray:
+  """Counts int64[P] pixels of each plane."""
+  num_planes = len(
+    labels.class_names(coding.task, coding.classes, coding.background)
+  )
+  if coding.task == 'multiclass':
+    return np.bincount(label.ravel(), minlength=256)[:num_planes]
+  planes = labels.to_planes(label, num_planes, soft=coding.soft > 0)
+  return np.count_nonzero(planes, axis=(0, 1))
+
+
+def count_pixels(seen: Sequence[Seen]) -> tuple[tuple[int, int, int], ...]:
+  """Counts, for each plane, what sources.Dataset.pixels has."""
+  planes = np.array([one.planes for one in seen])  # [N, P]
+  known = np.array([one.pixels - one.void for one in seen])[:, None]
+  nearby = np.where(planes > 0, known, 0).sum(axis=0)
+  return tuple(
+    (own, near, int(known.sum()))
+    for own, near in zip(
+      planes.sum(axis=0).tolist(), nearby.tolist(), strict=True
+    )
+  )
 
 
 def moments(
@@ -122,12 +138,8 @@ def check_presence(seen: Sequence[Seen], coding: labels.Coding) -> list[str]:
   return [f'no pixel of the train split is {name}' for name in absent]
 
 
-def _in_order(
-  pool: concurrent.futures.Executor,
-  keys: Sequence[str],
-  read: Callable[[str], dict],
-) -> Iterator[tuple[str, dict]]:
-  """Decodes in threads, a stretch at a time: they would run far ahead."""
-  for first in range(0, len(keys), STRETCH):
-    stretch = keys[first : first + STRETCH]
-    yield from zip(stretch, pool.map(read, stretch), strict=True)
+def in_order(keys: Sequence, read: Callable) -> Iterator:
+  """Reads in threads, a stretch at a time: they would run far ahead."""
+  with concurrent.futures.ThreadPoolExecutor() as pool:
+    for first in range(0, len(keys), STRETCH):
+      yield from pool.map(read, keys[first : first + STRETCH])
