@@ -76,7 +76,9 @@ class Log:
     if parallel.is_first():
       flat = traverse_util.flatten_dict(jax.device_get(params), sep='/')
       for name, values in flat.items():
-        self._board.add_histogram(f'weights/{name}', values, step)
+        if np.isfinite(values).all():
+          # TensorBoard's own bins end at 1e20.
+          self._board.add_histogram(f'weights/{name}', values, step, bins=64)
 
   def close(self) -> None:
     """Ends the live line and the files; writes the rows as a table, too."""
