@@ -166,7 +166,7 @@ def test_find_lists_images_by_name_and_nothing_else(tmp_path):
 
 
 def test_find_refuses_two_files_of_a_name_and_folders_without_images(tmp_path):
-  with pytest.raises(config_lib.InputError, match='holds no image'):
+  with pytest.raises(config_lib.InputError, match='holds no file'):
     files.find(tmp_path)
   with pytest.raises(config_lib.InputError, match='nowhere: no such folder'):
     files.find(tmp_path / 'nowhere')

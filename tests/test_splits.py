@@ -11,21 +11,22 @@ NAMES = [f'name{i}' for i in range(10)]
 def test_lists_keep_their_order_and_skip_blank_lines(tmp_path):
   (tmp_path / 'train.txt').write_text('b\r\n\r\n  a \nc')
   (tmp_path / 'test.txt').write_text('\ufeffd\n', 'utf-8')
-  found = splits.from_lists(tmp_path)
+  found = splits.read_lists(tmp_path)
   assert found == {'train': ['b', 'a', 'c'], 'test': ['d']}
 
 
 def test_no_list_at_all_is_not_an_error(tmp_path):
-  assert splits.from_lists(tmp_path) == {}
+  assert splits.read_lists(tmp_path) == {}
+  splits.check_lists({}, tmp_path)
 
 
 def test_empty_list_and_missing_train_list_are_named(tmp_path):
   (tmp_path / 'val.txt').write_text('a\n')
   with pytest.raises(config_lib.InputError, match=r'val\.txt but no train\.tx'):
-    splits.from_lists(tmp_path)
+    splits.check_lists(splits.read_lists(tmp_path), tmp_path)
   (tmp_path / 'train.txt').write_text('\n \n')
   with pytest.raises(config_lib.InputError, match=r'train\.txt is empty; list'):
-    splits.from_lists(tmp_path)
+    splits.check_lists(splits.read_lists(tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize(

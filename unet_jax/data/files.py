@@ -1,6 +1,7 @@
 """Image and mask files -> uint8 arrays, with every fault named in one line."""
 
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -11,23 +12,42 @@ SUFFIXES = ('.png', '.jpg', '.jpeg', '.tif', '.tiff', '.gif', '.ppm')
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
+def by_name(
+  folder: pathlib.Path, suffixes: Sequence[str] = SUFFIXES
+) -> dict[str, list[pathlib.Path]]:
+  """Returns {NAME: paths} of the files directly in `folder`, if it exists.
+
+  A name with several paths, a.png and a.jpg, is for the caller to judge.
+  """
+  found = {}
+  for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    if path.suffix.lower() in suffixes and not path.name.startswith('.'):
+      found.setdefault(path.stem, []).append(path)
+  return found
+
+
 def find(folder: pathlib.Path) -> dict[str, pathlib.Path]:
   """Returns {NAME: path} of the image files directly in `folder`."""
+  found = by_name(folder)
+  check_found(folder, found)
+  return {name: paths[0] for name, paths in found.items()}
+
+
+def check_found(
+  folder: pathlib.Path,
+  found: dict[str, list[pathlib.Path]],
+  suffixes: Sequence[str] = SUFFIXES,
+) -> None:
+  """Refuses what `by_name` found: nothing, or two files of one name."""
   if not folder.is_dir():
     raise config_lib.InputError(f'{folder}: no such folder')
-  found = {}
-  for path in sorted(folder.iterdir()):
-    if path.suffix.lower() in SUFFIXES and not path.name.startswith('.'):
-      if path.stem in found:
-        raise config_lib.InputError(
-          f'{found[path.stem]} and {path.name} have the same name; keep one'
-        )
-      found[path.stem] = path
   if not found:
-    raise config_lib.InputError(
-      f'{folder} holds no image ({", ".join(SUFFIXES)})'
-    )
-  return found
+    raise config_lib.InputError(f'{folder} holds no file {", ".join(suffixes)}')
+  for first, *others in found.values():
+    if others:
+      raise config_lib.InputError(
+        f'{first} and {others[0].name} have the same name; keep one'
+      )
 
 
 def num_channels(paths: list[pathlib.Path]) -> int:

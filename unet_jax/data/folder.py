@@ -2,6 +2,7 @@
 `GT/<class>/NAME.png`, and lists `train.txt`, `val.txt`, `test.txt`."""
 
 import pathlib
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,11 +10,22 @@ from unet_jax import config as config_lib
 from unet_jax.data import files, layout, splits
 
 
-def open_folder(config) -> layout.Layout:
-  """Finds the files under `config.data.root`, and refuses what doesn't match.
+class Files(NamedTuple):
+  """What lies in a folder, whether or not it fits together."""
+
+  root: pathlib.Path
+  images: dict[
+    str, list[pathlib.Path]
+  ]  # NAME -> its files: one, if all's well.
+  masks: dict[str, dict[str, list[pathlib.Path]]]  # Mask folder -> likewise.
+  lists: dict[str, list[str]]  # Of those of train.txt, val.txt and test.txt.
+
+
+def scan(config) -> Files:
+  """Lists the files under `config.data.root`, and judges nothing.
 
   Raises:
-    InputError: naming the first file, list or class that is missing.
+    InputError: if there is no such folder.
   """
   if not config.data.root:
     raise config_lib.InputError(
@@ -24,10 +36,37 @@ def open_folder(config) -> layout.Layout:
     raise config_lib.InputError(
       f'config.data.root: no folder {root}; give it with --config.data.root'
     )
-  images = files.find(root / 'images')
-  classes = tuple(config.data.classes) or _find_classes(root, config.data.mask)
-  masks = _find_masks(root, config, classes)
-  keys = splits.from_lists(root)
+  images = files.by_name(root / 'images')
+  masks = {
+    path.name: files.by_name(path)
+    for path in mask_paths(root, config.data.mask)
+  }
+  return Files(root, images, masks, splits.read_lists(root))
+
+
+def mask_paths(root: pathlib.Path, mask: str) -> list[pathlib.Path]:
+  """Returns the folders that hold masks: those in GT, or the one `masks`."""
+  if mask != 'folders':
+    return [path for path in [root / 'masks'] if path.is_dir()]
+  there = root / 'GT'
+  return (
+    sorted(p for p in there.iterdir() if p.is_dir()) if there.is_dir() else []
+  )
+
+
+def open_folder(config) -> layout.Layout:
+  """Finds the files under `config.data.root`, and refuses what doesn't match.
+
+  Raises:
+    InputError: naming the first file, list or class that is missing.
+  """
+  found = scan(config)
+  root, keys = found.root, found.lists
+  files.check_found(root / 'images', found.images)
+  images = {name: paths[0] for name, paths in found.images.items()}
+  classes = tuple(config.data.classes) or _find_classes(found, config.data.mask)
+  masks = _choose_masks(found, config, classes)
+  splits.check_lists(keys, root)
   _check_lists(keys, root, images)
   listed = {name for names in keys.values() for name in names}
   _match(listed or set(images), images, masks, is_listed=bool(listed))
@@ -36,11 +75,11 @@ def open_folder(config) -> layout.Layout:
   def read(name: str) -> layout.Raw:
     image = files.read_image(images[name], channels)
     planes = {}
-    for folder, found in masks.items():
+    for folder, paths in masks.items():
       planes[folder] = files.read_mask(
-        found[name], as_index=config.data.mask == 'index'
+        paths[name], as_index=config.data.mask == 'index'
       )
-      _check_size(image, images[name], planes[folder], found[name])
+      _check_size(image, images[name], planes[folder], paths[name])
     if config.data.mask == 'folders':
       for folder, plane in planes.items():
         planes[folder] = _binarise(
@@ -67,41 +106,46 @@ def _binarise(
   return mask >= threshold
 
 
-def _find_classes(root: pathlib.Path, mask: str) -> tuple[str, ...]:
+def _find_classes(found: Files, mask: str) -> tuple[str, ...]:
   """Reads classes.txt, else takes the folders under GT."""
-  listed = root / 'classes.txt'
+  listed = found.root / 'classes.txt'
   if listed.exists():
     names = [
       line.strip() for line in listed.read_text('utf-8-sig').splitlines()
     ]
     return tuple(name for name in names if name and name != 'background')
-  if mask == 'folders' and (root / 'GT').is_dir():
-    return tuple(sorted(p.name for p in (root / 'GT').iterdir() if p.is_dir()))
+  if mask == 'folders' and found.masks:
+    return tuple(found.masks)
   raise config_lib.InputError(
     f'no class names: list them in {listed}, a name a line, or set '
     'config.data.classes'
   )
 
 
-def _find_masks(root: pathlib.Path, config, classes) -> dict[str, dict]:
+def _choose_masks(found: Files, config, classes) -> dict[str, dict]:
   """Returns {folder: {NAME: path}}: the one folder `masks`, or those of GT."""
-  if config.data.mask != 'folders':
-    if not (root / 'masks').is_dir() and (root / 'GT').is_dir():
-      raise config_lib.InputError(
-        f'{root} has no folder masks, but one called GT; use '
-        '--config.data.mask=folders'
-      )
-    return {'masks': files.find(root / 'masks')}
-  folders = layout.mask_folders(classes, config.data.merge)
-  there = root / 'GT'
-  have = sorted(p.name for p in there.iterdir()) if there.is_dir() else []
+  root, folders = found.root, ['masks']
+  if config.data.mask == 'folders':
+    folders = layout.mask_folders(classes, config.data.merge)
+    have = ', '.join(found.masks) or 'none'
+    for folder in folders:
+      if folder not in found.masks:
+        raise config_lib.InputError(
+          f'{root / "GT"} has no folder {folder} (it has: {have}); correct '
+          'config.data.classes, config.data.merge or config.data.mask'
+        )
+  elif not found.masks and (root / 'GT').is_dir():
+    raise config_lib.InputError(
+      f'{root} has no folder masks, but one called GT; use '
+      '--config.data.mask=folders'
+    )
+  above = root / 'GT' if config.data.mask == 'folders' else root
   for folder in folders:
-    if folder not in have:
-      raise config_lib.InputError(
-        f'{there} has no folder {folder} (it has: {", ".join(have) or "none"});'
-        ' correct config.data.classes, config.data.merge or config.data.mask'
-      )
-  return {folder: files.find(there / folder) for folder in folders}
+    files.check_found(above / folder, found.masks.get(folder, {}))
+  return {
+    folder: {name: paths[0] for name, paths in found.masks[folder].items()}
+    for folder in folders
+  }
 
 
 def _check_lists(keys: dict, root: pathlib.Path, images: dict) -> None:

@@ -10,7 +10,7 @@ from unet_jax import config as config_lib
 SPLITS = ('train', 'val', 'test')
 
 
-def from_lists(root: pathlib.Path) -> dict[str, list[str]]:
+def read_lists(root: pathlib.Path) -> dict[str, list[str]]:
   """Reads those of train.txt, val.txt and test.txt that exist under `root`."""
   lists = {}
   for split in SPLITS:
@@ -18,14 +18,20 @@ def from_lists(root: pathlib.Path) -> dict[str, list[str]]:
     if path.exists():
       lines = path.read_text('utf-8-sig').splitlines()
       lists[split] = [line.strip() for line in lines if line.strip()]
-      if not lists[split]:
-        raise config_lib.InputError(f'{path} is empty; list a name a line')
+  return lists
+
+
+def check_lists(lists: dict[str, list[str]], root: pathlib.Path) -> None:
+  """Refuses lists that are empty, name one image twice, or lack train.txt."""
   seen = {}
   for split, names in lists.items():
+    path = root / f'{split}.txt'
+    if not names:
+      raise config_lib.InputError(f'{path} is empty; list a name a line')
     for name in names:
       if name in seen:
         raise config_lib.InputError(
-          f'{root / split}.txt names {name}, which {seen[name]}.txt '
+          f'{path} names {name}, which {seen[name]}.txt '
           'already has; list a name once, or scores mean nothing'
         )
       seen[name] = split
@@ -34,7 +40,6 @@ def from_lists(root: pathlib.Path) -> dict[str, list[str]]:
       f'{root} has {next(iter(lists))}.txt but no train.txt; add one, a name '
       'a line'
     )
-  return lists
 
 
 def hold_back(
