@@ -60,7 +60,11 @@ def open_folder(config) -> layout.Layout:
   Raises:
     InputError: naming the first file, list or class that is missing.
   """
-  found = scan(config)
+  return open_files(config, scan(config))
+
+
+def open_files(config, found: Files) -> layout.Layout:
+  """Does so for the files given, as `scan` finds them."""
   root, keys = found.root, found.lists
   files.check_found(root / 'images', found.images)
   images = {name: paths[0] for name, paths in found.images.items()}

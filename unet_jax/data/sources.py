@@ -57,7 +57,7 @@ def load(config, found: layout.Layout) -> Dataset:
     InputError: at the first file, name or value that can't be used.
   """
   keys, notes = split_keys(config, found)
-  read = _example_reader(config, found)
+  read = example_reader(config, found)
   sources, totals = {}, {}
   for split in keys:
     sources[split], totals[split] = _read_all(Source(keys[split], read))
@@ -88,7 +88,7 @@ def open_split(config, split: str) -> Sequence[dict]:
     raise config_lib.InputError(
       f'--split {split}: there is none; the data has {", ".join(keys)}'
     )
-  return Source(keys[split], _example_reader(config, found))
+  return Source(keys[split], example_reader(config, found))
 
 
 def open_layout(config) -> layout.Layout:
@@ -121,7 +121,9 @@ def _check_classes(classes: Sequence[str], config) -> None:
     )
 
 
-def _example_reader(config, found: layout.Layout) -> Callable[[Any], dict]:
+def example_reader(config, found: layout.Layout) -> Callable[[Any], dict]:
+  """Builds key -> example, as the top of this file describes it."""
+
   def read(key) -> dict:
     raw = found.read(key)
     label, overlap = labels.decode(
@@ -208,17 +210,16 @@ def _read_all(source: Source) -> tuple[Sequence[dict], dict]:
   """Decodes a split in threads; keeps it in memory where it is small."""
   kept, size = [], 0
   totals = dict(overlap=0, pixels=0, sum=0, squares=0, label=0)
-  with concurrent.futures.ThreadPoolExecutor() as pool:
-    for example in _in_order(pool, source):
-      image = example['image'].astype(np.int64)
-      totals['sum'] += image.sum(axis=(0, 1))
-      totals['squares'] += (image**2).sum(axis=(0, 1))
-      totals['pixels'] += image.shape[0] * image.shape[1]
-      totals['overlap'] += example['overlap']
-      totals['label'] += _count_values(example['label'])
-      size += example['image'].nbytes + example['label'].nbytes
-      if size <= IN_MEMORY:
-        kept.append(example)
+  for example in in_order(source):
+    image = example['image'].astype(np.int64)
+    totals['sum'] += image.sum(axis=(0, 1))
+    totals['squares'] += (image**2).sum(axis=(0, 1))
+    totals['pixels'] += image.shape[0] * image.shape[1]
+    totals['overlap'] += example['overlap']
+    totals['label'] += _count_values(example['label'])
+    size += example['image'].nbytes + example['label'].nbytes
+    if size <= IN_MEMORY:
+      kept.append(example)
   return (kept if len(kept) == len(source) else source), totals
 
 
@@ -230,13 +231,12 @@ def _count_values(label: np.ndarray) -> np.ndarray:
   return np.bincount(label.ravel(), minlength=256)
 
 
-def _in_order(
-  pool: concurrent.futures.Executor, source: Source
-) -> Iterator[dict]:
-  """Decodes in threads, a stretch at a time: they would run far ahead."""
-  for first in range(0, len(source), STRETCH):
-    places = range(first, min(first + STRETCH, len(source)))
-    yield from pool.map(source.__getitem__, places)
+def in_order(source: Source) -> Iterator[Any]:
+  """Reads in threads, a stretch at a time: they would run far ahead."""
+  with concurrent.futures.ThreadPoolExecutor() as pool:
+    for first in range(0, len(source), STRETCH):
+      places = range(first, min(first + STRETCH, len(source)))
+      yield from pool.map(source.__getitem__, places)
 
 
 def _moments(totals: dict) -> tuple[tuple[float, ...], tuple[float, ...]]:

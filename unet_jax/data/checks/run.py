@@ -1,0 +1,96 @@
+"""Whether the run's figures suit the data and the machine."""
+
+from unet_jax.data.checks.finding import Finding, percent, plural
+from unet_jax.data.survey import Survey
+
+FULL = 0.9  # Share of the memory that leaves room for what isn't counted.
+GIB = 2**30
+
+
+def batch(batch_size: int, num_train: int, num_devices: int) -> list[Finding]:
+  """Finds a batch that the devices can't share, or that repeats images."""
+  if batch_size % num_devices:
+    fits = -(-batch_size // num_devices) * num_devices
+    return [
+      Finding(
+        'error',
+        'batch size',
+        f'config.batch_size is {batch_size}, which {num_devices} devices can '
+        'not share',
+        number=batch_size,
+        settings={'batch_size': fits},
+      )
+    ]
+  if batch_size > num_train:
+    return [
+      Finding(
+        'note',
+        'batch size',
+        f'a batch of {batch_size} has {plural(num_train, "train image")} more '
+        'than once',
+        number=batch_size,
+        settings={'batch_size': -(-num_train // num_devices) * num_devices},
+      )
+    ]
+  return []
+
+
+def length(total_steps: int, batch_size: int, num_train: int) -> list[Finding]:
+  """Says how often a run sees each image, if that is less than once."""
+  epochs = total_steps * batch_size / max(1, num_train)
+  if epochs >= 1:
+    return []
+  return [
+    Finding(
+      'warning',
+      'short run',
+      f'{total_steps} steps of {batch_size} see {percent(epochs)} of the '
+      f'{num_train} train images',
+      number=total_steps,
+      settings={'total_steps': -(-num_train // batch_size)},
+    )
+  ]
+
+
+def memory(needed: int, available: int, device: str) -> list[Finding]:
+  """Compares a step's estimated bytes with those of a device."""
+  if needed <= FULL * available:
+    return []
+  return [
+    Finding(
+      'error' if needed > available else 'warning',
+      'device memory',
+      f'a step needs about {needed / GIB:.1f} GiB of the {available / GIB:.1f} '
+      f'that {device} has',
+      'lower config.batch_size or config.image_size, or trade time for memory '
+      'with config.model.remat',
+      number=needed,
+    )
+  ]
+
+
+def crop(survey: Survey) -> list[Finding]:
+  """Finds images that are smaller than the crop, which is then padded."""
+  side, resize = survey.config.image_size, survey.config.data.resize
+  small = []
+  for record in survey.records:
+    if record.split == 'train' and record.image:
+      size = record.image.size
+      scale = resize / max(size) if resize else 1
+      if min(size) * scale < side:
+        small.append((record, max(1, round(min(size) * scale))))
+  if not small:
+    return []
+  shortest = min(side for _, side in small)
+  return [
+    Finding(
+      'note',
+      'small images',
+      f'{plural(len(small), "train image")} with a side below '
+      f'config.image_size={side}, down to {shortest}: crops are filled up with '
+      'void',
+      'lower config.image_size, if that is much of the crops',
+      tuple(record.image.path for record, _ in small),
+      len(small),
+    )
+  ]

@@ -1,0 +1,314 @@
+"""What the values of masks mean: undeclared, graded, blurred, off by one."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from unet_jax.data import labels
+from unet_jax.data.checks.finding import Finding, plural, some
+from unet_jax.data.survey import Stored, Survey
+
+MAX_COLOURS = 32  # More are no code of classes.
+MAX_LEVELS = 32
+MIN_STEP = 8  # Between levels; indices are next to each other.
+EXTREMES = 32  # Values from 0 or 255 on that a blurred mask's ends take.
+
+
+class Seen(NamedTuple):
+  """The masks of one folder, taken together."""
+
+  folder: str
+  masks: Sequence[Stored]
+  values: Mapping[Any, int]  # Value or colour -> pixels.
+
+
+def check(survey: Survey) -> list[Finding]:
+  """Runs every check of this file."""
+  found = gather(survey)
+  if survey.config.data.mask in ('folders', 'planes'):
+    return [*zero_and_one(survey, found), *graded(survey, found)]
+  return [
+    finding
+    for seen in found
+    for finding in (
+      *mixed_scale(survey, seen),
+      *undeclared(survey, seen),
+      *no_background(survey, seen),
+    )
+  ]
+
+
+def gather(survey: Survey) -> list[Seen]:
+  """Adds up the values of each mask folder; 1-bit files are left out."""
+  folders = {}
+  for record in survey.records:
+    for folder, mask in record.masks.items():
+      if mask.kind != '1':
+        folders.setdefault(folder, []).append(mask)
+  found = []
+  for folder, masks in folders.items():
+    total = {}
+    for mask in masks:
+      for value, count in mask.values.items():
+        total[value] = total.get(value, 0) + count
+    found.append(Seen(folder, masks, total))
+  return found
+
+
+def mixed_scale(survey: Survey, seen: Seen) -> list[Finding]:
+  """Finds masks of 0 and 1 beside masks of 0 and 255."""
+  ones = [mask for mask in seen.masks if set(mask.values) == {0, 1}]
+  full = [mask for mask in seen.masks if set(mask.values) == {0, 255}]
+  if not ones or not full or survey.config.data.void:
+    return []
+  fewer = min(ones, full, key=len)
+  return [
+    Finding(
+      'error',
+      'mixed mask scale',
+      f'{plural(len(ones), "mask")} of 0 and 1 beside {len(full)} of 0 and '
+      f'255: {some([mask.path for mask in fewer])}',
+      'scale the fewer of them as the others are',
+      tuple(mask.path for mask in fewer),
+      len(fewer),
+    )
+  ]
+
+
+def undeclared(survey: Survey, seen: Seen) -> list[Finding]:
+  """Finds values that the config doesn't name, and proposes what they mean."""
+  declared = _declared(survey)
+  faulty = [mask for mask in seen.masks if set(mask.values) - declared]
+  if not faulty:
+    return []
+  values = sorted(
+    {x for mask in faulty for x in mask.values} - declared, key=str
+  )
+  pixels = sum(
+    count
+    for mask in faulty
+    for value, count in mask.values.items()
+    if value not in declared
+  )
+  what, settings = explain(survey, seen)
+  return [
+    Finding(
+      'error',
+      'undeclared mask values',
+      f'{plural(len(faulty), "mask")} in {seen.folder} with values that the '
+      f'config does not declare, {some(values)}, in '
+      f'{plural(pixels, "pixel")}: {what}',
+      '' if settings else 'save the masks as PNG with one value a class',
+      tuple(mask.path for mask in faulty),
+      len(faulty),
+      settings,
+    )
+  ]
+
+
+def explain(survey: Survey, seen: Seen) -> tuple[str, dict[str, Any]]:
+  """Says what the values look like, and the config keys that read them so."""
+  classes = survey.classes
+  if any(isinstance(value, str) for value in seen.values):
+    return _explain_colours(seen, classes)
+  values = sorted(seen.values)
+  foreground = [value for value in values if value]
+  if any(mask.format == 'JPEG' for mask in seen.masks):
+    return _explain_blurred(seen, classes, 'JPEG has blurred the values')
+  if values in ([0, 1], [1]):
+    return '0 and 1 are indices', {'data.mask': 'index'}
+  if values == [0, 255] and len(classes) == 1:
+    return '255 is the foreground', {'data.mask': 'binary'}
+  if foreground == [*range(1, len(foreground) + 1)] and 0 in values:
+    return _explain_indices(foreground, classes)
+  if 0 not in values and values == [*range(1, len(classes) + 2)]:
+    names = ('background', *classes)
+    return 'indices that count from 1, where 0 is expected', _map(
+      names, values, mask='index'
+    )
+  if len(foreground) == 2 and foreground[1] == 255 and len(classes) == 1:
+    return (
+      f'{foreground[0]}, between background and foreground, may be void',
+      {'data.void': (foreground[0],)},
+    )
+  if 0 in values and len(foreground) == len(classes):
+    return (
+      'a value a class, in the order of the classes (look whether it is so)',
+      _map(classes, foreground, mask='index'),
+    )
+  step = level_step(values)
+  if step and len(classes) == 1:
+    kept = [value for value in values if value >= 128]
+    return (
+      f'levels {step} apart, as experts agree; from half of 255 on they count',
+      _map(
+        ('background', *classes),
+        [value for value in values if value < 128],
+        kept,
+        mask='binary',
+      ),
+    )
+  return _explain_blurred(
+    seen, classes, 'values between, as of a smoothed edge'
+  )
+
+
+def no_background(survey: Survey, seen: Seen) -> list[Finding]:
+  """Finds index masks that never have the first of the values."""
+  if survey.config.data.mask != 'index' or survey.config.data.merge:
+    return []
+  values = set(seen.values)
+  classes = survey.classes
+  if 0 in values or not values & set(range(1, len(classes) + 1)):
+    return []
+  if not survey.config.data.background or len(classes) + 1 in values:
+    return []  # The former is classes[0] without a pixel; the latter, above.
+  return [
+    Finding(
+      'warning',
+      'off by one',
+      f'no mask has a 0, which is {survey.config.data.background}: the indices '
+      f'may count from 1, so that 1 is not {classes[0]}',
+      'if every pixel is of a class, ignore this; else list the values of each '
+      'class in config.data.merge',
+      tuple(mask.path for mask in seen.masks),
+      len(seen.masks),
+    )
+  ]
+
+
+def zero_and_one(survey: Survey, found: Sequence[Seen]) -> list[Finding]:
+  """Finds masks of 0 and 1 that the threshold would take for empty."""
+  threshold = survey.config.data.threshold
+  faulty = [
+    mask
+    for seen in found
+    for mask in seen.masks
+    if set(mask.values) <= {0, 1} and 1 in mask.values
+  ]
+  if not faulty or threshold <= 1 or survey.config.data.soft:
+    return []
+  graded = any(max(seen.values) > 1 for seen in found)
+  return [
+    Finding(
+      'error',
+      'undeclared mask values',
+      f'{plural(len(faulty), "mask")} of 0 and 1, where config.data.threshold '
+      f'is {threshold}: they would be empty',
+      'scale these to 0 and 255, as the others are' if graded else '',
+      tuple(mask.path for mask in faulty),
+      len(faulty),
+      {} if graded else {'data.threshold': 1},
+    )
+  ]
+
+
+def graded(survey: Survey, found: Sequence[Seen]) -> list[Finding]:
+  """Finds masks of agreement levels, and what the threshold makes of it."""
+  threshold, findings = survey.config.data.threshold, []
+  steps = {seen.folder: level_step(sorted(seen.values)) for seen in found}
+  if survey.config.data.soft or not any(steps.values()):
+    return []
+  by_step = {}
+  for seen in found:
+    by_step.setdefault(steps[seen.folder], []).append(seen)
+  by_step.pop(0, None)
+  for step, group in by_step.items():
+    total = {}
+    for seen in group:
+      for value, count in seen.values.items():
+        total[value] = total.get(value, 0) + count
+    top = max(total)
+    marked = sum(count for value, count in total.items() if value)
+    effect = [
+      f'from {low} on {_share(total, low, marked)}'
+      for low in sorted(
+        {threshold, *(step * round(top / step * q) for q in (0.5, 0.75))}
+      )
+    ]
+    findings.append(
+      Finding(
+        'note',
+        'agreement levels',
+        f'{", ".join(x.folder for x in group)}: {len(total)} grey levels, '
+        f'{step} apart from 0 to {top}, as experts agree. Of the marked, '
+        f'{", ".join(effect)}; config.data.threshold is {threshold}',
+        'choose a threshold, or keep them as probabilities: '
+        f'--config.data.soft={top}',
+        number=len(total),
+      )
+    )
+  return findings
+
+
+def level_step(values: Sequence[int]) -> int:
+  """Returns g where values are 3 or more multiples of a g, else 0."""
+  if any(isinstance(value, str) for value in values):
+    return 0
+  step = math.gcd(*values)
+  is_graded = 3 <= len(values) <= MAX_LEVELS and step >= MIN_STEP
+  return step if is_graded else 0
+
+
+def _explain_colours(seen: Seen, classes) -> tuple[str, dict[str, Any]]:
+  colours = sorted(seen.values, key=seen.values.get, reverse=True)
+  if len(colours) > MAX_COLOURS:
+    return (
+      f'{len(colours)} colours are no code of classes'
+      + (', JPEG has blurred them' if seen.masks[0].format == 'JPEG' else ''),
+      {},
+    )
+  background = '#000000' if '#000000' in colours else colours[0]
+  others = sorted(colour for colour in colours if colour != background)
+  settings = {'data.mask': 'color'}
+  if len(others) != len(classes):
+    classes = tuple(f'class_{colour[1:]}' for colour in others)
+    settings['data.classes'] = classes
+  return (
+    f'{len(colours)} colours, one a class (look which is which; {background} '
+    'is taken for the background)',
+    settings | _map(('background', *classes), [background, *others]),
+  )
+
+
+def _explain_indices(foreground, classes) -> tuple[str, dict[str, Any]]:
+  more = tuple(f'class_{i}' for i in foreground[len(classes) :])
+  return (
+    f'{len(foreground)} classes, of which the config names {len(classes)}',
+    {'data.mask': 'index', 'data.classes': (*classes, *more)},
+  )
+
+
+def _explain_blurred(seen, classes, why) -> tuple[str, dict[str, Any]]:
+  total = sum(seen.values.values())
+  ends = sum(
+    count
+    for value, count in seen.values.items()
+    if value < EXTREMES or value > 255 - EXTREMES
+  )
+  if len(classes) != 1 or ends < 0.8 * total:
+    return f'{why}; which class a pixel is of can not be told', {}
+  low, high = tuple(range(128)), tuple(range(128, 256))
+  return f'{why} of 0 and 255; from 128 on it is taken for 255', _map(
+    ('background', *classes), low, high, mask='binary'
+  )
+
+
+def _map(names, *values, mask: str = '') -> dict[str, Any]:
+  """Returns the settings that give each name its values."""
+  if len(values) == 1:
+    values = [(value,) for value in values[0]]
+  merge = {n: tuple(v) for n, v in zip(names, values, strict=True)}
+  return ({'data.mask': mask} if mask else {}) | {'data.merge': merge}
+
+
+def _share(total: Mapping[int, int], low: int, marked: int) -> str:
+  kept = sum(count for value, count in total.items() if value >= low)
+  return f'{100 * kept / max(1, marked):.0f} %'
+
+
+def _declared(survey: Survey) -> set[int | str]:
+  """Returns the values that the config gives a meaning."""
+  if survey.config.data.mask == 'binary':
+    return {0, 255}
+  return {*range(len(survey.classes) + 1), labels.VOID}

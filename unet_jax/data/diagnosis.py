@@ -1,0 +1,102 @@
+"""All checks of a survey, and the figures that go with them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from unet_jax.data.checks import (
+  classes,
+  files,
+  images,
+  regions,
+  run,
+  splits,
+  values,
+)
+from unet_jax.data.checks.finding import SEVERITIES, Finding
+from unet_jax.data.survey import Survey
+
+
+def diagnose(survey: Survey, num_devices: int) -> list[Finding]:
+  """Runs every check; returns what they found, errors first."""
+  found = [
+    *files.check(survey),
+    *values.check(survey),
+    *images.check(survey),
+    *regions.check(survey),
+    *splits.check(survey),
+    *run.crop(survey),
+  ]
+  tallies = tally(survey)
+  if 'train' in tallies:
+    config, num_train = survey.config, len(tallies['train'].pixels)
+    found += classes.check(tallies, survey.classes, loss=config.loss.name)
+    found += folder_shift(survey)
+    found += run.batch(config.batch_size, num_train, num_devices)
+    found += run.length(config.total_steps, config.batch_size, num_train)
+  found += refused(survey, found)
+  return sorted(found, key=lambda x: SEVERITIES.index(x.severity))
+
+
+def tally(survey: Survey) -> dict[str, classes.Tally]:
+  """Collects the labels' counts by split; those that can't be read lack."""
+  tallies = {}
+  for split in dict.fromkeys(record.split for record in survey.records):
+    counted = [
+      x.counted for x in survey.records if x.split == split and x.counted
+    ]
+    if counted:
+      tallies[split] = classes.Tally(
+        np.array([x.counts for x in counted]),
+        np.array([x.pixels for x in counted]),
+      )
+  return tallies
+
+
+def folder_shift(survey: Survey) -> list[Finding]:
+  """Looks for a shift of the mask folders that classes are merged of."""
+  folders = sorted({name for x in survey.records for name in x.masks})
+  if set(folders) <= {*survey.classes, 'masks'}:
+    return []
+  least = 1 if survey.config.data.soft else survey.config.data.threshold
+  present = {}
+  for record in survey.records:
+    present.setdefault(record.split, []).append(
+      [_reaches(record.masks.get(folder), least) for folder in folders]
+    )
+  present = {split: np.array(rows) for split, rows in present.items()}
+  return classes.shift(present, folders) if 'train' in present else []
+
+
+def refused(survey: Survey, found: Sequence[Finding]) -> list[Finding]:
+  """Reports what training would refuse, if no check has explained it."""
+  explained = {path for x in found if x.severity == 'error' for path in x.files}
+  refusals = [
+    record
+    for record in survey.records
+    if record.refusal and not explained.intersection(_paths(record))
+  ]
+  findings = []
+  if survey.refusal and not any(x.severity == 'error' for x in found):
+    findings.append(Finding('error', 'refused', survey.refusal))
+  if refusals:
+    findings.append(
+      Finding(
+        'error',
+        'refused',
+        f'training refuses {len(refusals)} of {len(survey.records)} examples, '
+        f'the first: {refusals[0].refusal}',
+        files=tuple(path for x in refusals for path in _paths(x)),
+        number=len(refusals),
+      )
+    )
+  return findings
+
+
+def _paths(record) -> list[str]:
+  stored = [record.image, *record.masks.values()]
+  return [x.path for x in stored if x] + [path for path, _ in record.damaged]
+
+
+def _reaches(mask, least: int) -> bool:
+  return bool(mask) and any(value >= least for value in mask.values)
