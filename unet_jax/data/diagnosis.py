@@ -35,7 +35,17 @@ def diagnose(survey: Survey, num_devices: int) -> list[Finding]:
     found += run.batch(config.batch_size, num_train, num_devices)
     found += run.length(config.total_steps, config.batch_size, num_train)
   found += refused(survey, found)
+  return ordered(found)
+
+
+def ordered(found: Sequence[Finding]) -> list[Finding]:
+  """Returns the errors first, then warnings, then notes."""
   return sorted(found, key=lambda x: SEVERITIES.index(x.severity))
+
+
+def has_errors(found: Sequence[Finding]) -> bool:
+  """Tells whether training would refuse, or mean nothing."""
+  return any(x.severity == 'error' for x in found)
 
 
 def tally(survey: Survey) -> dict[str, classes.Tally]:
@@ -77,7 +87,7 @@ def refused(survey: Survey, found: Sequence[Finding]) -> list[Finding]:
     if record.refusal and not explained.intersection(_paths(record))
   ]
   findings = []
-  if survey.refusal and not any(x.severity == 'error' for x in found):
+  if survey.refusal and not has_errors(found):
     findings.append(Finding('error', 'refused', survey.refusal))
   if refusals:
     findings.append(

@@ -56,6 +56,7 @@ class Counted(NamedTuple):
 class Record(NamedTuple):
   """What is kept of an example."""
 
+  key: Any  # The layout's.
   name: str
   split: str
   image: Stored | None
@@ -73,6 +74,7 @@ class Survey(NamedTuple):
   classes: tuple[str, ...]  # Foreground.
   files: folder.Files | None  # What a folder holds; None for TFDS.
   records: tuple[Record, ...]
+  read: Callable[[Any], dict]  # A record's key -> its example, as trained on.
   refusal: str = ''  # Why training would not open the set.
 
 
@@ -91,7 +93,7 @@ def take(config: ml_collections.ConfigDict) -> Survey:
     refusal = str(error)
     found = _open_what_fits(config, found_files) if found_files else None
   if found is None:
-    return Survey(config, (), found_files, (), refusal)
+    return Survey(config, (), found_files, (), {}.__getitem__, refusal)
   try:
     keys, _ = sources.split_keys(config, found)
   except config_lib.InputError as error:
@@ -99,7 +101,14 @@ def take(config: ml_collections.ConfigDict) -> Survey:
   split_of = {key: split for split, names in keys.items() for key in names}
   read = _record_reader(config, found, found_files, split_of)
   records = sources.in_order(sources.Source(list(split_of), read))
-  return Survey(config, found.classes, found_files, tuple(records), refusal)
+  return Survey(
+    config,
+    found.classes,
+    found_files,
+    tuple(records),
+    sources.example_reader(config, found),
+    refusal,
+  )
 
 
 def _open_what_fits(config, found: folder.Files) -> layout.Layout | None:
@@ -157,9 +166,9 @@ def _record_reader(
     if found_files:
       record = _stored_record(key, found_files, folders)
     elif example:
-      record = _array_record(example)
+      record = _array_record(key, example)
     else:
-      record = Record(str(key), '', None, None, {}, None)
+      record = Record(key, str(key), '', None, None, {}, None)
     return record._replace(
       split=split_of[key], counted=counted, refusal=refusal
     )
@@ -185,14 +194,15 @@ def _stored_record(
         masks[key] = stored._replace(values=value_counts(pixels))
       except files.UNREADABLE as error:
         damaged.append((str(path), str(error)))
-  return Record(name, '', image, look, masks, None, damaged=(*damaged,))
+  return Record(name, name, '', image, look, masks, None, damaged=(*damaged,))
 
 
-def _array_record(example: dict) -> Record:
+def _array_record(key: Any, example: dict) -> Record:
   """Looks at an example that has no files of its own."""
   height, width = example['image'].shape[:2]
-  image = Stored(example['name'], (width, height), 'uint8')
-  return Record(example['name'], '', image, look_at(example['image']), {}, None)
+  name, look = example['name'], look_at(example['image'])
+  image = Stored(name, (width, height), 'uint8')
+  return Record(key, name, '', image, look, {}, None)
 
 
 def read_stored(path: pathlib.Path) -> tuple[Stored, np.ndarray]:
