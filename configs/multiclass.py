@@ -7,6 +7,7 @@ Variants, with their time on 2 cores without a GPU and test macro F1:
   folder     your own images, with index masks
   diaretdb1  red and bright lesions of DIARETDB1
   catdog     heads of cats and dogs
+  camvid     roads of CamVid, 11 classes without a background
   tiny       seconds, for tests
 """
 
@@ -18,6 +19,10 @@ ROOT = os.environ.get('UNET_JAX_DATA', 'data')
 LESIONS = dict(
   red_lesions=('hemorrhages', 'redsmalldots'),
   bright_lesions=('hardexudates', 'softexudates'),
+)
+STREET = (
+  *('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence'),
+  *('car', 'pedestrian', 'bicyclist'),
 )
 
 
@@ -39,6 +44,13 @@ def get_config(arg=''):
     config.image_size = 256
     config.augment.turn = False  # Heads are upright.
     config.total_steps = 1000
+  elif arg == 'camvid':
+    config.data.update(source='folder', root=f'{ROOT}/camvid')
+    # Every pixel is of a class, or void, so that sky is no background.
+    config.data.update(classes=STREET, background='', void=(11,))
+    config.image_size = 256
+    config.augment.turn = False
+    config.total_steps = 2000
   elif arg == 'tiny':
     defaults.shrink(config)
   elif arg:

@@ -108,11 +108,11 @@ def test_truncated_image(refused, write_folder, folder):
   assert_says(refused(root), str(path), 'truncated', 'restore or remove it')
 
 
-def test_16_bit_image(refused, write_folder):
+def test_16_bit_image_of_few_levels(refused, write_folder):
   root = write_folder()
-  deep = np.zeros((40, 48), np.uint16)
+  deep = np.full((40, 48), 4095, np.uint16)
   Image.fromarray(deep).save(root / 'images' / 'b.png')
-  assert_says(refused(root), f'{root}/images/b.png', '16-bit', 'with 8 bits')
+  assert_says(refused(root), f'{root}/images/b.png', '16-bit', '0 to 65535')
 
 
 # The devices, the values and the workdir.
@@ -136,6 +136,10 @@ OUT_OF_RANGE = [
   ('eval_every', 0),
   ('save_every', 0),
   ('data.threshold', 256),
+  ('data.soft', 256),
+  ('data.folds', -1),
+  ('data.fold', 100),
+  ('data.missing', 'maybe'),
   ('data.resize', -1),
   ('data.val_share', 1.0),
   ('data.val_share', -0.1),
@@ -205,6 +209,26 @@ def test_configs_of_the_project_are_in_range(load_config, name):
   config = load_config(name)
   config_lib.check(config)
   assert not config_lib.differences(config, config)
+
+
+@pytest.mark.parametrize(
+  ('overrides', 'parts'),
+  [
+    ({'data.background': ''}, ['config.data.background is empty']),
+    ({'data.soft': 252}, ['config.data.soft is 252', 'folders or planes']),
+    (
+      {'data.missing': 'absent', 'data.mask': 'index'},
+      ['config.data.missing', 'config.data.mask=binary'],
+    ),
+    ({'data.folds': 1}, ['config.data.folds to 2 or more']),
+    ({'data.folds': 3, 'data.fold': 3}, ['config.data.fold is 3 of 3']),
+    ({'data.folds': 3, 'data.val_share': 0.1}, ['both draw val']),
+    ({'data.group': 'im'}, ["config.data.group 'im' has no (group)"]),
+    ({'data.group': '(im'}, ["config.data.group '(im'", 'unterminated']),
+  ],
+)
+def test_settings_that_do_not_go_together(refused, overrides, parts):
+  assert_says(refused('/untouched', **overrides), *parts)
 
 
 def test_several_classes_under_the_binary_task(refused):

@@ -17,7 +17,13 @@ VARIANTS = [
   ('multiclass', 'folder'),
   ('multiclass', 'diaretdb1'),
   ('multiclass', 'catdog'),
+  ('multiclass', 'camvid'),
   ('multiclass', 'tiny'),
+  ('multilabel', ''),
+  ('multilabel', 'folder'),
+  ('multilabel', 'diaretdb1'),
+  ('multilabel', 'soft'),
+  ('multilabel', 'tiny'),
 ]
 
 
@@ -37,7 +43,9 @@ def test_every_config_builds_its_state(load_config, name, variant):
   run = setup.make_run(config, dataset)
   state = jax.eval_shape(run.init)
   head = state.params['head']['bias']
-  planes = len(dataset.classes) + (config.task == 'multiclass')
+  planes = len(dataset.classes) + (
+    config.task == 'multiclass' and config.data.background != ''
+  )
   assert head.shape == (planes,)
   assert state.step.dtype == jnp.int32
 
@@ -47,7 +55,7 @@ def test_all_configs_have_the_same_keys(load_config):
     flat = config_lib.flatten(load_config(name))
     return {key for key in flat if not key.startswith('data.merge')}
 
-  assert keys('binary') == keys('multiclass')
+  assert keys('binary') == keys('multiclass') == keys('multilabel')
 
 
 def test_every_key_is_read_somewhere(load_config):
@@ -66,7 +74,7 @@ def test_every_key_is_read_somewhere(load_config):
       assert f'config.{key}' in source, key
 
 
-@pytest.mark.parametrize('name', ['binary', 'multiclass'])
+@pytest.mark.parametrize('name', ['binary', 'multiclass:camvid'])
 def test_a_config_survives_its_file(load_config, tmp_path, name):
   config = load_config(name)
   config_lib.save(config, tmp_path / 'config.json')

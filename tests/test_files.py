@@ -100,15 +100,35 @@ def test_lossy_image_is_read_nearly(tmp_path, suffix):
   )
 
 
-def test_transparency_is_dropped_and_grey_becomes_three_channels(tmp_path):
-  rgba = np.dstack([COLOR, np.full_like(GREY, 17)])
-  path = save(tmp_path / 'rgba.png', rgba)
+def test_alpha_is_dropped_if_opaque_and_refused_if_it_hides_anything(tmp_path):
+  opaque = np.dstack([COLOR, np.full_like(GREY, 255)])
+  path = save(tmp_path / 'rgba.png', opaque)
   np.testing.assert_array_equal(files.read_image(path, 3), COLOR)
+  opaque[0, 0, 3] = 254
+  save(path, opaque)
+  with pytest.raises(config_lib.InputError, match=r'rgba\.png: .*transparent'):
+    files.read_image(path, 3)
+
+
+def test_grey_becomes_three_channels(tmp_path):
   path = save(tmp_path / 'grey.png', GREY)
   np.testing.assert_array_equal(
     files.read_image(path, 3), np.stack([GREY] * 3, axis=-1)
   )
   np.testing.assert_array_equal(files.read_image(path, 1), GREY[..., None])
+
+
+@pytest.mark.parametrize(
+  ('orientation', 'turn'),
+  [(1, 0), (3, 2), (6, 3), (8, 1)],
+)
+def test_image_is_turned_as_its_exif_says(tmp_path, orientation, turn):
+  exif = Image.Exif()
+  exif[0x0112] = orientation
+  path = save(tmp_path / 'x.png', COLOR, exif=exif)
+  np.testing.assert_array_equal(
+    files.read_image(path, 3), np.rot90(COLOR, turn)
+  )
 
 
 def test_images_are_grey_only_if_all_are(tmp_path):
@@ -119,23 +139,73 @@ def test_images_are_grey_only_if_all_are(tmp_path):
   assert files.num_channels([grey, bits, color]) == 3
 
 
-def test_16_bits_are_refused_in_one_line(tmp_path):
-  deep = np.arange(8, dtype=np.uint16).reshape(2, 4) * 5000
-  paths = [
-    save(tmp_path / 'grey.png', deep),
-    save(tmp_path / 'grey.tif', deep),
-    save(tmp_path / 'float.tif', deep.astype(np.float32)),
-    save_png(tmp_path / 'rgb.png', 16, 2, [bytes(range(24))], width=4),
-    save_png(tmp_path / 'alpha.png', 16, 4, [bytes(range(16))], width=4),
-    tmp_path / 'rgb.ppm',
-  ]
-  paths[-1].write_bytes(b'P6 2 1 65535\n' + bytes(range(12)))
-  for path in paths:
-    with pytest.raises(config_lib.InputError, match='16-bit') as caught:
-      files.read_image(path, 3)
-    assert str(path) in str(caught.value)
-    assert '8 bits' in str(caught.value)
-    assert '\n' not in str(caught.value)
+DEEP = np.arange(24, dtype=np.uint16).reshape(4, 6) * 2849  # To 65527.
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.tif'])
+def test_of_16_bits_grey_the_upper_8_are_taken(tmp_path, suffix):
+  path = save(tmp_path / f'x{suffix}', DEEP)
+  assert files.num_channels([path]) == 1
+  for channels in (1, 3):
+    image = files.read_image(path, channels)
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(
+      image, np.stack([DEEP >> 8] * channels, axis=-1)
+    )
+
+
+def test_of_16_bits_color_the_upper_8_are_taken(tmp_path):
+  row = np.arange(12, dtype=np.uint16) * 5957
+  path = save_png(tmp_path / 'x.png', 16, 2, [row.astype('>u2').tobytes()], 4)
+  np.testing.assert_array_equal(
+    files.read_image(path, 3), (row >> 8).reshape(1, 4, 3)
+  )
+  path = tmp_path / 'x.ppm'
+  path.write_bytes(b'P6 4 1 65535\n' + row.astype('>u2').tobytes())
+  np.testing.assert_allclose(  # Pillow rounds here.
+    files.read_image(path, 3), (row / 257).reshape(1, 4, 3), atol=0.5
+  )
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.tif'])
+def test_12_bits_in_16_are_refused_and_not_made_black(tmp_path, suffix):
+  path = save(tmp_path / f'x{suffix}', DEEP >> 4)
+  with pytest.raises(config_lib.InputError, match='16-bit.*4096.*0 to 65535'):
+    files.read_image(path, 1)
+
+
+def test_values_that_are_no_brightness_are_refused(tmp_path):
+  path = save(tmp_path / 'x.tif', GREY.astype(np.float32))
+  with pytest.raises(config_lib.InputError, match=r'x\.tif: .*8 or 16 bits'):
+    files.read_image(path, 3)
+  path = save(tmp_path / 'y.tif', GREY.astype(np.int32))
+  with pytest.raises(config_lib.InputError, match=r'y\.tif: .*8 or 16 bits'):
+    files.read_image(path, 3)
+
+
+def test_16_bit_mask_is_an_index_or_a_brightness(tmp_path):
+  path = save(tmp_path / 'x.png', INDEX.astype(np.uint16))
+  np.testing.assert_array_equal(files.read_mask(path, as_index=True), INDEX)
+  path = save(tmp_path / 'y.png', DEEP)
+  np.testing.assert_array_equal(
+    files.read_mask(path, as_index=False), DEEP >> 8
+  )
+  with pytest.raises(config_lib.InputError, match='65527 is above 255'):
+    files.read_mask(path, as_index=True)
+
+
+def test_planes_are_arrays_of_three_axes(tmp_path):
+  planes = np.stack([i == INDEX for i in range(3)], axis=-1)
+  np.save(tmp_path / 'x.npy', planes)
+  np.testing.assert_array_equal(files.read_planes(tmp_path / 'x.npy'), planes)
+  np.save(tmp_path / 'y.npy', INDEX)
+  with pytest.raises(
+    config_lib.InputError, match=r'y\.npy holds uint8\[4, 6|2'
+  ):
+    files.read_planes(tmp_path / 'y.npy')
+  (tmp_path / 'z.npy').write_bytes((tmp_path / 'x.npy').read_bytes()[:-3])
+  with pytest.raises(config_lib.InputError, match=r'z\.npy: not a readable'):
+    files.read_planes(tmp_path / 'z.npy')
 
 
 @pytest.mark.filterwarnings('ignore::UserWarning')  # Pillow's, of torn TIFFs.

@@ -55,25 +55,7 @@ def test_gt_folders_give_planes_and_classes(write_folder, open_folder):
   planes = found.read('c').mask
   for name in 'ab':
     stored = read_png(root / 'GT' / name / 'c.png')
-    np.testing.assert_array_equal(planes[name], stored == 255)
-
-
-def test_threshold_belongs_to_the_foreground(write_folder, open_folder):
-  root = write_folder(mask='folders')
-  mask = np.arange(40 * 48).reshape(40, 48).astype(np.uint8)
-  Image.fromarray(mask).save(root / 'GT' / 'a' / 'a.png')
-  found = open_folder(root, 'folders', threshold=26)
-  np.testing.assert_array_equal(found.read('a').mask['a'], mask >= 26)
-
-
-def test_gt_mask_of_0_and_1_is_not_taken_for_empty(write_folder, open_folder):
-  root = write_folder(mask='folders')
-  path = root / 'GT' / 'a' / 'a.png'
-  Image.fromarray(read_png(path) // 255).save(path)
-  with pytest.raises(config_lib.InputError, match=r'a\.png.*threshold=1$'):
-    open_folder(root, 'folders').read('a')
-  mask = open_folder(root, 'folders', threshold=1).read('a').mask['a']
-  assert mask.any()
+    np.testing.assert_array_equal(planes[name], stored)
 
 
 def test_one_bit_gt_mask_needs_no_threshold(write_folder, open_folder):

@@ -3,7 +3,6 @@
 import numpy as np
 import scipy.ndimage
 
-from unet_jax.data import labels
 from unet_jax.evaluation import pictures
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (12, 10, 3), np.uint8)
@@ -39,25 +38,15 @@ def test_overlay_of_grey_is_in_color():
   np.testing.assert_array_equal(picture, IMAGE[..., :1].repeat(3, axis=-1))
 
 
-def test_label_of_either_kind_gives_the_same_planes():
-  label = np.array([[0, 1, 2, labels.VOID]], np.uint8)
-  planes = pictures.to_planes(label, 2)
-  np.testing.assert_array_equal(planes, [[[0, 0], [1, 0], [0, 1], [0, 0]]])
-  stacked = np.where(label[..., None] == labels.VOID, labels.VOID, planes)
-  np.testing.assert_array_equal(pictures.to_planes(stacked, 2), planes)
-
-
 def test_panel_is_image_truth_and_prediction():
-  label = square(2, 6).astype(np.uint8)
-  label[-1] = labels.VOID
-  pred = square(4, 9)[..., None]
+  true, pred = square(2, 6)[..., None], square(4, 9)[..., None]
+  void = np.zeros_like(true[..., 0])
+  void[-1] = True
   image, truth, shown = (
-    pictures.panel(IMAGE, label, pred)[:, i : i + 10] for i in (0, 18, 36)
+    pictures.panel(IMAGE, true, void, pred)[:, i : i + 10] for i in (0, 18, 36)
   )
   np.testing.assert_array_equal(image, IMAGE)
-  np.testing.assert_array_equal(
-    truth[:-1], pictures.overlay(IMAGE, (label == 1)[..., None])[:-1]
-  )
+  np.testing.assert_array_equal(truth[:-1], pictures.overlay(IMAGE, true)[:-1])
   assert (truth[-1] == 128).all()
   np.testing.assert_array_equal(shown, pictures.overlay(IMAGE, pred))
-  assert pictures.panel(IMAGE, label, pred).shape == (12, 46, 3)
+  assert pictures.panel(IMAGE, true, void, pred).shape == (12, 46, 3)

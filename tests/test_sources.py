@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from unet_jax import config as config_lib
-from unet_jax.data import sources, synthetic_fundus
+from unet_jax.data import sources, survey, synthetic_fundus
 from unet_jax.data.fundus import photograph
 
 
@@ -201,10 +201,10 @@ def test_large_set_is_decoded_anew_and_is_the_same(
 ):
   root = str(write_folder(train='abc', val='d'))
   small = load('binary:folder', root=root)
-  monkeypatch.setattr(sources, 'IN_MEMORY', 10_000)  # One image of three.
+  assert len(small.splits['train'].kept) == 4
+  monkeypatch.setattr(survey, 'IN_MEMORY', 10_000)  # One image of four.
   large = load('binary:folder', root=root)
-  assert isinstance(large.splits['train'], sources.Source)
-  assert isinstance(large.splits['val'], list)
+  assert list(large.splits['train'].kept) == ['a']
   assert large.mean == small.mean
   assert len(large.splits['train']) == 3
   for i in range(3):
@@ -219,11 +219,12 @@ def test_open_split_gives_what_load_gives(write_folder, load_config):
     'binary:folder', **{'data.root': str(write_folder('abcdefgh'))}
   )
   dataset = sources.load(config, sources.open_layout(config))
-  val = sources.open_split(config, 'val')
+  saved = {name: part.keys for name, part in dataset.splits.items()}
+  val = sources.open_split(config, 'val', saved)
   assert [e['name'] for e in val] == [e['name'] for e in dataset.splits['val']]
   message = '--split test: there is none; the data has train, val'
   with pytest.raises(config_lib.InputError, match=message):
-    sources.open_split(config, 'test')
+    sources.open_split(config, 'test', saved)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +252,7 @@ def test_embedded_set_is_what_is_drawn_with_its_lesions_merged(
 ):
   config = load_config('multiclass', **{'data.root': fundus_root})
   assert sources.open_layout(config).root == fundus_root
-  split = sources.open_split(config, 'val')
+  split = sources.open_split(config, 'val', {})
   assert len(split) == synthetic_fundus.NUM_IMAGES['val']
   for i in (0, 3):
     image, masks = photograph.draw_fundus(synthetic_fundus.make_rng('val', i))
@@ -266,7 +267,7 @@ def test_embedded_set_is_what_is_drawn_with_its_lesions_merged(
 def test_embedded_set_has_vessels_for_a_binary_model(load_config, fundus_root):
   config = load_config('binary', **{'data.root': fundus_root})
   _, masks = photograph.draw_fundus(synthetic_fundus.make_rng('test', 0))
-  example = sources.open_split(config, 'test')[0]
+  example = sources.open_split(config, 'test', {})[0]
   np.testing.assert_array_equal(example['label'], masks['vessels'])
 
 

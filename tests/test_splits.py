@@ -1,11 +1,9 @@
-"""Lists and ratios."""
+"""Lists and ranges of names."""
 
 import pytest
 
 from unet_jax import config as config_lib
 from unet_jax.data import splits
-
-NAMES = [f'name{i}' for i in range(10)]
 
 
 def test_lists_keep_their_order_and_skip_blank_lines(tmp_path):
@@ -29,29 +27,58 @@ def test_empty_list_and_missing_train_list_are_named(tmp_path):
     splits.check_lists(splits.read_lists(tmp_path), tmp_path)
 
 
+def ranges(load_config, names, **splits_of):
+  config = load_config('binary:folder')
+  config.data.update(splits_of)
+  return splits.from_ranges(config, names)
+
+
+IMAGES = [f'image{i:03d}' for i in range(1, 90)]
+
+
+def test_ranges_include_both_ends_as_in_the_tutorial(load_config):
+  found = ranges(
+    load_config,
+    IMAGES[::-1],
+    train='image001-image027',
+    test='image028 - image088, image089',
+  )
+  assert found == {'train': IMAGES[:27], 'test': IMAGES[27:]}
+  assert ranges(load_config, IMAGES) == {}
+
+
+def test_names_may_have_dashes_themselves(load_config):
+  names = ['eye-1-left', 'eye-1-right', 'eye-2-left']
+  found = ranges(
+    load_config, names, train='eye-1-left-eye-1-right', val='eye-2-left'
+  )
+  assert found == {'train': names[:2], 'val': names[2:]}
+
+
 @pytest.mark.parametrize(
-  ('share', 'num_val'), [(0.0, 0), (0.01, 1), (0.2, 2), (0.25, 2), (0.9, 9)]
+  ('splits_of', 'message'),
+  [
+    (dict(train='image001-image100'), "data.train: 'image001-image100' is no"),
+    (dict(train='image009-image002'), 'data.train'),
+    (
+      dict(train='image001-image005', test='image005'),
+      'data.test has image005, as has config.data.train',
+    ),
+    (dict(test='image005'), 'data.train is not'),
+  ],
 )
-def test_share_is_held_back_once_and_in_order(share, num_val):
-  train, val = splits.hold_back(NAMES, share, seed=0)
-  assert len(val) == num_val
-  assert sorted(train + val) == NAMES
-  assert train == sorted(train)
-  assert val == sorted(val)
+def test_ranges_that_mean_nothing_are_told(load_config, splits_of, message):
+  with pytest.raises(config_lib.InputError, match=message):
+    ranges(load_config, IMAGES, **splits_of)
 
 
-def test_seed_alone_decides_who_is_held_back():
-  draws = {tuple(splits.hold_back(NAMES, 0.3, seed)[1]) for seed in range(9)}
-  assert len(draws) > 5
-  assert splits.hold_back(NAMES, 0.3, 4) == splits.hold_back(NAMES, 0.3, 4)
-
-
-def test_same_name_twice_is_held_back_by_place():
-  train, val = splits.hold_back(['x'] * 10, 0.2, seed=0)
-  assert (len(train), len(val)) == (8, 2)
-
-
-@pytest.mark.parametrize(('count', 'share'), [(1, 0.2), (3, 0.9)])
-def test_nothing_left_to_train_on_is_told(count, share):
-  with pytest.raises(config_lib.InputError, match='val_share.*leaves none'):
-    splits.hold_back(NAMES[:count], share, seed=0)
+def test_splits_are_written_down_and_read_again(tmp_path):
+  assert splits.load(tmp_path) == {}
+  keys = {'train': ('a', 'b'), 'val': ['c']}
+  splits.save(tmp_path, keys, ())
+  assert splits.load(tmp_path) == {'train': ['a', 'b'], 'val': ['c']}
+  splits.save(tmp_path, keys, (['a', 'b'], ['c']))
+  assert splits.load(tmp_path)['folds'] == [['a', 'b'], ['c']]
+  (tmp_path / splits.FILE).write_text('{')
+  with pytest.raises(config_lib.InputError, match='can not be read'):
+    splits.load(tmp_path)

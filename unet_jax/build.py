@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from unet_jax import cache, parallel
 from unet_jax import config as config_lib
@@ -19,6 +20,14 @@ class Task(NamedTuple):
   planes: tuple[str, ...]  # A name each.
   num_foreground: int  # The last of the planes.
   exclusive: bool  # Softmax over the planes, or a sigmoid each.
+  soft: bool = False  # Whether labels are probabilities.
+
+  def foreground(self, label: np.ndarray) -> np.ndarray:
+    """Tells where a label has each foreground class: bool[H, W, K]."""
+    first = len(self.planes) - self.num_foreground if self.exclusive else 1
+    return labels.foreground(
+      label, self.num_foreground, first=first, soft=self.soft
+    )
 
 
 def start() -> None:
@@ -31,8 +40,9 @@ def start() -> None:
 
 def make_task(config, classes: Sequence[str]) -> Task:
   """Names the planes for the foreground classes."""
-  planes = labels.class_names(config.task, classes)
-  return Task(planes, len(classes), config.task == 'multiclass')
+  planes = labels.class_names(config.task, classes, config.data.background)
+  exclusive = config.task == 'multiclass'
+  return Task(planes, len(classes), exclusive, config.data.soft > 0)
 
 
 def choose_engine(requested: str) -> str:
@@ -78,4 +88,5 @@ def make_preprocess(
     std=tuple(std),
     num_planes=len(task.planes),
     exclusive=task.exclusive,
+    soft=task.soft,
   )

@@ -16,7 +16,8 @@ CHOICES = {
   'precision': ('auto', 'float32', 'bfloat16'),
   'engine': ('auto', 'native', 'rewritten', 'xla'),
   'data.source': ('synthetic_fundus', 'folder', 'tfds'),
-  'data.mask': ('binary', 'index', 'folders'),
+  'data.mask': ('binary', 'index', 'color', 'folders', 'planes'),
+  'data.missing': ('error', 'absent'),
   'model.norm': ('batch', 'group', 'none'),
   'loss.name': ('dice', 'ce', 'dice_ce'),
 }
@@ -30,8 +31,11 @@ RANGES = {
   'eval_every': (1, 2**31 - 1),
   'save_every': (1, 2**31 - 1),
   'data.threshold': (1, 255),
+  'data.soft': (0, 255),
   'data.resize': (0, 2**15),
   'data.val_share': (0.0, 0.9),
+  'data.folds': (0, 100),
+  'data.fold': (0, 99),
   'augment.rotate': (0.0, 180.0),
   'augment.zoom': (0.0, 0.9),
   'augment.shift': (0.0, 1.0),
@@ -52,10 +56,18 @@ TYPES = {
   'data.name': str,
   'data.root': str,
   'data.classes': tuple,
+  'data.background': str,
+  'data.void': tuple,
+  'data.fov': str,
+  'data.train': str,
+  'data.val': str,
+  'data.test': str,
+  'data.group': str,
   'augment.flip': bool,
   'augment.turn': bool,
   'loss.per_image': bool,
 }
+PLANES = ('folders', 'planes')  # Masks that may overlap.
 MERGE = 'data.merge'  # Its keys are class names.
 
 
@@ -166,12 +178,52 @@ def check(config: ml_collections.ConfigDict) -> None:
   for key in flat.keys() - given - {MERGE}:
     if not isinstance(flat[key], tuple):
       raise InputError(
-        f'config.{key} is {flat[key]!r}; it must be a tuple of names'
+        f'config.{key} is {flat[key]!r}; it must be a tuple of names or values'
       )
-  if config.task == 'binary' and len(config.data.classes) > 1:
+  _check_data(config)
+
+
+def _check_data(config: ml_collections.ConfigDict) -> None:
+  """Refuses settings of the data that don't go together."""
+  data = config.data
+  if config.task == 'binary' and len(data.classes) > 1:
     raise InputError(
-      f'config.data.classes has {len(config.data.classes)} names; task binary '
+      f'config.data.classes has {len(data.classes)} names; task binary '
       'takes one (or set config.task=multiclass)'
+    )
+  if config.task == 'binary' and not data.background:
+    raise InputError(
+      'config.data.background is empty, but task binary has a background; name '
+      'it'
+    )
+  if data.soft and (config.task == 'multiclass' or data.mask not in PLANES):
+    raise InputError(
+      f'config.data.soft is {data.soft}: probabilities need masks of folders '
+      'or planes and task binary or multilabel; set these, or '
+      'config.data.soft=0'
+    )
+  if data.missing == 'absent' and data.mask not in ('binary', 'folders'):
+    raise InputError(
+      'config.data.missing is absent; it needs config.data.mask=binary or '
+      'folders'
+    )
+  if data.folds == 1 or data.fold >= max(1, data.folds):
+    raise InputError(
+      f'config.data.fold is {data.fold} of {data.folds} folds; set '
+      'config.data.folds to 2 or more, and fold to less than that'
+    )
+  if data.folds and data.val_share:
+    raise InputError(
+      'config.data.val_share and config.data.folds both draw val; set one to 0'
+    )
+  try:
+    has_group = '.csv:' in data.group or re.compile(data.group).groups
+  except re.error as error:
+    raise InputError(f'config.data.group {data.group!r}: {error}') from None
+  if data.group and not has_group:
+    raise InputError(
+      f'config.data.group {data.group!r} has no (group) that is the patient; '
+      'put parentheses around it'
     )
 
 

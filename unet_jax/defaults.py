@@ -23,14 +23,30 @@ def get_config() -> ml_collections.ConfigDict:
     source='synthetic_fundus',  # synthetic_fundus | folder | tfds
     name='',  # Of the TFDS data set.
     root='',  # Folder of the images, or of TFDS' data sets.
-    # binary: 0 and 255 | index | folders: one a class; the embedded set has
-    # folders whatever stands here.
+    # binary: 0 and 255 | index | color | folders: one a class, GT/CLASS |
+    # planes: .npy, [H, W, K]. The embedded set has folders in any case.
     mask='index',
     classes=(),  # Foreground; () finds them.
-    merge={},  # Class -> the mask folders whose union it is.
-    threshold=128,  # A value of a mask folder's file from here on counts.
+    background='background',  # '': each pixel is of a class, the first one 0.
+    # Class -> the mask folders whose union it is, or its values in the masks:
+    # numbers of index masks and planes, colours '#rrggbb'.
+    merge={},
+    void=(),  # Such folders, numbers or colours that count nowhere.
+    # A mask folder's value from here on counts. Of the 0 to 252 of DIARETDB1's
+    # four experts, 126 is a majority and 26 the tutorial's tenth.
+    threshold=128,
+    soft=0,  # Value that means 1 where labels are probabilities; 0: threshold.
+    missing='error',  # error | absent: without its mask file a class is absent.
+    fov='',  # Folder of masks of the field of view, or: estimate.
     resize=0,  # Longer side in pixels that images are scaled to; 0: not.
+    train='',  # Names 'a, b' and ranges 'a-k' in a folder; '': as lists say.
+    val='',
+    test='',
     val_share=0.0,  # Share of train held back where there is no val split.
+    group='',  # Images of a patient: a regex whose first group is the patient,
+    # or FILE.csv:COLUMN with names in its first column. They stay together.
+    folds=0,  # Into which all but test is dealt; `fold` is then val. 0: none.
+    fold=0,
   )
   config.augment = dict(
     flip=True,

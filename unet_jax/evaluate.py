@@ -21,7 +21,7 @@ def main() -> None:
   if not WORKDIR.value:
     raise config_lib.InputError('no run; give its folder with --workdir')
   from unet_jax import build  # Below, since --help needs none of it.
-  from unet_jax.data import sources
+  from unet_jax.data import sources, splits
   from unet_jax.evaluation import trained
 
   build.start()
@@ -29,7 +29,8 @@ def main() -> None:
   run = trained.load(workdir, CHECKPOINT.value)
   if DATA_ROOT.value:
     run.config.data.root = DATA_ROOT.value
-  source = sources.open_split(run.config, SPLIT.value)
+  saved = splits.load(workdir)
+  source = sources.open_split(run.config, SPLIT.value, saved)
   _, table = trained.evaluate(run, source, workdir, SPLIT.value)
   print(table)
 

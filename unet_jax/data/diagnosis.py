@@ -1,4 +1,4 @@
-"""All checks of a survey, and the figures that go with them."""
+"""All checks of an inspection, and the figures that go with them."""
 
 from collections.abc import Sequence
 
@@ -14,27 +14,27 @@ from unet_jax.data.checks import (
   values,
 )
 from unet_jax.data.checks.finding import SEVERITIES, Finding
-from unet_jax.data.survey import Survey
+from unet_jax.data.inspection import Inspection
 
 
-def diagnose(survey: Survey, num_devices: int) -> list[Finding]:
+def diagnose(inspection: Inspection, num_devices: int) -> list[Finding]:
   """Runs every check; returns what they found, errors first."""
   found = [
-    *files.check(survey),
-    *values.check(survey),
-    *images.check(survey),
-    *regions.check(survey),
-    *splits.check(survey),
-    *run.crop(survey),
+    *files.check(inspection),
+    *values.check(inspection),
+    *images.check(inspection),
+    *regions.check(inspection),
+    *splits.check(inspection),
+    *run.crop(inspection),
   ]
-  tallies = tally(survey)
+  tallies = tally(inspection)
   if 'train' in tallies:
-    config, num_train = survey.config, len(tallies['train'].pixels)
-    found += classes.check(tallies, survey.classes, loss=config.loss.name)
-    found += folder_shift(survey)
+    config, num_train = inspection.config, len(tallies['train'].pixels)
+    found += classes.check(tallies, inspection.classes, loss=config.loss.name)
+    found += folder_shift(inspection)
     found += run.batch(config.batch_size, num_train, num_devices)
     found += run.length(config.total_steps, config.batch_size, num_train)
-  found += refused(survey, found)
+  found += refused(inspection, found)
   return ordered(found)
 
 
@@ -48,12 +48,12 @@ def has_errors(found: Sequence[Finding]) -> bool:
   return any(x.severity == 'error' for x in found)
 
 
-def tally(survey: Survey) -> dict[str, classes.Tally]:
+def tally(inspection: Inspection) -> dict[str, classes.Tally]:
   """Collects the labels' counts by split; those that can't be read lack."""
   tallies = {}
-  for split in dict.fromkeys(record.split for record in survey.records):
+  for split in dict.fromkeys(record.split for record in inspection.records):
     counted = [
-      x.counted for x in survey.records if x.split == split and x.counted
+      x.counted for x in inspection.records if x.split == split and x.counted
     ]
     if counted:
       tallies[split] = classes.Tally(
@@ -63,14 +63,14 @@ def tally(survey: Survey) -> dict[str, classes.Tally]:
   return tallies
 
 
-def folder_shift(survey: Survey) -> list[Finding]:
+def folder_shift(inspection: Inspection) -> list[Finding]:
   """Looks for a shift of the mask folders that classes are merged of."""
-  folders = sorted({name for x in survey.records for name in x.masks})
-  if set(folders) <= {*survey.classes, 'masks'}:
+  folders = sorted({name for x in inspection.records for name in x.masks})
+  if set(folders) <= {*inspection.classes, 'masks'}:
     return []
-  least = 1 if survey.config.data.soft else survey.config.data.threshold
+  least = 1 if inspection.config.data.soft else inspection.config.data.threshold
   present = {}
-  for record in survey.records:
+  for record in inspection.records:
     present.setdefault(record.split, []).append(
       [_reaches(record.masks.get(folder), least) for folder in folders]
     )
@@ -78,24 +78,24 @@ def folder_shift(survey: Survey) -> list[Finding]:
   return classes.shift(present, folders) if 'train' in present else []
 
 
-def refused(survey: Survey, found: Sequence[Finding]) -> list[Finding]:
+def refused(inspection: Inspection, found: Sequence[Finding]) -> list[Finding]:
   """Reports what training would refuse, if no check has explained it."""
   explained = {path for x in found if x.severity == 'error' for path in x.files}
   refusals = [
     record
-    for record in survey.records
+    for record in inspection.records
     if record.refusal and not explained.intersection(_paths(record))
   ]
   findings = []
-  if survey.refusal and not has_errors(found):
-    findings.append(Finding('error', 'refused', survey.refusal))
+  if inspection.refusal and not has_errors(found):
+    findings.append(Finding('error', 'refused', inspection.refusal))
   if refusals:
     findings.append(
       Finding(
         'error',
         'refused',
-        f'training refuses {len(refusals)} of {len(survey.records)} examples, '
-        f'the first: {refusals[0].refusal}',
+        f'training refuses {len(refusals)} of {len(inspection.records)} '
+        f'examples, the first: {refusals[0].refusal}',
         files=tuple(path for x in refusals for path in _paths(x)),
         number=len(refusals),
       )

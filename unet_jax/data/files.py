@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from unet_jax import config as config_lib
 
@@ -54,18 +54,40 @@ def num_channels(paths: list[pathlib.Path]) -> int:
   """Returns 1 if the files, by their headers, are all grey, else 3."""
   for path in paths:
     with _open(path) as image:
-      if image.mode not in ('1', 'L', 'LA'):
+      if image.mode not in ('1', 'L', 'LA', 'I') and not _is_deep_grey(image):
         return 3
   return 1
 
 
 def read_image(path: pathlib.Path, channels: int) -> np.ndarray:
-  """Decodes a file as uint8[H, W, channels], channels 1 or 3."""
+  """Decodes a file as uint8[H, W, channels], channels 1 or 3.
+
+  It is turned as its EXIF says. Of 16 bits the upper 8 are taken, and a file
+  that hardly uses those is refused, as is one with transparent pixels.
+  """
   with _open(path) as image:
-    array = np.asarray(
-      _decode(image.convert, path, 'L' if channels == 1 else 'RGB')
+    is_deep = _is_deep(image)  # Not told any more once it is decoded.
+    _decode(ImageOps.exif_transpose, path, image, in_place=True)
+    _decode(image.load, path)
+    if image.has_transparency_data:
+      least, _ = image.convert('RGBA').getchannel('A').getextrema()
+      if least < 255:
+        raise config_lib.InputError(
+          f'{path}: some of its pixels are transparent; save it without an '
+          'alpha channel, on the ground that it should have'
+        )
+    if image.mode == 'I' or _is_deep_grey(image):
+      grey = (np.asarray(image) >> 8).astype(np.uint8)
+      array = np.repeat(grey[..., None], channels, axis=-1)
+    else:
+      array = np.asarray(image.convert('L' if channels == 1 else 'RGB'))
+  if is_deep and array.max() < 16:
+    raise config_lib.InputError(
+      f'{path}: a 16-bit file without values of 4096 or more, of which 8 bits '
+      'would keep next to nothing; spread its values over 0 to 65535, or save '
+      'it with 8 bits'
     )
-  return array[..., None] if channels == 1 else array
+  return array.reshape(*array.shape[:2], channels)
 
 
 def read_mask(path: pathlib.Path, *, as_index: bool) -> np.ndarray:
@@ -77,19 +99,43 @@ def read_mask(path: pathlib.Path, *, as_index: bool) -> np.ndarray:
   Args:
     path: of the file.
     as_index: whether grey values are indices. Pillow spreads those of 2 and 4
-      bits over 0 to 255, as suits a brightness.
+      bits over 0 to 255, as suits a brightness; of a brightness of 16 bits the
+      upper 8 are taken.
   """
   with _open(path) as image:
-    if image.mode not in ('1', 'L', 'P'):
+    if image.mode not in ('1', 'L', 'P') and not _is_deep_grey(image):
       raise config_lib.InputError(
         f'{path}: a mask has one channel, this file has {image.mode}; save it '
-        'as an 8-bit PNG of indices'
+        'as an 8-bit PNG of indices, or use --config.data.mask=color'
       )
     tiles = _tiles(image)  # Gone once it is decoded.
     _decode(image.load, path)
     array = np.asarray(image)
+  if array.itemsize == 2 and as_index and array.max() > 255:
+    raise config_lib.InputError(
+      f'{path}: mask value {array.max()} is above 255; save it as an 8-bit PNG '
+      'of indices'
+    )
+  if array.itemsize == 2:
+    return (array if as_index else array >> 8).astype(np.uint8)
   if as_index and ('L;2' in tiles or 'L;4' in tiles):
     array = array // np.uint8(85 if 'L;2' in tiles else 17)
+  return array
+
+
+def read_planes(path: pathlib.Path) -> np.ndarray:
+  """Reads an array of planes [H, W, K]: bool, integers, or floats."""
+  try:
+    array = np.load(path, allow_pickle=False)
+  except (OSError, ValueError, EOFError) as error:
+    raise config_lib.InputError(
+      f'{path}: not a readable .npy file ({error}); restore or remove it'
+    ) from None
+  if array.ndim != 3 or array.dtype.kind not in 'buif':
+    raise config_lib.InputError(
+      f'{path} holds {array.dtype}{list(array.shape)}; planes are numbers of '
+      'the shape [height, width, classes]'
+    )
   return array
 
 
@@ -133,17 +179,26 @@ def _open(path: pathlib.Path) -> Image.Image:
     raise config_lib.InputError(
       f'{path}: not a readable image ({error}); restore or remove it'
     ) from None
-  # Pillow gives a 16-bit RGB file's upper bytes without a word.
-  is_deep = ';16' in _tiles(image) or any(
+  is_ppm = image.format == 'PPM'  # Pillow has its 16 bits grey as mode I.
+  if image.mode == 'F' or (image.mode == 'I' and not is_ppm):
+    image.close()
+    raise config_lib.InputError(
+      f'{path}: its values are signed, of 32 bits or floats; save it with 8 or '
+      '16 bits'
+    )
+  return image
+
+
+def _is_deep_grey(image: Image.Image) -> bool:
+  return image.mode in ('I;16', 'I;16L', 'I;16B')
+
+
+def _is_deep(image: Image.Image) -> bool:
+  """Tells 16-bit files; of those in colour Pillow gives the upper bytes."""
+  return ';16' in _tiles(image) or any(
     codec.startswith('ppm') and args[-1] > 255
     for codec, _, _, args in image.tile
   )
-  if image.mode.startswith(('I', 'F')) or is_deep:
-    image.close()
-    raise config_lib.InputError(
-      f'{path}: 16-bit files are not supported yet; save it with 8 bits'
-    )
-  return image
 
 
 def _tiles(image: Image.Image) -> str:
@@ -151,9 +206,9 @@ def _tiles(image: Image.Image) -> str:
   return ' '.join(str(tile[3]) for tile in image.tile)
 
 
-def _decode(function, path: pathlib.Path, *args):
+def _decode(function, path: pathlib.Path, *args, **kwargs):
   try:
-    return function(*args)
+    return function(*args, **kwargs)
   except UNREADABLE as error:
     raise config_lib.InputError(
       f'{path}: damaged or truncated ({error}); restore or remove it'

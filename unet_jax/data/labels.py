@@ -1,109 +1,146 @@
-"""Mask encodings -> labels: a class index or planes, uint8, 255 = void."""
+"""Masks as stored -> labels: a class index or planes, uint8, 255 = void."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from unet_jax import config as config_lib
+from unet_jax.data import planes, values
 
 VOID = 255  # A pixel that doesn't count: unlabelled, or outside the image.
+CERTAIN = 254  # What stands for 1 in a label that is a probability.
+
+
+class Coding(NamedTuple):
+  """What the masks of a data set mean."""
+
+  encoding: str  # binary | index | color | folders | planes
+  task: str  # binary | multiclass | multilabel
+  classes: tuple[str, ...]  # Foreground.
+  background: str  # Its name, or '' where every pixel is of a class.
+  merge: Mapping[str, Sequence]  # Class -> what it is made of.
+  void: tuple  # What counts nowhere.
+  threshold: int
+  soft: int  # Value that means 1 where labels are probabilities; else 0.
+  table: np.ndarray  # Value, or colour, -> code; see values.make_table.
+
+  @property
+  def first(self) -> int:
+    """The index of the first class, in a label that is one."""
+    return 0 if self.task == 'multiclass' and not self.background else 1
+
+
+class Decoded(NamedTuple):
+  """A label, and what a person should hear about it."""
+
+  label: np.ndarray
+  overlap: int = 0  # Pixels where a later class hid an earlier one.
+  # Mask folder -> how many of its pixels pass the threshold, and are above 0.
+  marked: Mapping[str, tuple[int, int]] = {}
+
+
+def make_coding(config, classes: Sequence[str]) -> Coding:
+  """Reads what the config says of the masks.
+
+  Raises:
+    InputError: if a value stands for two classes, or a class for no value.
+  """
+  table = np.zeros(0, np.uint8)
+  is_embedded = config.data.source == 'synthetic_fundus'
+  encoding = 'folders' if is_embedded else config.data.mask
+  if encoding in values.ENCODINGS:
+    names = class_names('multiclass', classes, config.data.background)
+    table = values.make_table(
+      encoding, names, config.data.merge, config.data.void
+    )
+  return Coding(
+    encoding=encoding,
+    task=config.task,
+    classes=tuple(classes),
+    background=config.data.background,
+    merge=config.data.merge,
+    void=tuple(config.data.void),
+    threshold=config.data.threshold,
+    soft=config.data.soft,
+    table=table,
+  )
 
 
 def decode(
-  mask: np.ndarray | Mapping[str, np.ndarray],
-  encoding: str,
-  *,
-  task: str,
-  classes: Sequence[str],
-  merge: Mapping[str, Sequence[str]],
-  where: str,
-) -> tuple[np.ndarray, int]:
+  mask: np.ndarray | Mapping[str | int, np.ndarray], coding: Coding, where: str
+) -> Decoded:
   """Turns a mask as stored into a label.
 
   Args:
-    mask: uint8 or bool[H, W], or {folder: bool[H, W]}.
-    encoding: of a mask that is one array, `binary` or `index`.
-    task: `binary`, `multiclass` or `multilabel`.
-    classes: foreground names.
-    merge: class -> the folders whose union it is.
+    mask: uint8 or bool[H, W], uint8[H, W, 3] colours, or planes [H, W] by
+      their folder or number.
+    coding: what it means.
     where: the file, for messages.
 
   Returns:
     uint8[H, W] of class indices, or uint8[H, W, K] planes under `multilabel`;
-    and the number of pixels where a later class hid an earlier one.
+    of 0 to 254 where labels are probabilities.
   """
-  if isinstance(mask, Mapping):
-    planes = from_planes(mask, classes, merge)
-    if task == 'multiclass':
-      return exclude(planes)
-    return (planes[..., 0] if task == 'binary' else planes), 0
-  if encoding == 'binary':
-    label = from_binary(mask, where)
-  else:
-    label = from_index(mask, len(classes) + 1, where)
-  if task == 'multilabel':
-    planes = label[..., None] == np.arange(1, len(classes) + 1)
-    label = np.where(label[..., None] == VOID, VOID, planes).astype(np.uint8)
-  return label, 0
+  num_classes = len(coding.classes)
+  if not isinstance(mask, Mapping):
+    label = values.to_codes(mask, coding.encoding, coding.table, where)
+    if coding.task == 'multilabel':
+      first = 1 if coding.background else 0
+      label = label[..., None]
+      found = label == np.arange(first, first + num_classes)
+      label = np.where(label == VOID, VOID, found).astype(np.uint8)
+    return Decoded(label)
+  parts = planes.parts(mask, coding, where)
+  read, void, marked = planes.read(mask, coding, where)
+  label = np.stack(
+    [np.max([read[part] for part in names], axis=0) for names in parts], axis=-1
+  )
+  overlap = 0
+  if coding.task == 'multiclass':
+    label, overlap = exclude(label)
+    if not coding.background:
+      planes.check_covered(label > 0, void, where)
+      label = label - np.uint8(1)
+  elif coding.task == 'binary':
+    label = label[..., 0]
+  label[void] = VOID
+  return Decoded(label, overlap, marked)
 
 
-def from_binary(mask: np.ndarray, where: str) -> np.ndarray:
-  """Returns uint8[H, W] of 0 and 1 from a mask of 0 and 255 (or bool)."""
-  if mask.dtype == bool:
-    return mask.astype(np.uint8)
-  values, counts = np.unique(mask, return_counts=True)
-  if set(values) <= {0, 1} and 1 in values:
-    raise config_lib.InputError(
-      f'{where}: a mask of 0 and 1 where mask=binary expects 0 and 255; '
-      'use --config.data.mask=index'
-    )
-  _refuse_undeclared(values, counts, (0, 255), where)
-  return (mask == 255).astype(np.uint8)
-
-
-def from_index(mask: np.ndarray, num_values: int, where: str) -> np.ndarray:
-  """Returns the mask as uint8[H, W] of 0 to num_values - 1, 255 = void."""
-  values, counts = np.unique(mask, return_counts=True)
-  _refuse_undeclared(values, counts, (*range(num_values), VOID), where)
-  return mask.astype(np.uint8)
-
-
-def from_planes(
-  planes: Mapping[str, np.ndarray],
-  classes: Sequence[str],
-  merge: Mapping[str, Sequence[str]],
-) -> np.ndarray:
-  """Returns uint8[H, W, K] of 0 and 1, a plane a class, unions by `merge`."""
-  unions = [
-    np.any([planes[name] for name in merge.get(label, (label,))], axis=0)
-    for label in classes
-  ]
-  return np.stack(unions, axis=-1).astype(np.uint8)
-
-
-def exclude(planes: np.ndarray) -> tuple[np.ndarray, int]:
+def exclude(label: np.ndarray) -> tuple[np.ndarray, int]:
   """Turns uint8[H, W, K] planes into the one class that each pixel has.
 
   Returns:
     uint8[H, W]: 0 is background, k + 1 is plane k, and the later wins where
     planes overlap; and in how many pixels they do.
   """
-  order = np.arange(1, planes.shape[-1] + 1, dtype=np.uint8)
-  overlap = np.count_nonzero(planes.sum(axis=-1, dtype=np.int32) > 1)
-  return (planes * order).max(axis=-1), overlap
+  order = np.arange(1, label.shape[-1] + 1, dtype=np.uint8)
+  overlap = np.count_nonzero(label.sum(axis=-1, dtype=np.int32) > 1)
+  return (label * order).max(axis=-1), overlap
 
 
-def class_names(task: str, classes: Sequence[str]) -> tuple[str, ...]:
+def foreground(
+  label: np.ndarray, num_foreground: int, *, first: int = 1, soft: bool = False
+) -> np.ndarray:
+  """Tells where a label has each class: bool[H, W, K].
+
+  Args:
+    label: from `decode`.
+    num_foreground: K.
+    first: index of the first of them, where the label is an index.
+    soft: whether it is probabilities; more than a half counts.
+  """
+  if soft:
+    label = label if label.ndim == 3 else label[..., None]
+    return (label > CERTAIN // 2) & (label != VOID)
+  if label.ndim == 3:
+    return label == 1
+  return label[..., None] == np.arange(first, first + num_foreground)
+
+
+def class_names(
+  task: str, classes: Sequence[str], background: str
+) -> tuple[str, ...]:
   """Returns a name for each plane: background is one when classes exclude."""
-  return ('background', *classes) if task == 'multiclass' else tuple(classes)
-
-
-def _refuse_undeclared(values, counts, declared, where: str) -> None:
-  for value, count in zip(values, counts, strict=True):
-    if value not in declared:
-      known = f'0 to {len(declared) - 2}' if 1 in declared else '0 and 255'
-      raise config_lib.InputError(
-        f'{where}: mask value {value} in {count} pixels, but the config '
-        f'declares {known}; correct the mask, config.data.mask or '
-        'config.data.classes'
-      )
+  has_plane = task == 'multiclass' and background
+  return (background, *classes) if has_plane else tuple(classes)

@@ -1,31 +1,35 @@
 """What a data layout offers before its masks are read as labels."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from unet_jax.data import labels
+
 
 class Raw(NamedTuple):
-  """An example as stored: `mask` is one array, or {folder: bool[H, W]}."""
+  """An example as stored."""
 
   name: str
   image: np.ndarray  # uint8[H, W, C]
-  mask: np.ndarray | Mapping[str, np.ndarray]
+  # See labels.decode; Decoded where that was done beforehand.
+  mask: np.ndarray | Mapping[str | int, np.ndarray] | labels.Decoded
   where: str  # The mask's file, for messages.
+  field: np.ndarray | None = None  # bool[H, W]: where the camera saw.
 
 
 class Layout(NamedTuple):
   """A data set found on disk; `keys` has `all` where nothing lists splits."""
 
-  keys: dict[str, Sequence[Any]]
-  read: Callable[[Any], Raw]
+  keys: dict[str, Sequence[str]]
+  read: Callable[[str], Raw]
   classes: tuple[str, ...]
   root: str
 
 
-def mask_folders(
-  classes: Sequence[str], merge: Mapping[str, Sequence[str]]
-) -> list[str]:
-  """Returns the mask folders that the classes are made of."""
-  return [name for label in classes for name in merge.get(label, (label,))]
+def mask_folders(config, classes: Sequence[str]) -> list[str]:
+  """Returns the mask folders that the classes, and void, are made of."""
+  merge = config.data.merge
+  used = [name for label in classes for name in merge.get(label, (label,))]
+  return list(dict.fromkeys((*used, *config.data.void)))

@@ -1,39 +1,46 @@
 """The splits of a data set: random access to examples, checked before use.
 
 An example is {'name': str, 'image': uint8[H, W, C], 'label': uint8[H, W], or
-uint8[H, W, K] for a multilabel task, 'overlap': int}; `overlap` counts the
-pixels in which a later class hid an earlier one.
+uint8[H, W, K] for a multilabel task}; see `labels.decode`.
 """
 
-import concurrent.futures
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from unet_jax import cache
 from unet_jax import config as config_lib
-from unet_jax.data import files, folder, labels, layout, splits
-
-IN_MEMORY = 4 * 2**30  # Bytes of decoded images and labels that are kept.
-STRETCH = 64  # Examples decoded before the first of them is used.
+from unet_jax.data import (
+  drawing,
+  field,
+  files,
+  folder,
+  labels,
+  layout,
+  splits,
+  survey,
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """A split that decodes an example each time it is asked for one."""
+  """A split, which decodes what isn't kept each time it is asked for it."""
 
-  keys: Sequence[Any]
-  read: Callable[[Any], dict]
+  keys: Sequence[str]
+  read: Callable[[str], dict]
+  kept: Mapping[str, dict] = dataclasses.field(default_factory=dict)
 
   def __len__(self) -> int:
     return len(self.keys)
 
   def __getitem__(self, i: int) -> dict:
-    return self.read(self.keys[i])
+    key = self.keys[i]
+    return self.kept[key] if key in self.kept else self.read(key)
 
 
 class Dataset(NamedTuple):
@@ -46,49 +53,68 @@ class Dataset(NamedTuple):
   std: tuple[float, ...]
   digests: dict[str, str]  # Of each split's names, to know it again by.
   notes: tuple[str, ...]  # What a person should read before training.
+  folds: tuple[Sequence[str], ...] = ()  # All of them, where there are.
 
 
-def load(config, found: layout.Layout) -> Dataset:
+def load(
+  config, found: layout.Layout, saved: Mapping[str, Sequence[str]] | None = None
+) -> Dataset:
   """Opens every split and decodes each of its examples once.
 
   Small sets stay in memory, as uint8.
 
+  Args:
+    config: the run's.
+    found: from `open_layout`.
+    saved: the splits of the run that goes on; see `splits.load`.
+
   Raises:
     InputError: at the first file, name or value that can't be used.
   """
-  keys, notes = split_keys(config, found)
-  read = example_reader(config, found)
-  sources, totals = {}, {}
-  for split in keys:
-    sources[split], totals[split] = _read_all(Source(keys[split], read))
-  mean, std = _moments(totals['train'])
-  overlap = sum(total['overlap'] for total in totals.values())
-  if overlap:
-    pixels = sum(total['pixels'] for total in totals.values())
-    notes.append(
-      f'classes overlap in {overlap} of {pixels} pixels; there the later of '
-      f'{", ".join(found.classes)} wins'
-    )
-  notes += _check_presence(totals['train']['label'], config, found.classes)
+  coding = labels.make_coding(config, found.classes)
+  read = example_reader(config, found, coding)
+  everyone = [key for keys in found.keys.values() for key in keys]
+  kept, seen = survey.read_all(everyone, read, coding)
+  keys, folds, notes = split_keys(config, found, seen, saved or {})
+  sources = {split: Source(keys[split], read, kept) for split in keys}
+  train = [seen[key] for key in keys['train']]
+  mean, std = survey.moments(train)
+  used = [seen[key] for split in keys for key in keys[split]]
+  notes += survey.notes(used, coding) + survey.check_presence(train, coding)
   digests = {split: _digest(keys[split]) for split in keys}
   return Dataset(
-    sources, found.classes, found.root, mean, std, digests, tuple(notes)
+    *(sources, found.classes, found.root, mean, std, digests),
+    notes=tuple(notes),
+    folds=folds,
   )
 
 
-def open_split(config, split: str) -> Sequence[dict]:
-  """Returns one split, undecoded; the splits are those that `load` makes.
+def open_split(
+  config, split: str, saved: Mapping[str, Sequence[str]]
+) -> Sequence[dict]:
+  """Returns one split of a run, undecoded.
+
+  Args:
+    config: the run's.
+    split: its name.
+    saved: who is in it where the run drew it; see `splits.load`.
 
   Raises:
-    InputError: if there is no such split.
+    InputError: if there is no such split, or its images are no longer there.
   """
   found = open_layout(config)
-  keys, _ = split_keys(config, found)
+  keys = dict(found.keys)
+  if drawing.is_needed(config, keys):
+    if split in ('train', 'val'):
+      drawing.check_saved(saved, drawing.pool(keys), found.root)
+    keys |= {name: saved[name] for name in ('train', 'val') if name in saved}
+  keys = {name: keys[name] for name in splits.SPLITS if name in keys}
   if split not in keys:
     raise config_lib.InputError(
       f'--split {split}: there is none; the data has {", ".join(keys)}'
     )
-  return Source(keys[split], example_reader(config, found))
+  coding = labels.make_coding(config, found.classes)
+  return Source(keys[split], example_reader(config, found, coding))
 
 
 def open_layout(config) -> layout.Layout:
@@ -96,9 +122,12 @@ def open_layout(config) -> layout.Layout:
   if config.data.source == 'folder':
     found = folder.open_folder(config)
   else:
-    from unet_jax.data import tfds_sets  # Takes a second; folders go without.
+    from unet_jax.data import prepared, tfds_sets  # Folders go without: slow.
 
-    found = tfds_sets.open_builder(config, cache.folder())
+    if (config.data.source, config.data.name) == ('tfds', prepared.NAME):
+      found = prepared.open_prepared(config)
+    else:
+      found = tfds_sets.open_builder(config, cache.folder())
   _check_classes(found.classes, config)
   return found
 
@@ -106,11 +135,11 @@ def open_layout(config) -> layout.Layout:
 def _check_classes(classes: Sequence[str], config) -> None:
   """Refuses classes that the task or the masks can't tell apart."""
   listed = ', '.join(classes) or 'none'
-  planes = labels.class_names(config.task, classes)
-  if not classes or len(set(planes)) < len(planes):
+  names = labels.class_names('multiclass', classes, config.data.background)
+  if not classes or len(set(names)) < len(names):
     raise config_lib.InputError(
       f'the foreground classes are: {listed}; set config.data.classes to one '
-      'or more names that differ, without background'
+      f'or more names that differ, without {config.data.background}'
     )
   takes_one = 'binary' in (config.task, config.data.mask)
   if len(classes) > 1 and takes_one:
@@ -121,126 +150,88 @@ def _check_classes(classes: Sequence[str], config) -> None:
     )
 
 
-def example_reader(config, found: layout.Layout) -> Callable[[Any], dict]:
-  """Builds key -> example, as the top of this file describes it."""
+def example_reader(
+  config, found: layout.Layout, coding: labels.Coding
+) -> Callable[[str], dict]:
+  """Returns key -> example, with `overlap` and `marked` of labels.Decoded."""
 
-  def read(key) -> dict:
+  def read(key: str) -> dict:
     raw = found.read(key)
-    label, overlap = labels.decode(
-      raw.mask,
-      config.data.mask,
-      task=config.task,
-      classes=found.classes,
-      merge=config.data.merge,
-      where=raw.where,
-    )
-    image = raw.image
-    if image.dtype != np.uint8 or image.shape[:2] != label.shape[:2]:
-      raise config_lib.InputError(
-        f'{raw.where}: image {image.dtype}{list(image.shape)} and mask '
-        f'{list(label.shape)} must be of 8 bits and of one size'
-      )
-    if config.data.resize:
-      image = files.rescale(image, config.data.resize, Image.Resampling.BOX)
-      label = files.rescale(label, config.data.resize, Image.Resampling.NEAREST)
-    return dict(name=raw.name, image=image, label=label, overlap=overlap)
+    image, decoded = raw.image, raw.mask
+    if not isinstance(decoded, labels.Decoded):
+      decoded = labels.decode(raw.mask, coding, raw.where)
+      image, label = _shape(config, raw, decoded.label)
+      decoded = decoded._replace(label=label)
+    return dict(name=raw.name, image=image, **decoded._asdict())
 
   return read
 
 
-def split_keys(config, found: layout.Layout) -> tuple[dict, list[str]]:
-  """Draws a val split where none is listed, and says which splits lack.
+def _shape(
+  config, raw: layout.Raw, label: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Leaves out what the camera didn't see, and resizes."""
+  image, view = raw.image, raw.field
+  if image.dtype != np.uint8 or image.shape[:2] != label.shape[:2]:
+    raise config_lib.InputError(
+      f'{raw.where}: image {image.dtype}{list(image.shape)} and mask '
+      f'{list(label.shape)} must be of 8 bits and of one size'
+    )
+  if config.data.fov == 'estimate':
+    view = field.estimate(image)
+  if view is not None:
+    label[~view] = labels.VOID
+  if config.data.resize:
+    image = files.rescale(image, config.data.resize, Image.Resampling.BOX)
+    label = files.rescale(label, config.data.resize, Image.Resampling.NEAREST)
+  return image, label
+
+
+def final_split(config, found: layout.Layout) -> str:
+  """Names the split that a run is evaluated on at its end."""
+  has = {'train', *found.keys}
+  if drawing.is_needed(config, found.keys):
+    has.add('val')
+  return [split for split in splits.SPLITS if split in has][-1]
+
+
+def split_keys(
+  config,
+  found: layout.Layout,
+  seen: Mapping[str, survey.Seen],
+  saved: Mapping[str, Sequence[str]],
+) -> tuple[dict, tuple, list[str]]:
+  """Draws a val split where there is none, unless a run goes on with its own.
 
   Returns:
-    {split: keys}, in the order train, val, test; and notes.
+    {split: keys} in the order train, val, test; all folds; and notes.
   """
-  keys, notes = found.keys, []
-  if 'val' not in keys:
-    share = config.data.val_share or (0.2 if 'all' in keys else 0.0)
-    everything = keys.get('all') or keys['train']
-    train, val = splits.hold_back(everything, share, config.seed)
-    keys = keys | {'train': train, 'val': val}
-    if val:
-      notes.append(f'val is {len(val)} of {len(everything)} images, by seed')
-    else:
-      notes.append(
-        'no val split: "best" is the latest averaged weights (to hold images '
-        'back: --config.data.val_share=0.2)'
-      )
+  keys, folds, notes = dict(found.keys), (), []
+  if drawing.is_needed(config, keys):
+    pooled = drawing.pool(keys)
+    drawn = drawing.draw(
+      config,
+      pooled,
+      names=[seen[key].name for key in pooled],
+      presence=np.array([seen[key].classes > 0 for key in pooled]),
+      root=pathlib.Path(found.root),
+    )
+    keys['train'], keys['val'], folds, note = drawn
+    if saved:
+      drawing.check_saved(saved, pooled, found.root)
+      keys['train'], keys['val'] = saved['train'], saved['val']
+    notes.append(note)
+  elif 'val' not in keys:
+    notes.append(
+      'no val split: "best" is the latest averaged weights (to hold images '
+      'back: --config.data.val_share=0.2)'
+    )
   keys = {split: keys[split] for split in splits.SPLITS if keys.get(split)}
   if 'test' not in keys:
     last = list(keys)[-1]
     notes.append(f'no test split: the final evaluation is on {last}')
-  return keys, notes
+  return keys, folds, notes
 
 
-def _digest(keys: Sequence[Any]) -> str:
-  text = '\n'.join(map(str, keys))
-  return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _check_presence(
-  pixels: np.ndarray, config, classes: Sequence[str]
-) -> list[str]:
-  """Says which classes train lacks; refuses a train split without any.
-
-  Args:
-    pixels: int64[256] of each label value; of each plane if multilabel.
-    config: the run's.
-    classes: foreground names.
-  """
-  first = 0 if config.task == 'multilabel' else 1
-  absent = [
-    name for i, name in enumerate(classes, start=first) if not pixels[i]
-  ]
-  if len(absent) == len(classes):
-    hint = ''
-    if config.data.mask == 'index' and pixels[labels.VOID]:
-      hint = (
-        f'; {pixels[labels.VOID]} are 255, which is void in an index mask: '
-        'where it means foreground, use --config.data.mask=binary'
-      )
-    raise config_lib.InputError(
-      f'no pixel of the train split is {" or ".join(classes)}{hint}'
-    )
-  return [f'no pixel of the train split is {name}' for name in absent]
-
-
-def _read_all(source: Source) -> tuple[Sequence[dict], dict]:
-  """Decodes a split in threads; keeps it in memory where it is small."""
-  kept, size = [], 0
-  totals = dict(overlap=0, pixels=0, sum=0, squares=0, label=0)
-  for example in in_order(source):
-    image = example['image'].astype(np.int64)
-    totals['sum'] += image.sum(axis=(0, 1))
-    totals['squares'] += (image**2).sum(axis=(0, 1))
-    totals['pixels'] += image.shape[0] * image.shape[1]
-    totals['overlap'] += example['overlap']
-    totals['label'] += _count_values(example['label'])
-    size += example['image'].nbytes + example['label'].nbytes
-    if size <= IN_MEMORY:
-      kept.append(example)
-  return (kept if len(kept) == len(source) else source), totals
-
-
-def _count_values(label: np.ndarray) -> np.ndarray:
-  """Counts int64[256] pixels of each class index, or of each plane."""
-  if label.ndim == 3:
-    counted = np.count_nonzero(label == 1, axis=(0, 1))
-    return np.pad(counted, (0, 256 - len(counted)))
-  return np.bincount(label.ravel(), minlength=256)
-
-
-def in_order(source: Source) -> Iterator[Any]:
-  """Reads in threads, a stretch at a time: they would run far ahead."""
-  with concurrent.futures.ThreadPoolExecutor() as pool:
-    for first in range(0, len(source), STRETCH):
-      places = range(first, min(first + STRETCH, len(source)))
-      yield from pool.map(source.__getitem__, places)
-
-
-def _moments(totals: dict) -> tuple[tuple[float, ...], tuple[float, ...]]:
-  """Returns mean and standard deviation a channel, the latter at least 1."""
-  mean = totals['sum'] / totals['pixels']
-  std = np.sqrt(np.maximum(totals['squares'] / totals['pixels'] - mean**2, 0))
-  return tuple(mean.tolist()), tuple(np.maximum(std, 1.0).tolist())
+def _digest(keys: Sequence[str]) -> str:
+  return hashlib.sha256('\n'.join(keys).encode()).hexdigest()[:16]

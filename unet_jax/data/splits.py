@@ -1,13 +1,13 @@
-"""Which names belong to train, val and test: lists and ratios."""
+"""Which names belong to train, val and test, as files or the config say."""
 
+import json
 import pathlib
-from collections.abc import Sequence
-
-import numpy as np
+from collections.abc import Mapping, Sequence
 
 from unet_jax import config as config_lib
 
 SPLITS = ('train', 'val', 'test')
+FILE = 'splits.json'  # In a run's folder.
 
 
 def read_lists(root: pathlib.Path) -> dict[str, list[str]]:
@@ -42,23 +42,75 @@ def check_lists(lists: dict[str, list[str]], root: pathlib.Path) -> None:
     )
 
 
-def hold_back(
-  names: Sequence[str], share: float, seed: int
-) -> tuple[list[str], list[str]]:
-  """Draws `share` of the names (at least one if share > 0) as validation.
+def from_ranges(config, names: Sequence[str]) -> dict[str, list[str]]:
+  """Reads splits as the config may name them: 'image001-image027, image030'.
 
-  Returns:
-    What is left for training, and the validation names, both in their order.
+  Args:
+    config: the run's. A range includes both its ends; '' is no split.
+    names: of all images; a range is of these in sorted order.
+
+  Raises:
+    InputError: for a name that no image has, or one in two splits.
   """
-  num_val = max(1, round(share * len(names))) if share > 0 else 0
-  if num_val and num_val >= len(names):
+  ranges = {
+    'train': config.data.train,
+    'val': config.data.val,
+    'test': config.data.test,
+  }
+  ordered, lists, seen = sorted(names), {}, {}
+  for split, text in ranges.items():
+    for part in filter(None, (part.strip() for part in text.split(','))):
+      first, last = _ends(part, ordered, f'config.data.{split}')
+      for name in ordered[first : last + 1]:
+        if name in seen:
+          raise config_lib.InputError(
+            f'config.data.{split} has {name}, as has config.data.{seen[name]}; '
+            'name an image once, or scores mean nothing'
+          )
+        seen[name] = split
+        lists.setdefault(split, []).append(name)
+  if lists and 'train' not in lists:
     raise config_lib.InputError(
-      f'config.data.val_share {share} of {len(names)} images leaves none to '
-      'train on; lower it, or add images'
+      f'config.data.{next(iter(lists))} is set, but config.data.train is not; '
+      'set both'
     )
-  drawn = np.random.default_rng(seed).permutation(len(names))[:num_val]
-  held = set(drawn.tolist())
-  return (
-    [name for i, name in enumerate(names) if i not in held],
-    [name for i, name in enumerate(names) if i in held],
+  return lists
+
+
+def _ends(part: str, ordered: list[str], key: str) -> tuple[int, int]:
+  """Returns the places of a range's ends; a name may have dashes itself."""
+  places = {name: i for i, name in enumerate(ordered)}
+  cuts = [i for i, letter in enumerate(part) if letter == '-']
+  pairs = [(part, part), *((part[:i], part[i + 1 :]) for i in cuts)]
+  for pair in pairs:
+    first, last = (places.get(name.strip(), -1) for name in pair)
+    if 0 <= first <= last:
+      return first, last
+  raise config_lib.InputError(
+    f'{key}: {part!r} is no name of an image and no range NAME-NAME of them; '
+    f'they go from {ordered[0]} to {ordered[-1]}'
   )
+
+
+def save(
+  folder: pathlib.Path,
+  keys: Mapping[str, Sequence[str]],
+  folds: Sequence[Sequence[str]],
+) -> None:
+  """Writes down who is in which split, and in which fold where there are."""
+  lists = {split: list(names) for split, names in keys.items()}
+  if folds:
+    lists['folds'] = [list(names) for names in folds]
+  config_lib.write_text(folder / FILE, json.dumps(lists, indent=1) + '\n')
+
+
+def load(folder: pathlib.Path) -> dict[str, list[str]]:
+  """Reads what `save` wrote; {} where there is no file."""
+  try:
+    return json.loads((folder / FILE).read_text())
+  except FileNotFoundError:
+    return {}
+  except (OSError, ValueError) as error:
+    raise config_lib.InputError(
+      f'{folder / FILE} can not be read ({error}); restore it'
+    ) from None

@@ -42,23 +42,30 @@ def open_builder(config, cache: pathlib.Path) -> layout.Layout:
     )
   features = builder.info.features
   mask_key = _find_masks(builder.name, features, config)
-  classes = tuple(config.data.classes) or tuple(features[mask_key].names[1:])
+  names = getattr(features[mask_key], 'names', None) if mask_key else None
+  first = 1 if config.data.background else 0
+  classes = tuple(config.data.classes) or tuple(names[first:])
+  keys = {
+    split: [f'{split}[{i}]' for i in range(len(data[split]))] for split in data
+  }
+  places = {
+    key: (split, i) for split in keys for i, key in enumerate(keys[split])
+  }
 
-  def read(key: tuple[str, int]) -> layout.Raw:
-    split, i = key
+  def read(key: str) -> layout.Raw:
+    split, i = places[key]
     entry = data[split][i]
     name = entry.get('name', entry.get('file_name', f'{split}-{i:05d}'))
     name = name.decode() if isinstance(name, bytes) else name
-    if mask_key:
-      mask = entry[mask_key][..., 0]
+    if not mask_key:
+      folders = layout.mask_folders(config, classes)
+      mask = {folder: entry[folder][..., 0] for folder in folders}
+    elif config.data.mask == 'color':
+      mask = entry[mask_key]
     else:
-      folders = layout.mask_folders(classes, config.data.merge)
-      mask = {folder: entry[folder][..., 0] > 0 for folder in folders}
+      mask = entry[mask_key][..., 0]
     return layout.Raw(name, entry['image'], mask, f'{builder.name} {name}')
 
-  keys = {
-    split: [(split, i) for i in range(len(data[split]))] for split in data
-  }
   return layout.Layout(keys, read, classes, str(root))
 
 
@@ -83,12 +90,13 @@ def _registered(name: str, root: pathlib.Path) -> tfds.core.DatasetBuilder:
 
 def _find_masks(name: str, features, config) -> str:
   """Returns the segmentation feature, or '' where each class has its own."""
+  depth = 3 if config.data.mask == 'color' else 1
   masks = [
     key
     for key, feature in features.items()
     if isinstance(feature, tfds.features.Image)
     and key != 'image'
-    and feature.shape[-1] == 1
+    and feature.shape[-1] == depth
   ]
   if 'image' not in features:
     raise config_lib.InputError(
@@ -96,7 +104,7 @@ def _find_masks(name: str, features, config) -> str:
     )
   is_embedded = config.data.source == 'synthetic_fundus'
   if is_embedded or config.data.mask == 'folders':
-    folders = layout.mask_folders(config.data.classes, config.data.merge)
+    folders = layout.mask_folders(config, config.data.classes)
     missing = [folder for folder in folders if folder not in masks]
     if missing or not folders:
       raise config_lib.InputError(
@@ -104,7 +112,7 @@ def _find_masks(name: str, features, config) -> str:
         f'{", ".join(masks)}); correct config.data.classes or config.data.merge'
       )
     return ''
-  if len(masks) != 1:
+  if len(masks) != 1 or config.data.mask == 'planes':
     raise config_lib.InputError(
       f'{name} has {len(masks)} masks ({", ".join(masks)}), where '
       f'config.data.mask={config.data.mask} takes one'

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from unet_jax.data import files, labels, survey
+from unet_jax import build
+from unet_jax.data import files, inspection, labels
 from unet_jax.evaluation import pictures
 
 TILE = 320  # Pixels, the longer side.
@@ -15,8 +16,9 @@ MOST = 12  # Images.
 FILL = 0.2  # Strength of the colour inside an outline.
 
 
-def make(taken: survey.Survey) -> np.ndarray:
+def make(taken: inspection.Inspection) -> np.ndarray:
   """Draws the contact sheet of a data set: uint8[H, W, 3]."""
+  task = build.make_task(taken.config, taken.classes)
   records = [record for record in taken.records if record.counted]
   if not records:
     return sheet([_write('no example can be read', TILE)], taken.classes)
@@ -24,8 +26,8 @@ def make(taken: survey.Survey) -> np.ndarray:
   for i in choose(np.array([record.counted.counts for record in records])):
     example = taken.read(records[i].key)
     label = example['label']
-    planes = pictures.to_planes(label, len(taken.classes))
-    void = np.atleast_3d(label == labels.VOID).any(axis=-1)
+    planes = task.foreground(label)
+    void = (label == labels.VOID).reshape(*label.shape[:2], -1).any(axis=-1)
     have = [
       name for k, name in enumerate(taken.classes) if planes[..., k].any()
     ]

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unet_jax.data import labels
-
 # Okabe and Ito's colours, told apart by colour-blind people too; then Tol's,
 # for sets of more classes.
 COLORS = np.array(
@@ -27,13 +25,6 @@ COLORS = np.array(
   np.float32,
 )
 GAP = 8  # Pixels between the pictures of a panel.
-
-
-def to_planes(label: np.ndarray, num_foreground: int) -> np.ndarray:
-  """Turns a label into bool[H, W, K] of the foreground classes."""
-  if label.ndim == 3:
-    return label == 1
-  return label[..., None] == np.arange(1, num_foreground + 1)
 
 
 def overlay(
@@ -58,19 +49,21 @@ def border(plane: np.ndarray) -> np.ndarray:
   return plane & ~inner
 
 
-def panel(image: np.ndarray, label: np.ndarray, pred: np.ndarray) -> np.ndarray:
+def panel(
+  image: np.ndarray, truth: np.ndarray, void: np.ndarray, pred: np.ndarray
+) -> np.ndarray:
   """Puts the image, its truth and its prediction side by side.
 
   Args:
     image: uint8[H, W, C].
-    label: uint8[H, W] or uint8[H, W, K]; void is greyed out.
-    pred: bool[H, W, K] of the foreground classes.
+    truth: bool[H, W, K] of the foreground classes.
+    void: bool[H, W], greyed out.
+    pred: bool[H, W, K].
 
   Returns:
     uint8[H, 3 W + 16, 3].
   """
-  truth = overlay(image, to_planes(label, pred.shape[-1]))
-  void = (label == labels.VOID).reshape(*label.shape[:2], -1).any(axis=-1)
+  truth = overlay(image, truth)
   truth[void] = 128
   blank = overlay(image, pred[..., :0])
   gap = np.full((image.shape[0], GAP, 3), 255, np.uint8)

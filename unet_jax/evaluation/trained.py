@@ -11,7 +11,7 @@ from PIL import Image
 
 from unet_jax import build, checkpoint, parallel
 from unet_jax import config as config_lib
-from unet_jax.data import files, pipeline
+from unet_jax.data import files, labels, pipeline
 from unet_jax.evaluation import counts, pictures, scores
 from unet_jax.nn import unet
 
@@ -133,9 +133,7 @@ def evaluate(
   predict_step = counts.make_predict_step(
     model.model, model.task, model.mean, model.std
   )
-  panels = draw(
-    predict_step, model.variables, source, model.task.num_foreground
-  )
+  panels = draw(predict_step, model.variables, source, model.task)
   if parallel.is_first():
     files.write_png(pictures.sheet(panels), path.with_suffix('.png'))
     scores.write(report, path)
@@ -152,14 +150,18 @@ def draw(
   predict_step: Callable,
   variables: dict,
   source: Sequence[dict],
-  num_foreground: int,
+  task: build.Task,
 ) -> list[np.ndarray]:
   """Draws the first few examples: image, truth and prediction of each."""
   panels = []
   for i in range(min(NUM_PICTURES, len(source))):
     image, label = source[i]['image'], source[i]['label']
     planes = predict(predict_step, variables, image, resize=0)
-    panel = pictures.panel(image, label, planes[..., -num_foreground:])
+    void = (label == labels.VOID).reshape(*label.shape[:2], -1).any(axis=-1)
+    panel = pictures.panel(
+      *(image, task.foreground(label), void),
+      planes[..., -task.num_foreground :],
+    )
     if panel.shape[1] > MAX_WIDTH:
       panel = files.rescale(panel, MAX_WIDTH, Image.Resampling.BOX)
     panels.append(panel)

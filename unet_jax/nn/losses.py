@@ -75,13 +75,19 @@ def cross_entropy(
 
 
 def make_loss(
-  name: str, *, exclusive: bool, per_image: bool, smooth: float
+  name: str,
+  *,
+  exclusive: bool,
+  per_image: bool,
+  smooth: float,
+  has_background: bool = True,
 ) -> Callable[..., tuple[jax.Array, dict[str, jax.Array]]]:
   """Builds (logits, target, weight, axis_name) -> the loss and its terms.
 
-  Dice is over the foreground; cross entropy has the background too.
+  Dice is over the foreground; cross entropy has the background too. That is
+  the first plane where classes exclude each other, if `has_background`.
   """
-  first = 1 if exclusive else 0
+  first = 1 if exclusive and has_background else 0
 
   def loss_of(logits, target, weight, axis_name=None):
     terms = {}

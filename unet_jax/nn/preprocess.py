@@ -13,7 +13,7 @@ class Inputs(NamedTuple):
   """A batch for the model: every kind of task looks the same from here on."""
 
   image: jax.Array  # float32[B, H, W, C], normalised
-  target: jax.Array  # float32[B, H, W, K], planes of 0 and 1
+  target: jax.Array  # float32[B, H, W, K], planes from 0 to 1
   weight: jax.Array  # float32[B, H, W], 0 where a pixel doesn't count
 
 
@@ -25,6 +25,7 @@ def preprocess(
   std: Sequence[float],
   num_planes: int,
   exclusive: bool,
+  soft: bool = False,
 ) -> Inputs:
   """Normalises images and turns labels into planes and weights.
 
@@ -36,6 +37,7 @@ def preprocess(
     num_planes: K.
     exclusive: whether the planes are the classes of an index, background
       first.
+    soft: whether labels are probabilities, of which 254 means 1.
   """
   void = label == labels.VOID
   if exclusive:
@@ -43,6 +45,8 @@ def preprocess(
   else:
     planes = label if label.ndim == 4 else label[..., None]
     target = (planes == 1).astype(jnp.float32)
+    if soft:
+      target = jnp.where(planes == labels.VOID, 0.0, planes / labels.CERTAIN)
   if void.ndim == 4:
     void = jnp.any(void, axis=-1)
   return Inputs(normalise(image, mean, std), target, 1.0 - void)

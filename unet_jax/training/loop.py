@@ -8,7 +8,7 @@ import ml_collections
 
 from unet_jax import checkpoint, parallel
 from unet_jax import config as config_lib
-from unet_jax.data import pipeline, sources
+from unet_jax.data import pipeline, sources, splits
 from unet_jax.evaluation import scores, trained
 from unet_jax.training import logs, setup
 from unet_jax.training import workdir as workdir_lib
@@ -39,7 +39,7 @@ def train_and_evaluate(
   found = parallel.first_before_others(lambda: sources.open_layout(config))
   config = setup.resolve(config, found)
   workdir_lib.check(workdir, config, overwrite=overwrite)
-  split = list(sources.split_keys(config, found)[0])[-1]  # Test, or instead.
+  split = sources.final_split(config, found)  # Test, or instead.
   is_new = overwrite or not workdir_lib.has_checkpoint(workdir)
   if not is_new and workdir_lib.is_finished(workdir, config.total_steps, split):
     parallel.say(f'{workdir} is finished, at step {config.total_steps}')
@@ -47,12 +47,15 @@ def train_and_evaluate(
   other = (
     trained.load(pathlib.Path(init_from)) if init_from and is_new else None
   )
-  dataset = sources.load(config, found)
+  saved = {} if is_new else splits.load(workdir)
+  dataset = sources.load(config, found, saved)
   run = setup.make_run(config, dataset)
   state = run.init()
   # Nothing is removed before all that can be refused has been looked at.
   if parallel.is_first():
     workdir_lib.begin(workdir, config, overwrite=overwrite)
+    keys = {name: part.keys for name, part in dataset.splits.items()}
+    splits.save(workdir, keys, dataset.folds)
   parallel.wait('begin')
 
   has_val = 'val' in dataset.splits
@@ -140,9 +143,7 @@ def validate(config, val, run: setup.Run, state, step: int, log) -> float:
   )
   row = scores.row(counted, run.task.planes, run.task.num_foreground)
   log.write(step, 'val', row)
-  panels = trained.draw(
-    run.predict_step, state.averaged, val, run.task.num_foreground
-  )
+  panels = trained.draw(run.predict_step, state.averaged, val, run.task)
   for i, panel in enumerate(panels):
     log.picture(step, f'val/{i}', panel)
   return scores.score(counted, run.task.num_foreground)

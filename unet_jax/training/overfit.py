@@ -8,10 +8,10 @@ import jax
 import ml_collections
 import numpy as np
 
-from unet_jax import defaults, parallel
-from unet_jax.data import pipeline, sources, survey
+from unet_jax import build, defaults, parallel
+from unet_jax.data import inspection, pipeline, sources
 from unet_jax.data.checks.finding import Finding
-from unet_jax.evaluation import pictures, scores
+from unet_jax.evaluation import scores
 from unet_jax.training import setup
 
 NUM_CROPS = 2
@@ -29,16 +29,17 @@ class Result(NamedTuple):
   losses: tuple[float, ...]  # Every 50 steps.
 
 
-def check(taken: survey.Survey) -> list[Finding]:
+def check(taken: inspection.Inspection) -> list[Finding]:
   """Learns two crops; where that fails, changes one thing and tries again.
 
   What then makes it succeed was at fault: the learning rate, or the loss. Where
   neither does, it is the data, or a model that is too small.
   """
   config, classes = taken.config, taken.classes
+  task = build.make_task(config, classes)
   examples = [taken.read(key) for key in fullest(taken)]
   crops = [
-    densest_crop(x['image'], x['label'], config.image_size, len(classes))
+    densest_crop(x['image'], x['label'], config.image_size, task)
     for x in examples
   ]
   result = learn(config, crops, classes)
@@ -71,7 +72,7 @@ def check(taken: survey.Survey) -> list[Finding]:
   ]
 
 
-def fullest(taken: survey.Survey) -> list[Any]:
+def fullest(taken: inspection.Inspection) -> list[Any]:
   """Returns the keys of the train images with most foreground."""
   train = [x for x in taken.records if x.split == 'train' and x.counted]
   train.sort(key=lambda record: -record.counted.counts.sum())
@@ -94,7 +95,7 @@ def trials(config: ml_collections.ConfigDict) -> list[tuple[str, dict]]:
 
 
 def densest_crop(
-  image: np.ndarray, label: np.ndarray, size: int, num_classes: int
+  image: np.ndarray, label: np.ndarray, size: int, task: build.Task
 ) -> tuple[np.ndarray, np.ndarray]:
   """Cuts the square in which the classes are mixed best.
 
@@ -102,7 +103,7 @@ def densest_crop(
   """
   height, width = image.shape[:2]
   image, label = pipeline.pad(image, label, max(size, height), max(size, width))
-  planes = pictures.to_planes(label, num_classes)
+  planes = task.foreground(label)
   sums = np.pad(planes.astype(np.int64), ((1, 0), (1, 0), (0, 0)))
   sums = sums.cumsum(axis=0).cumsum(axis=1)
   inside = sums[size:] - sums[:-size]

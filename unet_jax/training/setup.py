@@ -60,7 +60,11 @@ def make_run(
     step_lib.train_step,
     augment_fn=functools.partial(augment.augment, **config.augment),
     preprocess_fn=preprocess_fn,
-    loss_of=losses.make_loss(exclusive=task.exclusive, **config.loss),
+    loss_of=losses.make_loss(
+      exclusive=task.exclusive,
+      has_background=len(task.planes) > task.num_foreground,
+      **config.loss,
+    ),
     schedule=schedule,
     ema=config.optim.ema,
     axis_name=parallel.AXIS,

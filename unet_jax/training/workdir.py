@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from unet_jax import checkpoint, parallel
 from unet_jax import config as config_lib
+from unet_jax.data import splits
 
 CONFIG = 'config.json'
 METRICS = 'metrics.jsonl'
@@ -17,6 +18,7 @@ WRITTEN = (
   CONFIG,
   METRICS,
   PLAN,
+  splits.FILE,
   checkpoint.FOLDER,
   'evaluation',
   'broken-[0-9]*',

@@ -5,28 +5,26 @@ from collections.abc import Iterable, Sequence
 
 from unet_jax.data import splits
 from unet_jax.data.checks.finding import Finding, plural, some
-from unet_jax.data.survey import Record, Stored, Survey
-
-SWAPPED = (5, 6, 7, 8)  # EXIF orientations that lay an image on its side.
+from unet_jax.data.inspection import SWAPPED, Inspection, Record, Stored
 
 
-def check(survey: Survey) -> list[Finding]:
+def check(inspection: Inspection) -> list[Finding]:
   """Runs every check of this file."""
   return [
-    *missing(survey),
-    *ambiguous(survey),
-    *lists(survey),
-    *sizes(survey),
-    *rotated(survey),
-    *unreadable(survey),
+    *missing(inspection),
+    *ambiguous(inspection),
+    *lists(inspection),
+    *sizes(inspection),
+    *rotated(inspection),
+    *unreadable(inspection),
   ]
 
 
-def missing(survey: Survey) -> list[Finding]:
+def missing(inspection: Inspection) -> list[Finding]:
   """Finds images without a mask, and masks without an image."""
-  if survey.files is None:
+  if inspection.files is None:
     return []
-  found, findings = survey.files, []
+  found, findings = inspection.files, []
   listed = {name for names in found.lists.values() for name in names}
   wanted = listed & set(found.images) if listed else set(found.images)
   for folder, masks in found.masks.items():
@@ -60,11 +58,11 @@ def missing(survey: Survey) -> list[Finding]:
   return findings
 
 
-def ambiguous(survey: Survey) -> list[Finding]:
+def ambiguous(inspection: Inspection) -> list[Finding]:
   """Finds names that several files have: a.png and a.jpg."""
-  if survey.files is None:
+  if inspection.files is None:
     return []
-  places = (survey.files.images, *survey.files.masks.values())
+  places = (inspection.files.images, *inspection.files.masks.values())
   several = [x for place in places for x in place.values() if len(x) > 1]
   if not several:
     return []
@@ -81,11 +79,11 @@ def ambiguous(survey: Survey) -> list[Finding]:
   ]
 
 
-def lists(survey: Survey) -> list[Finding]:
+def lists(inspection: Inspection) -> list[Finding]:
   """Finds names in the lists without a file, listed twice, or not listed."""
-  if survey.files is None or not survey.files.lists:
+  if inspection.files is None or not inspection.files.lists:
     return []
-  found, findings, where = survey.files, [], {}
+  found, findings, where = inspection.files, [], {}
   for split, names in found.lists.items():
     path = str(found.root / f'{split}.txt')
     lacking = [name for name in names if name not in found.images]
@@ -132,12 +130,12 @@ def lists(survey: Survey) -> list[Finding]:
   return findings
 
 
-def sizes(survey: Survey) -> list[Finding]:
+def sizes(inspection: Inspection) -> list[Finding]:
   """Finds masks of another size than their image, and those on their side."""
   turned, other = [], []
-  for record, mask in _masks(survey):
-    if record.image and mask.size != record.image.size:
-      is_turned = mask.size == record.image.size[::-1]
+  for record, mask in _masks(inspection):
+    if record.image and mask.size != record.image.upright:
+      is_turned = mask.size == record.image.upright[::-1]
       if not (is_turned and record.image.orientation in SWAPPED):
         (turned if is_turned else other).append((record, mask))
   findings = []
@@ -168,39 +166,41 @@ def sizes(survey: Survey) -> list[Finding]:
   return findings
 
 
-def rotated(survey: Survey) -> list[Finding]:
-  """Finds images that a viewer turns by their EXIF, and training doesn't."""
+def rotated(inspection: Inspection) -> list[Finding]:
+  """Finds images that are turned by their EXIF; masks are to fit them so."""
   turned = [
     record
-    for record in survey.records
+    for record in inspection.records
     if record.image and record.image.orientation != 1
   ]
   if not turned:
     return []
-  fits = {_fits_as_stored(record) for record in turned}
+  fits = {_fits_upright(record) for record in turned}
   severity = 'error' if 'no' in fits else 'warning'
   severity = 'note' if fits == {'yes'} else severity
   how = {
-    'error': 'masks have the size of the image as viewers turn it',
-    'warning': 'masks drawn in a viewer are turned against it',
-    'note': 'masks have the size of the image as stored',
+    'error': 'masks have the size of the image as stored, so they do not fit',
+    'warning': 'masks made from the pixels as stored would not fit',
+    'note': 'masks have the size that it then has',
   }
   return [
     Finding(
       severity,
       'EXIF rotation',
-      f'{plural(len(turned), "image")} with an EXIF rotation, which viewers '
-      f'follow and training does not: {how[severity]}',
-      'look at the contact sheet; mogrify -auto-orient FILE turns the pixels',
+      f'{plural(len(turned), "image")} with an EXIF rotation, which training '
+      f'and viewers follow: {how[severity]}',
+      ''
+      if severity == 'note'
+      else 'look at the contact sheet; exiftool -Orientation= FILE drops it',
       tuple(record.image.path for record in turned),
       len(turned),
     )
   ]
 
 
-def unreadable(survey: Survey) -> list[Finding]:
+def unreadable(inspection: Inspection) -> list[Finding]:
   """Finds files that can't be decoded."""
-  damaged = [x for record in survey.records for x in record.damaged]
+  damaged = [x for record in inspection.records for x in record.damaged]
   if not damaged:
     return []
   return [
@@ -216,16 +216,16 @@ def unreadable(survey: Survey) -> list[Finding]:
   ]
 
 
-def _fits_as_stored(record: Record) -> str:
+def _fits_upright(record: Record) -> str:
   """Tells by the masks' sizes whether they follow the EXIF: yes, no, maybe."""
-  size = record.image.size
+  size = record.image.upright
   if record.image.orientation not in SWAPPED or size[0] == size[1]:
     return 'maybe'
   return 'yes' if {x.size for x in record.masks.values()} <= {size} else 'no'
 
 
-def _masks(survey: Survey) -> Iterable[tuple[Record, Stored]]:
-  for record in survey.records:
+def _masks(inspection: Inspection) -> Iterable[tuple[Record, Stored]]:
+  for record in inspection.records:
     for mask in record.masks.values():
       yield record, mask
 

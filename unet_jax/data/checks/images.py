@@ -5,7 +5,7 @@ import collections
 import numpy as np
 
 from unet_jax.data.checks.finding import Finding, plural, some
-from unet_jax.data.survey import Record, Survey
+from unet_jax.data.inspection import Inspection, Record
 
 DARK = 0.05  # Share of the value range.
 FLAT = 0.01
@@ -13,20 +13,20 @@ EFFECT = 1.0  # Standard deviations between two splits' means.
 CHANCE = 4.0  # Standard errors.
 
 
-def check(survey: Survey) -> list[Finding]:
+def check(inspection: Inspection) -> list[Finding]:
   """Runs every check of this file."""
   return [
-    *blank(survey),
-    *not_finite(survey),
-    *ranges(survey),
-    *colour_shift(survey),
+    *blank(inspection),
+    *not_finite(inspection),
+    *ranges(inspection),
+    *colour_shift(inspection),
   ]
 
 
-def blank(survey: Survey) -> list[Finding]:
+def blank(inspection: Inspection) -> list[Finding]:
   """Finds images of one value, and those that are nearly black."""
   flat, dark = [], []
-  for record in _seen(survey):
+  for record in _seen(inspection):
     look = record.look
     if look.high - look.low <= FLAT * look.high:
       flat.append(record)
@@ -38,17 +38,17 @@ def blank(survey: Survey) -> list[Finding]:
   ]
 
 
-def not_finite(survey: Survey) -> list[Finding]:
+def not_finite(inspection: Inspection) -> list[Finding]:
   """Finds images with NaN or infinity."""
-  found = [record for record in _seen(survey) if not record.look.is_finite]
+  found = [record for record in _seen(inspection) if not record.look.is_finite]
   return _about(found, 'error', 'NaN in image', 'with NaN or infinity')
 
 
-def ranges(survey: Survey) -> list[Finding]:
+def ranges(inspection: Inspection) -> list[Finding]:
   """Finds images whose values, type or channels differ from the others'."""
   by_range = collections.defaultdict(list)
   by_kind = collections.defaultdict(list)
-  for record in _seen(survey):
+  for record in _seen(inspection):
     by_range[_range(record)].append(record)
     by_kind[record.image.kind].append(record)
   findings = []
@@ -78,14 +78,14 @@ def ranges(survey: Survey) -> list[Finding]:
   return findings
 
 
-def colour_shift(survey: Survey) -> list[Finding]:
+def colour_shift(inspection: Inspection) -> list[Finding]:
   """Finds splits whose images are of another brightness or colour.
 
   By Cohen's d of a channel's mean, one figure an image: 1 or more, and four
   standard errors from 0.
   """
   means = collections.defaultdict(list)
-  for record in _seen(survey):
+  for record in _seen(inspection):
     means[record.split].append(record.look.mean)
   if len({len(mean) for x in means.values() for mean in x}) != 1:
     return []
@@ -117,8 +117,10 @@ def colour_shift(survey: Survey) -> list[Finding]:
   return findings
 
 
-def _seen(survey: Survey) -> list[Record]:
-  return [record for record in survey.records if record.image and record.look]
+def _seen(inspection: Inspection) -> list[Record]:
+  return [
+    record for record in inspection.records if record.image and record.look
+  ]
 
 
 def _about(

@@ -5,23 +5,29 @@ import math
 import numpy as np
 
 from unet_jax.data.checks.finding import Finding, percent, plural
-from unet_jax.data.survey import Survey
+from unet_jax.data.inspection import Inspection
 
 SMALLEST = 2  # Pixels; a component of less is as good as gone.
+FRAME = 0.05  # Share of an image; and of how many images:
+MOST = 0.8
 MANY = 0.01  # Share of components, or of the foreground's pixels.
 
 
-def check(survey: Survey) -> list[Finding]:
+def check(inspection: Inspection) -> list[Finding]:
   """Runs every check of this file."""
-  return [*overlaps(survey), *shrinking(survey), *outside_view(survey)]
+  return [
+    *overlaps(inspection),
+    *shrinking(inspection),
+    *outside_view(inspection),
+  ]
 
 
-def overlaps(survey: Survey) -> list[Finding]:
+def overlaps(inspection: Inspection) -> list[Finding]:
   """Finds classes that overlap where the task excludes it, and the reverse."""
-  counted = [record for record in survey.records if record.counted]
+  counted = [record for record in inspection.records if record.counted]
   found = [record for record in counted if record.counted.overlap]
   overlap = sum(record.counted.overlap for record in found)
-  if survey.config.task == 'multiclass' and overlap:
+  if inspection.config.task == 'multiclass' and overlap:
     marked = sum(int(record.counted.counts.sum()) for record in counted)
     return [
       Finding(
@@ -29,15 +35,15 @@ def overlaps(survey: Survey) -> list[Finding]:
         'overlapping classes',
         f'classes overlap in {overlap} pixels, {percent(overlap / marked)} of '
         f'the foreground, in {len(found)} of {len(counted)} images; there the '
-        f'later of {", ".join(survey.classes)} wins',
+        f'later of {", ".join(inspection.classes)} wins',
         'to keep both, train overlapping planes',
         tuple(record.image.path for record in found),
         overlap,
         {'task': 'multilabel'},
       )
     ]
-  is_apart = len(survey.classes) > 1 and counted and not overlap
-  if survey.config.task == 'multilabel' and is_apart:
+  is_apart = len(inspection.classes) > 1 and counted and not overlap
+  if inspection.config.task == 'multilabel' and is_apart:
     return [
       Finding(
         'note',
@@ -49,12 +55,14 @@ def overlaps(survey: Survey) -> list[Finding]:
   return []
 
 
-def shrinking(survey: Survey) -> list[Finding]:
+def shrinking(inspection: Inspection) -> list[Finding]:
   """Finds what config.data.resize makes smaller than 2 pixels."""
-  resize = survey.config.data.resize
-  needed = [[] for _ in survey.classes]  # Longer side that keeps a component.
+  resize = inspection.config.data.resize
+  needed = [
+    [] for _ in inspection.classes
+  ]  # Longer side that keeps a component.
   paths = []
-  for record in survey.records if resize else ():
+  for record in inspection.records if resize else ():
     if record.counted and record.image:
       longer = max(record.image.size)
       sides = [
@@ -70,7 +78,7 @@ def shrinking(survey: Survey) -> list[Finding]:
   needed = [np.concatenate(sides) for sides in needed]
   parts = [
     f'{np.count_nonzero(sides > resize)} of {len(sides)} of {name}'
-    for name, sides in zip(survey.classes, needed, strict=True)
+    for name, sides in zip(inspection.classes, needed, strict=True)
     if (sides > resize).any()
   ]
   sides = np.concatenate(needed)
@@ -90,12 +98,16 @@ def shrinking(survey: Survey) -> list[Finding]:
   ]
 
 
-def outside_view(survey: Survey) -> list[Finding]:
+def outside_view(inspection: Inspection) -> list[Finding]:
   """Finds foreground on the black surround of retinal photographs."""
+  counted = [record for record in inspection.records if record.counted]
+  framed = [record for record in counted if record.counted.frame > FRAME]
+  if inspection.config.data.fov or len(framed) < MOST * len(counted):
+    return []  # It is left out, or there is none.
   found = [
     record
-    for record in survey.records
-    if record.counted and record.counted.outside
+    for record in framed
+    if record.counted.outside > MANY * record.counted.counts.sum()
   ]
   if not found:
     return []
@@ -106,8 +118,10 @@ def outside_view(survey: Survey) -> list[Finding]:
       'outside the view',
       f'{pixels} pixels of foreground in {plural(len(found), "image")} lie on '
       'the black surround, where the camera saw nothing',
-      "look at these masks: they may be shifted, or another image's",
+      "look at these masks: they may be shifted, or another image's; the frame "
+      'is left out by',
       tuple(record.image.path for record in found),
       pixels,
+      {'data.fov': 'estimate'},
     )
   ]

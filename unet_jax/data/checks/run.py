@@ -1,7 +1,7 @@
 """Whether the run's figures suit the data and the machine."""
 
 from unet_jax.data.checks.finding import Finding, percent, plural
-from unet_jax.data.survey import Survey
+from unet_jax.data.inspection import Inspection
 
 FULL = 0.9  # Share of the memory that leaves room for what isn't counted.
 GIB = 2**30
@@ -69,11 +69,11 @@ def memory(needed: int, available: int, device: str) -> list[Finding]:
   ]
 
 
-def crop(survey: Survey) -> list[Finding]:
+def crop(inspection: Inspection) -> list[Finding]:
   """Finds images that are smaller than the crop, which is then padded."""
-  side, resize = survey.config.image_size, survey.config.data.resize
+  side, resize = inspection.config.image_size, inspection.config.data.resize
   small = []
-  for record in survey.records:
+  for record in inspection.records:
     if record.split == 'train' and record.image:
       size = record.image.size
       scale = resize / max(size) if resize else 1

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from unet_jax.data.checks.finding import Finding, plural, some
-from unet_jax.data.survey import Record, Survey
+from unet_jax.data.inspection import Inspection, Record
 
 ALIKE = 0.9  # Correlation of what sets thumbnails apart.
 BLUR = 3  # Pixels of a thumbnail; what is coarser is left out.
@@ -21,27 +21,27 @@ MEMBER = re.compile(r'^(.+)[_\-. ](?:[a-z]?\d+|[lr]|left|right|od|os)$', re.I)
 MIN_GROUPS = 4
 
 
-def check(survey: Survey) -> list[Finding]:
+def check(inspection: Inspection) -> list[Finding]:
   """Runs every check of this file."""
   return [
-    *duplicates(survey),
-    *near_duplicates(survey),
-    *identical_masks(survey),
-    *group_leakage(survey),
+    *duplicates(inspection),
+    *near_duplicates(inspection),
+    *identical_masks(inspection),
+    *group_leakage(inspection),
   ]
 
 
-def duplicates(survey: Survey) -> list[Finding]:
+def duplicates(inspection: Inspection) -> list[Finding]:
   """Finds images whose pixels are the same."""
-  seen = [record for record in survey.records if record.look]
+  seen = [record for record in inspection.records if record.look]
   groups = _alike(seen, [record.look.digest for record in seen])
   pairs = [pair for group in groups for pair in itertools.pairwise(group)]
   return _report(pairs, 'duplicate images', 'the same')
 
 
-def near_duplicates(survey: Survey) -> list[Finding]:
+def near_duplicates(inspection: Inspection) -> list[Finding]:
   """Finds images that nearly repeat another, as frames of a film do."""
-  seen = [record for record in survey.records if record.look]
+  seen = [record for record in inspection.records if record.look]
   if len(seen) < MIN_COMPARED:
     return []
   if len(seen) > MAX_COMPARED:
@@ -104,11 +104,11 @@ def nearest_pairs(
   return sorted(found, key=found.get, reverse=True)
 
 
-def identical_masks(survey: Survey) -> list[Finding]:
+def identical_masks(inspection: Inspection) -> list[Finding]:
   """Finds different images with one mask, unless it is empty."""
   seen = [
     record
-    for record in survey.records
+    for record in inspection.records
     if record.look and record.counted and record.counted.counts.any()
   ]
   groups = _alike(seen, [record.counted.digest for record in seen])
@@ -132,15 +132,15 @@ def identical_masks(survey: Survey) -> list[Finding]:
   ]
 
 
-def group_leakage(survey: Survey) -> list[Finding]:
+def group_leakage(inspection: Inspection) -> list[Finding]:
   """Finds names that begin alike, as one patient's do, in several splits."""
   groups = collections.defaultdict(list)
-  for record in survey.records:
+  for record in inspection.records:
     match = MEMBER.match(record.name)
     groups[match[1] if match else record.name].append(record)
   several = {k: v for k, v in groups.items() if len(v) > 1}
   grouped = sum(map(len, several.values()))
-  if len(groups) < MIN_GROUPS or grouped < len(survey.records) / 2:
+  if len(groups) < MIN_GROUPS or grouped < len(inspection.records) / 2:
     return []  # The names don't say.
   leaking = {
     k: v for k, v in several.items() if len({record.split for record in v}) > 1

@@ -4,9 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from unet_jax import config as config_lib
 from unet_jax.data import labels
+from unet_jax.data import values as codes
 from unet_jax.data.checks.finding import Finding, plural, some
-from unet_jax.data.survey import Stored, Survey
+from unet_jax.data.inspection import Inspection, Stored
 
 MAX_COLOURS = 32  # More are no code of classes.
 MAX_LEVELS = 32
@@ -22,26 +26,26 @@ class Seen(NamedTuple):
   values: Mapping[Any, int]  # Value or colour -> pixels.
 
 
-def check(survey: Survey) -> list[Finding]:
+def check(inspection: Inspection) -> list[Finding]:
   """Runs every check of this file."""
-  found = gather(survey)
-  if survey.config.data.mask in ('folders', 'planes'):
-    return [*zero_and_one(survey, found), *graded(survey, found)]
+  found = gather(inspection)
+  if inspection.config.data.mask in ('folders', 'planes'):
+    return [*zero_and_one(inspection, found), *graded(inspection, found)]
   return [
     finding
     for seen in found
     for finding in (
-      *mixed_scale(survey, seen),
-      *undeclared(survey, seen),
-      *no_background(survey, seen),
+      *mixed_scale(inspection, seen),
+      *undeclared(inspection, seen),
+      *no_background(inspection, seen),
     )
   ]
 
 
-def gather(survey: Survey) -> list[Seen]:
+def gather(inspection: Inspection) -> list[Seen]:
   """Adds up the values of each mask folder; 1-bit files are left out."""
   folders = {}
-  for record in survey.records:
+  for record in inspection.records:
     for folder, mask in record.masks.items():
       if mask.kind != '1':
         folders.setdefault(folder, []).append(mask)
@@ -55,11 +59,11 @@ def gather(survey: Survey) -> list[Seen]:
   return found
 
 
-def mixed_scale(survey: Survey, seen: Seen) -> list[Finding]:
+def mixed_scale(inspection: Inspection, seen: Seen) -> list[Finding]:
   """Finds masks of 0 and 1 beside masks of 0 and 255."""
   ones = [mask for mask in seen.masks if set(mask.values) == {0, 1}]
   full = [mask for mask in seen.masks if set(mask.values) == {0, 255}]
-  if not ones or not full or survey.config.data.void:
+  if not ones or not full or inspection.config.data.void:
     return []
   fewer = min(ones, full, key=len)
   return [
@@ -75,9 +79,9 @@ def mixed_scale(survey: Survey, seen: Seen) -> list[Finding]:
   ]
 
 
-def undeclared(survey: Survey, seen: Seen) -> list[Finding]:
+def undeclared(inspection: Inspection, seen: Seen) -> list[Finding]:
   """Finds values that the config doesn't name, and proposes what they mean."""
-  declared = _declared(survey)
+  declared = _declared(inspection)
   faulty = [mask for mask in seen.masks if set(mask.values) - declared]
   if not faulty:
     return []
@@ -90,7 +94,7 @@ def undeclared(survey: Survey, seen: Seen) -> list[Finding]:
     for value, count in mask.values.items()
     if value not in declared
   )
-  what, settings = explain(survey, seen)
+  what, settings = explain(inspection, seen)
   return [
     Finding(
       'error',
@@ -106,9 +110,9 @@ def undeclared(survey: Survey, seen: Seen) -> list[Finding]:
   ]
 
 
-def explain(survey: Survey, seen: Seen) -> tuple[str, dict[str, Any]]:
+def explain(inspection: Inspection, seen: Seen) -> tuple[str, dict[str, Any]]:
   """Says what the values look like, and the config keys that read them so."""
-  classes = survey.classes
+  classes = inspection.classes
   if any(isinstance(value, str) for value in seen.values):
     return _explain_colours(seen, classes)
   values = sorted(seen.values)
@@ -153,22 +157,22 @@ def explain(survey: Survey, seen: Seen) -> tuple[str, dict[str, Any]]:
   )
 
 
-def no_background(survey: Survey, seen: Seen) -> list[Finding]:
+def no_background(inspection: Inspection, seen: Seen) -> list[Finding]:
   """Finds index masks that never have the first of the values."""
-  if survey.config.data.mask != 'index' or survey.config.data.merge:
+  if inspection.config.data.mask != 'index' or inspection.config.data.merge:
     return []
   values = set(seen.values)
-  classes = survey.classes
+  classes = inspection.classes
   if 0 in values or not values & set(range(1, len(classes) + 1)):
     return []
-  if not survey.config.data.background or len(classes) + 1 in values:
+  if not inspection.config.data.background or len(classes) + 1 in values:
     return []  # The former is classes[0] without a pixel; the latter, above.
   return [
     Finding(
       'warning',
       'off by one',
-      f'no mask has a 0, which is {survey.config.data.background}: the indices '
-      f'may count from 1, so that 1 is not {classes[0]}',
+      f'no mask has a 0, {inspection.config.data.background}: the indices may '
+      f'count from 1, so that 1 is not {classes[0]}',
       'if every pixel is of a class, ignore this; else list the values of each '
       'class in config.data.merge',
       tuple(mask.path for mask in seen.masks),
@@ -177,16 +181,18 @@ def no_background(survey: Survey, seen: Seen) -> list[Finding]:
   ]
 
 
-def zero_and_one(survey: Survey, found: Sequence[Seen]) -> list[Finding]:
+def zero_and_one(
+  inspection: Inspection, found: Sequence[Seen]
+) -> list[Finding]:
   """Finds masks of 0 and 1 that the threshold would take for empty."""
-  threshold = survey.config.data.threshold
+  threshold = inspection.config.data.threshold
   faulty = [
     mask
     for seen in found
     for mask in seen.masks
     if set(mask.values) <= {0, 1} and 1 in mask.values
   ]
-  if not faulty or threshold <= 1 or survey.config.data.soft:
+  if not faulty or threshold <= 1 or inspection.config.data.soft:
     return []
   graded = any(max(seen.values) > 1 for seen in found)
   return [
@@ -203,11 +209,11 @@ def zero_and_one(survey: Survey, found: Sequence[Seen]) -> list[Finding]:
   ]
 
 
-def graded(survey: Survey, found: Sequence[Seen]) -> list[Finding]:
+def graded(inspection: Inspection, found: Sequence[Seen]) -> list[Finding]:
   """Finds masks of agreement levels, and what the threshold makes of it."""
-  threshold, findings = survey.config.data.threshold, []
+  threshold, findings = inspection.config.data.threshold, []
   steps = {seen.folder: level_step(sorted(seen.values)) for seen in found}
-  if survey.config.data.soft or not any(steps.values()):
+  if inspection.config.data.soft or not any(steps.values()):
     return []
   by_step = {}
   for seen in found:
@@ -307,8 +313,12 @@ def _share(total: Mapping[int, int], low: int, marked: int) -> str:
   return f'{100 * kept / max(1, marked):.0f} %'
 
 
-def _declared(survey: Survey) -> set[int | str]:
+def _declared(inspection: Inspection) -> set[int | str]:
   """Returns the values that the config gives a meaning."""
-  if survey.config.data.mask == 'binary':
-    return {0, 255}
-  return {*range(len(survey.classes) + 1), labels.VOID}
+  try:
+    table = labels.make_coding(inspection.config, inspection.classes).table
+  except config_lib.InputError:
+    return set()
+  places = np.flatnonzero(table != codes.UNDECLARED).tolist()
+  is_colour = inspection.config.data.mask == 'color'
+  return {f'#{place:06x}' if is_colour else place for place in places}

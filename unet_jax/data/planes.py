@@ -1,0 +1,126 @@
+"""Masks of one plane a class: graded, boolean or floats -> 0 and 1, or 0 to
+254 where labels are probabilities."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from unet_jax import config as config_lib
+
+_VOID, _CERTAIN = 255, 254  # labels.VOID and labels.CERTAIN.
+
+
+def parts(mask: Mapping[Any, np.ndarray], coding, where: str) -> list[tuple]:
+  """Returns the keys of `mask` that each class is the union of.
+
+  Folders go by their names. Planes of a file go by their numbers: those of
+  `merge`, else a plane a class, with the background's before them or not.
+  """
+  if coding.encoding == 'folders':
+    return [tuple(coding.merge.get(name, (name,))) for name in coding.classes]
+  first = 0
+  if not any(name in coding.merge for name in coding.classes):
+    used = len(mask) - len(coding.void)
+    first = used - len(coding.classes)
+    if first not in (0, 1 if coding.background and not coding.soft else 0):
+      raise config_lib.InputError(
+        f'{where} has {len(mask)} planes, but there are {len(coding.classes)} '
+        'classes; correct config.data.classes, or say which planes each is '
+        'made of in config.data.merge'
+      )
+  chosen = [
+    tuple(coding.merge.get(name, (i + first,)))
+    for i, name in enumerate(coding.classes)
+  ]
+  missing = [n for n in (*sum(chosen, ()), *coding.void) if n not in mask]
+  if missing:
+    raise config_lib.InputError(
+      f'{where} has no plane {missing[0]}, only 0 to {len(mask) - 1}; correct '
+      'config.data.merge or config.data.void'
+    )
+  if first:
+    others = np.any([mask[i] != 0 for i in mask if i], axis=0)
+    wrong = np.count_nonzero((mask[0] != 0) == others)
+    if wrong:
+      raise config_lib.InputError(
+        f'{where}: plane 0 is not the background, since {wrong} of its pixels '
+        'are as in other planes; correct config.data.classes or '
+        'config.data.merge'
+      )
+  return chosen
+
+
+def read(
+  mask: Mapping[Any, np.ndarray], coding, where: str
+) -> tuple[dict[Any, np.ndarray], np.ndarray, dict]:
+  """Reads each plane as uint8[H, W] of 0 and 1, or of 0 to 254.
+
+  Returns:
+    The planes; bool[H, W], where no pixel counts; and for graded planes the
+    number of pixels that pass the threshold, and of those above 0.
+  """
+  found, marked = {}, {}
+  void = np.zeros(next(iter(mask.values())).shape, bool)
+  for key, plane in mask.items():
+    is_void = np.zeros_like(void)
+    if coding.encoding == 'planes' and plane.dtype.kind in 'iu':
+      is_void, plane = plane == _VOID, _as_bool(plane, f'{where}, plane {key}')
+    name = f'{where}, {key}' if coding.encoding == 'folders' else where
+    grade = _grade(plane, coding, name)
+    found[key] = np.where(is_void, 0, grade).astype(np.uint8)
+    void |= is_void
+    if key in coding.void:
+      void |= found[key] > (_CERTAIN // 2 if coding.soft else 0)
+    elif plane.dtype != bool and not coding.soft:
+      marked[key] = np.count_nonzero(grade), np.count_nonzero(plane)
+  return found, void, marked
+
+
+def check_covered(covered: np.ndarray, void: np.ndarray, where: str) -> None:
+  """Refuses pixels of no class where there is no background."""
+  rest = np.count_nonzero(~covered & ~void)
+  if rest:
+    raise config_lib.InputError(
+      f'{where}: {rest} pixels are of no class; name what they are in '
+      'config.data.background, or list their mask in config.data.void'
+    )
+
+
+def _as_bool(plane: np.ndarray, where: str) -> np.ndarray:
+  """Takes integers 0 and 1; 255, void, becomes False."""
+  others = plane[(plane != 0) & (plane != 1) & (plane != _VOID)]
+  if others.size:
+    raise config_lib.InputError(
+      f'{where}: value {others[0]} in {others.size} pixels; integer planes '
+      'have 0 and 1, and 255 for void; correct the file, or store floats from '
+      '0 to 1'
+    )
+  return plane == 1
+
+
+def _grade(plane: np.ndarray, coding, where: str) -> np.ndarray:
+  """Thresholds a plane, or scales it to 0 to 254."""
+  if plane.dtype == bool:
+    return plane * np.uint8(_CERTAIN if coding.soft else 1)
+  full = coding.soft
+  if plane.dtype.kind == 'f':
+    if not (plane.min() >= 0 and plane.max() <= 1):  # Also catches NaN.
+      raise config_lib.InputError(
+        f'{where}: float planes must be from 0 to 1, this has '
+        f'{plane.min():.4g} to {plane.max():.4g}'
+      )
+    full, plane = 255, 255 * plane
+  if coding.soft:
+    if plane.max() > full:
+      raise config_lib.InputError(
+        f'{where}: value {plane.max()} is above config.data.soft, {full}, '
+        'which means full agreement'
+      )
+    return np.round(plane * (_CERTAIN / full)).astype(np.uint8)
+  if plane.max() == 1 < coding.threshold and plane.dtype == np.uint8:
+    raise config_lib.InputError(
+      f'{where}: a mask of 0 and 1, where config.data.threshold is '
+      f'{coding.threshold}; use --config.data.threshold=1'
+    )
+  return plane >= coding.threshold

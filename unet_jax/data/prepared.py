@@ -1,0 +1,256 @@
+"""Data sets decoded beforehand, as array_record shards that TFDS reads."""
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import tensorflow_datasets as tfds
+from array_record.python import array_record_module
+from tensorflow_datasets.core import example_serializer
+
+from unet_jax import config as config_lib
+from unet_jax.data import labels, layout
+
+NAME, VERSION = 'prepared', '1.0.0'  # As TFDS calls it.
+MANIFEST = 'prepared.json'
+SHARD = 64  # Examples of a file, which is written whole or not at all.
+# Keys of config.data that say where examples are, or who is in which split.
+FREE = ('source', 'name', 'root', 'classes', 'val_share', 'group', 'folds')
+
+
+def write(
+  config,
+  found: layout.Layout,
+  read: Callable[[str], dict],
+  output: pathlib.Path,
+  say: Callable[[str], None],
+) -> None:
+  """Writes every example of a data set; what a kill has left is gone on with.
+
+  Args:
+    config: the run's.
+    found: the data set.
+    read: key -> example; see sources.example_reader.
+    output: `config.data.root` of what is written.
+    say: is told of every file that is done.
+
+  Raises:
+    InputError: if the folder holds anything else, or an example is no good.
+  """
+  folder = output / NAME / VERSION
+  plan = dict(
+    settings=_settings(config),
+    classes=list(found.classes),
+    root=found.root,
+    keys={split: list(keys) for split, keys in found.keys.items()},
+  )
+  begun = _begin(folder, output, plan)
+  features = _features(read(next(iter(found.keys.values()))[0]))
+  serializer = example_serializer.ExampleSerializer(
+    features.get_serialized_info()
+  )
+  shards = begun['shards']
+  for name, keys in _shards(plan['keys']).items():
+    if name in shards and _digest(folder / name) == shards[name]['sha256']:
+      continue
+    records = [
+      serializer.serialize_example(features.encode_example(_entry(read(key))))
+      for key in keys
+    ]
+    _write_shard(folder / name, records)
+    shards[name] = dict(
+      sha256=_digest(folder / name), num_bytes=sum(map(len, records))
+    )
+    config_lib.write_text(folder / MANIFEST, json.dumps(begun, indent=1))
+    say(f'{folder / name}: {len(keys)} images')
+  _describe(folder, features, plan['keys'], shards)
+  begun['is_finished'] = True
+  config_lib.write_text(folder / MANIFEST, json.dumps(begun, indent=1))
+
+
+def open_prepared(config) -> layout.Layout:
+  """Opens what `write` wrote under `config.data.root`.
+
+  Raises:
+    InputError: if it is unfinished, damaged, or made with other settings.
+  """
+  root = pathlib.Path(config.data.root).expanduser().absolute()
+  folder = root / NAME / VERSION
+  manifest = _read_manifest(folder)
+  again = 'run unet_jax.prepare again'
+  if not manifest.get('is_finished'):
+    raise config_lib.InputError(
+      f'{folder} is not a finished data set; {again}, with --output={root}'
+    )
+  for key, value in _settings(config).items():
+    before = manifest['settings'].get(key)
+    if before != value:
+      raise config_lib.InputError(
+        f'{folder} was prepared with config.{key}={before!r}, not {value!r}; '
+        f'{again} into another folder, or set it back'
+      )
+  classes = tuple(manifest['classes'])
+  if config.data.classes and tuple(config.data.classes) != classes:
+    raise config_lib.InputError(
+      f'{folder} was prepared with the classes {", ".join(classes)}; set '
+      f'config.data.classes to these, or {again} into another folder'
+    )
+  for name, shard in manifest['shards'].items():
+    if _digest(folder / name) != shard['sha256']:
+      raise config_lib.InputError(
+        f'{folder / name} is damaged or missing; {again}, with --output={root}'
+      )
+  builder = tfds.builder_from_directory(folder)
+  keys = manifest['keys']
+  data = {split: builder.as_data_source(split) for split in keys}
+  places = {
+    key: (split, i) for split in keys for i, key in enumerate(keys[split])
+  }
+
+  def read(key: str) -> layout.Raw:
+    split, i = places[key]
+    entry = data[split][i]
+    marked = json.loads(entry['marked'].decode())
+    decoded = labels.Decoded(entry['label'], int(entry['overlap']), marked)
+    return layout.Raw(entry['name'].decode(), entry['image'], decoded, key)
+
+  return layout.Layout(keys, read, classes, str(root))
+
+
+def _settings(config) -> dict:
+  """Returns what decides the images and labels, as JSON gives it back."""
+  shaping = {
+    key: value
+    for key, value in config_lib.flatten(config).items()
+    if key == 'task' or key.startswith('data.')
+    if key.split('.')[-1] not in (*FREE, 'fold')
+  }
+  return json.loads(json.dumps(shaping))
+
+
+def _begin(folder: pathlib.Path, output: pathlib.Path, plan: dict) -> dict:
+  """Returns the manifest to go on with, and refuses another's folder."""
+  manifest = _read_manifest(folder)
+  if manifest:
+    differing = [key for key in plan if manifest.get(key) != plan[key]]
+    if differing:
+      raise config_lib.InputError(
+        f'--output {output} holds a data set with other '
+        f'{" and ".join(differing)}; name another folder, or remove it'
+      )
+    return manifest
+  if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    raise config_lib.InputError(
+      f'--output {output} is not empty and no prepared data set; name another '
+      'folder'
+    )
+  try:
+    folder.mkdir(parents=True)
+    config_lib.write_text(folder / MANIFEST, json.dumps(plan | {'shards': {}}))
+  except OSError as error:
+    raise config_lib.InputError(
+      f'--output {output} can not be written ({error.strerror}); name another '
+      'folder'
+    ) from None
+  return plan | {'shards': {}}
+
+
+def _read_manifest(folder: pathlib.Path) -> dict:
+  try:
+    return json.loads((folder / MANIFEST).read_text())
+  except FileNotFoundError:
+    return {}
+  except (OSError, ValueError) as error:
+    raise config_lib.InputError(
+      f'{folder / MANIFEST} can not be read ({error}); remove {folder}'
+    ) from None
+
+
+def _features(example: dict) -> tfds.features.FeaturesDict:
+  image, label = example['image'], example['label']
+
+  # Their bytes as they are: nothing is decoded when they are read.
+  def array(shape):
+    return tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding='bytes')
+
+  return tfds.features.FeaturesDict(
+    dict(
+      name=tfds.features.Text(),
+      image=array((None, None, image.shape[-1])),
+      label=array((None, None, *label.shape[2:])),
+      overlap=tfds.features.Scalar(np.int64),
+      marked=tfds.features.Text(),  # JSON; see labels.Decoded.
+    )
+  )
+
+
+def _entry(example: dict) -> dict:
+  marked = {
+    str(name): [int(n) for n in counts]
+    for name, counts in example['marked'].items()
+  }
+  return example | dict(marked=json.dumps(marked))
+
+
+def _shards(keys: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+  """Returns the keys of each file, whose names are as TFDS has them."""
+  shards = {}
+  for split, names in keys.items():
+    count = -(-len(names) // SHARD)
+    for i in range(count):
+      file = f'{NAME}-{split}.array_record-{i:05d}-of-{count:05d}'
+      shards[file] = names[i * SHARD : (i + 1) * SHARD]
+  return shards
+
+
+def _write_shard(path: pathlib.Path, records: Sequence[bytes]) -> None:
+  aside = path.with_name(f'{path.name}.tmp')
+  try:
+    writer = array_record_module.ArrayRecordWriter(str(aside), 'group_size:1')
+    for record in records:
+      writer.write(record)
+    writer.close()
+    aside.replace(path)
+  except (OSError, RuntimeError) as error:
+    raise config_lib.InputError(
+      f'{path} can not be written ({error})'
+    ) from None
+
+
+def _digest(path: pathlib.Path) -> str:
+  """Returns the file's SHA-256, or '' if there is none."""
+  if not path.exists():
+    return ''
+  with path.open('rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def _describe(
+  folder: pathlib.Path,
+  features: tfds.features.FeaturesDict,
+  keys: Mapping[str, Sequence[str]],
+  shards: Mapping[str, dict],
+) -> None:
+  """Writes what TFDS reads a folder by."""
+  files = _shards(keys)
+  infos = []
+  for split in keys:
+    own = [name for name in files if name.startswith(f'{NAME}-{split}.')]
+    infos.append(
+      tfds.core.SplitInfo(
+        name=split,
+        shard_lengths=[len(files[name]) for name in own],
+        num_bytes=sum(shards[name]['num_bytes'] for name in own),
+      )
+    )
+  tfds.folder_dataset.write_metadata(
+    data_dir=folder,
+    features=features,
+    split_infos=infos,
+    version=VERSION,
+    filename_template='{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}',
+    description='Decoded by unet_jax.prepare; labels of 255 are void.',
+    check_data=False,  # Needs TensorFlow.
+  )

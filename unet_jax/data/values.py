@@ -1,0 +1,109 @@
+"""Masks of one value a pixel, or one colour -> the code of each class."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from unet_jax import config as config_lib
+
+ENCODINGS = ('binary', 'index', 'color')
+_VOID, UNDECLARED = 255, 254  # The former is labels.VOID.
+
+
+def make_table(
+  encoding: str, names: Sequence[str], merge: Mapping, void: Sequence
+) -> np.ndarray:
+  """Lists the code of each value, or of each colour as 0xrrggbb.
+
+  Args:
+    encoding: of ENCODINGS.
+    names: of classes; their place is their code.
+    merge: name -> its values. Without it a class has, in an index mask, its
+      place as value; in a binary one, 0 or 255.
+    void: values that count nowhere.
+
+  Returns:
+    uint8[256] or uint8[2**24] of codes, 255 being void, 254 undeclared.
+  """
+  size = 1 << 24 if encoding == 'color' else 256
+  default = {'binary': (0, 255), 'index': range(256), 'color': ()}[encoding]
+  table = np.full(size, UNDECLARED, np.uint8)
+  if encoding == 'index':
+    table[_VOID] = _VOID
+  owners = {}
+  for code, name in (*enumerate(names), (_VOID, 'void')):
+    chosen = merge.get(name, default[code : code + 1])
+    for value in void if code == _VOID else chosen:
+      place = _to_place(value, size)
+      if place in owners:
+        raise config_lib.InputError(
+          f'mask value {value} means {owners[place]} and {name}; correct '
+          'config.data.merge, config.data.void or config.data.background'
+        )
+      owners[place], table[place] = name, code
+    if code != _VOID and name not in owners.values():
+      raise config_lib.InputError(
+        f'no mask value means {name}; name its '
+        f'{"colours" if encoding == "color" else "values"} in config.data.merge'
+      )
+  return table
+
+
+def to_codes(
+  mask: np.ndarray, encoding: str, table: np.ndarray, where: str
+) -> np.ndarray:
+  """Looks up uint8[H, W] codes, and refuses what the table doesn't have.
+
+  Args:
+    mask: uint8 or bool[H, W], or uint8[H, W, 3] of colours.
+    encoding: of ENCODINGS.
+    table: from `make_table`.
+    where: the file, for messages.
+  """
+  if mask.dtype == bool:
+    mask = mask * np.uint8(255 if encoding == 'binary' else 1)
+  if encoding == 'color':
+    mask = mask.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+  codes = table[mask]
+  undeclared = mask[codes == UNDECLARED]
+  if undeclared.size:
+    value = int(undeclared.min())
+    count = np.count_nonzero(undeclared == value)
+    if encoding == 'binary' and mask.max() == 1:
+      raise config_lib.InputError(
+        f'{where}: a mask of 0 and 1 where mask=binary expects 0 and 255; '
+        'use --config.data.mask=index'
+      )
+    if encoding == 'color':
+      raise config_lib.InputError(
+        f"{where}: colour '#{value:06x}' in {count} pixels is not declared; "
+        'add it to config.data.merge or config.data.void'
+      )
+    raise config_lib.InputError(
+      f'{where}: mask value {value} in {count} pixels, but the config declares '
+      f'{_list(table)}; correct the mask, config.data.mask, '
+      'config.data.classes or config.data.void'
+    )
+  return codes
+
+
+def _to_place(value, size: int) -> int:
+  """Returns a value's place in the table, or a colour's."""
+  place = value
+  if size > 256 and isinstance(value, str) and value.startswith('#'):
+    with contextlib.suppress(ValueError):
+      place = int(value[1:], 16) if len(value) == 7 else value
+  if not isinstance(place, int) or not 0 <= place < size:
+    kind = "a colour '#rrggbb'" if size > 256 else 'a value from 0 to 255'
+    raise config_lib.InputError(
+      f'{value!r} in config.data.merge or config.data.void must be {kind}'
+    )
+  return place
+
+
+def _list(table: np.ndarray) -> str:
+  declared = np.flatnonzero(table < UNDECLARED).tolist()
+  if len(declared) > 1 and declared == [*range(len(declared))]:
+    return f'0 to {declared[-1]}'
+  return ' and '.join(map(str, declared))
