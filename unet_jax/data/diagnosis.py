@@ -8,6 +8,7 @@ from unet_jax.data.checks import (
   classes,
   files,
   images,
+  quick,
   regions,
   run,
   splits,
@@ -25,15 +26,13 @@ def diagnose(inspection: Inspection, num_devices: int) -> list[Finding]:
     *images.check(inspection),
     *regions.check(inspection),
     *splits.check(inspection),
-    *run.crop(inspection),
   ]
   tallies = tally(inspection)
   if 'train' in tallies:
     config, num_train = inspection.config, len(tallies['train'].pixels)
-    found += classes.check(tallies, inspection.classes, loss=config.loss.name)
+    found += quick.check(config, tallies, inspection.classes)
     found += folder_shift(inspection)
     found += run.batch(config.batch_size, num_train, num_devices)
-    found += run.length(config.total_steps, config.batch_size, num_train)
   found += refused(inspection, found)
   return ordered(found)
 
@@ -88,7 +87,7 @@ def refused(inspection: Inspection, found: Sequence[Finding]) -> list[Finding]:
   ]
   findings = []
   if inspection.refusal and not has_errors(found):
-    findings.append(Finding('error', 'refused', inspection.refusal))
+    findings.append(Finding('error', 'set refused', inspection.refusal))
   if refusals:
     findings.append(
       Finding(

@@ -115,7 +115,7 @@ def open_files(config, found: Files) -> layout.Layout:
       if name not in paths:
         planes[folder] = np.zeros(image.shape[:2], bool)
         continue
-      planes[folder] = _read_mask(paths[name], data.mask)
+      planes[folder] = read_mask(paths[name], data.mask)
       _check_size(image, path, planes[folder], paths[name])
     field = None
     if fields:
@@ -133,7 +133,8 @@ def open_files(config, found: Files) -> layout.Layout:
   )
 
 
-def _read_mask(path: pathlib.Path, mask: str) -> np.ndarray:
+def read_mask(path: pathlib.Path, mask: str) -> np.ndarray:
+  """Reads a mask as config.data.mask says."""
   if mask == 'planes':
     return files.read_planes(path)
   if mask == 'color':
@@ -226,7 +227,7 @@ def _match(
 
 
 def _check_size(image, image_path, mask, mask_path) -> None:
-  if mask.shape != image.shape[:2]:
+  if mask.shape[:2] != image.shape[:2]:
     raise config_lib.InputError(
       f'{mask_path} has {mask.shape[1]}x{mask.shape[0]} pixels, its image '
       f'{image_path} has {image.shape[1]}x{image.shape[0]}; they must agree'

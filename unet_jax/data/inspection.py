@@ -196,7 +196,7 @@ def _make_look(
 
   def look(key: str) -> tuple[Record, survey.Seen | None]:
     if scanned:
-      record = _look_at_files(key, scanned, folders)
+      record = _look_at_files(key, scanned, folders, config.data.mask)
     else:
       record = _look_at_arrays(key, found)
     if coding is None or record.image is None:
@@ -212,7 +212,7 @@ def _make_look(
 
 
 def _look_at_files(
-  name: str, scanned: folder.Files, folders: Sequence[str]
+  name: str, scanned: folder.Files, folders: Sequence[str], mask: str
 ) -> Record:
   """Looks at an example's files as they are stored."""
   image, look, masks, damaged = None, None, {}, []
@@ -226,13 +226,22 @@ def _look_at_files(
       damaged.append((str(path), str(error)))
       continue
     if key:
-      is_coded = path.suffix != '.npy'  # Planes are no values of a code.
-      masks[key] = stored._replace(
-        values=value_counts(pixels) if is_coded else {}
-      )
+      masks[key] = stored._replace(values=_values_of(path, pixels, mask))
     else:
       image, look = stored, look_at(pixels)
   return Record(name, name, '', image, look, masks, damaged=(*damaged,))
+
+
+def _values_of(
+  path: pathlib.Path, pixels: np.ndarray, mask: str
+) -> dict[int | str, int]:
+  """Counts the values that training would read, or else those stored."""
+  if mask == 'planes':
+    return {}  # Planes are no code.
+  try:
+    return value_counts(folder.read_mask(path, mask))
+  except config_lib.InputError:
+    return value_counts(pixels)
 
 
 def _look_at_arrays(key: str, found: layout.Layout) -> Record:
@@ -275,6 +284,11 @@ def value_counts(mask: np.ndarray) -> dict[int | str, int]:
     colour = mask[..., :3].astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
     found = zip(*np.unique(colour, return_counts=True), strict=True)
     return {f'#{value:06x}': int(count) for value, count in found}
+  if mask.dtype.kind == 'f':
+    return {}
+  if mask.itemsize > 1:
+    found = zip(*np.unique(mask, return_counts=True), strict=True)
+    return {int(value): int(count) for value, count in found}
   counts = np.bincount(mask.ravel())
   return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
 

@@ -26,13 +26,21 @@ class Tally(NamedTuple):
   pixels: np.ndarray  # int64[N], that count: not void.
 
 
+def make_tally(seen: Sequence) -> Tally:
+  """Collects what `survey` has counted of a split."""
+  return Tally(
+    np.array([one.classes for one in seen]),
+    np.array([one.pixels - one.void for one in seen]),
+  )
+
+
 def check(
-  tallies: Mapping[str, Tally], classes: Sequence[str], *, loss: str
+  tallies: Mapping[str, Tally], classes: Sequence[str]
 ) -> list[Finding]:
   """Runs every check of this file."""
   return [
     *absent(tallies, classes),
-    *rare(tallies['train'], classes, loss=loss),
+    *rare(tallies['train'], classes),
     *everywhere(tallies['train'], classes),
     *empty(tallies),
     *shift({k: x.counts > 0 for k, x in tallies.items()}, classes),
@@ -84,7 +92,7 @@ def absent(
   return findings
 
 
-def rare(train: Tally, classes: Sequence[str], *, loss: str) -> list[Finding]:
+def rare(train: Tally, classes: Sequence[str]) -> list[Finding]:
   """Finds classes that few images, or few pixels, of train have."""
   findings = []
   pixels = max(1, int(train.pixels.sum()))
@@ -104,13 +112,12 @@ def rare(train: Tally, classes: Sequence[str], *, loss: str) -> list[Finding]:
     if 0 < share < FEW_PIXELS:
       findings.append(
         Finding(
-          'warning' if loss == 'ce' else 'note',
+          'note',
           'rare class',
-          f"{name} is {percent(share)} of train's pixels: a loss by pixels can "
-          'leave it out',
-          '' if loss == 'ce' else f'keep config.loss.name={loss}',
+          f"{name} is {percent(share)} of train's pixels: by the pixel, a loss "
+          'hardly feels it',
+          'keep a Dice term in the loss',
           number=int(train.counts[:, k].sum()),
-          settings={'loss.name': 'dice_ce'} if loss == 'ce' else {},
         )
       )
   return findings

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 from unet_jax.data import splits
-from unet_jax.data.checks.finding import Finding, plural, some
+from unet_jax.data.checks.finding import Finding, flag, plural, some
 from unet_jax.data.inspection import SWAPPED, Inspection, Record, Stored
 
 
@@ -27,8 +27,12 @@ def missing(inspection: Inspection) -> list[Finding]:
   found, findings = inspection.files, []
   listed = {name for names in found.lists.values() for name in names}
   wanted = listed & set(found.images) if listed else set(found.images)
+  data, absent = inspection.config.data, ''
+  if data.mask in ('binary', 'folders'):
+    absent = ', or if none means that nothing is marked: '
+    absent += flag('data.missing', 'absent')
   for folder, masks in found.masks.items():
-    lacking = sorted(wanted - set(masks))
+    lacking = [] if data.missing == 'absent' else sorted(wanted - set(masks))
     spare = sorted(set(masks) - set(found.images))
     if lacking:
       findings.append(
@@ -38,7 +42,7 @@ def missing(inspection: Inspection) -> list[Finding]:
           f'{plural(len(lacking), "image")} without a mask in {folder}: '
           f'{_with_nearest(lacking, spare)}',
           f'name each mask in {folder} as its image, or list the images to use '
-          'in train.txt',
+          f'in train.txt{absent}',
           tuple(str(found.images[name][0]) for name in lacking),
           len(lacking),
         )

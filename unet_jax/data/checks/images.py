@@ -28,7 +28,7 @@ def blank(inspection: Inspection) -> list[Finding]:
   flat, dark = [], []
   for record in _seen(inspection):
     look = record.look
-    if look.high - look.low <= FLAT * look.high:
+    if _is_flat(look):
       flat.append(record)
     elif look.bright < DARK * _full(look):
       dark.append(record)
@@ -49,6 +49,8 @@ def ranges(inspection: Inspection) -> list[Finding]:
   by_range = collections.defaultdict(list)
   by_kind = collections.defaultdict(list)
   for record in _seen(inspection):
+    if _is_flat(record.look):
+      continue  # Its range says nothing.
     by_range[_range(record)].append(record)
     by_kind[record.image.kind].append(record)
   findings = []
@@ -141,13 +143,14 @@ def _about(
   ]
 
 
+def _is_flat(look) -> bool:
+  return look.high - look.low <= FLAT * look.high
+
+
 def _full(look) -> float:
   """Returns the top of the range that an image seems to use."""
   return 1.0 if 0 < look.high <= 1 else look.full
 
 
 def _range(record: Record) -> str:
-  look = record.look
-  if look.full > 1 and look.high <= 1:
-    return f'0 to 1 ({record.image.kind})'
-  return f'0 to {look.full:.0f} ({record.image.kind[-3:]})'
+  return f'0 to {_full(record.look):.0f}'

@@ -1,4 +1,4 @@
-"""What labels mark: regions that overlap, vanish, or lie where nothing is."""
+"""Regions: those that overlap, vanish or lie outside, and crops of them."""
 
 import math
 
@@ -19,6 +19,7 @@ def check(inspection: Inspection) -> list[Finding]:
     *overlaps(inspection),
     *shrinking(inspection),
     *outside_view(inspection),
+    *small_images(inspection),
   ]
 
 
@@ -123,5 +124,32 @@ def outside_view(inspection: Inspection) -> list[Finding]:
       tuple(record.image.path for record in found),
       pixels,
       {'data.fov': 'estimate'},
+    )
+  ]
+
+
+def small_images(inspection: Inspection) -> list[Finding]:
+  """Finds images that are smaller than the crop, which is then padded."""
+  side, resize = inspection.config.image_size, inspection.config.data.resize
+  small = []
+  for record in inspection.records:
+    if record.split == 'train' and record.image:
+      size = record.image.size
+      scale = resize / max(size) if resize else 1
+      if min(size) * scale < side:
+        small.append((record, max(1, round(min(size) * scale))))
+  if not small:
+    return []
+  shortest = min(side for _, side in small)
+  return [
+    Finding(
+      'note',
+      'small images',
+      f'{plural(len(small), "train image")} with a side below '
+      f'config.image_size={side}, down to {shortest}: crops are filled up with '
+      'void',
+      'lower config.image_size, if that is much of the crops',
+      tuple(record.image.path for record, _ in small),
+      len(small),
     )
   ]

@@ -1,7 +1,6 @@
 """Whether the run's figures suit the data and the machine."""
 
 from unet_jax.data.checks.finding import Finding, percent, plural
-from unet_jax.data.inspection import Inspection
 
 FULL = 0.9  # Share of the memory that leaves room for what isn't counted.
 GIB = 2**30
@@ -21,7 +20,8 @@ def batch(batch_size: int, num_train: int, num_devices: int) -> list[Finding]:
         settings={'batch_size': fits},
       )
     ]
-  if batch_size > num_train:
+  fits = -(-num_train // num_devices) * num_devices
+  if batch_size > fits:
     return [
       Finding(
         'note',
@@ -29,7 +29,7 @@ def batch(batch_size: int, num_train: int, num_devices: int) -> list[Finding]:
         f'a batch of {batch_size} has {plural(num_train, "train image")} more '
         'than once',
         number=batch_size,
-        settings={'batch_size': -(-num_train // num_devices) * num_devices},
+        settings={'batch_size': fits},
       )
     ]
   return []
@@ -65,32 +65,5 @@ def memory(needed: int, available: int, device: str) -> list[Finding]:
       'lower config.batch_size or config.image_size, or trade time for memory '
       'with config.model.remat',
       number=needed,
-    )
-  ]
-
-
-def crop(inspection: Inspection) -> list[Finding]:
-  """Finds images that are smaller than the crop, which is then padded."""
-  side, resize = inspection.config.image_size, inspection.config.data.resize
-  small = []
-  for record in inspection.records:
-    if record.split == 'train' and record.image:
-      size = record.image.size
-      scale = resize / max(size) if resize else 1
-      if min(size) * scale < side:
-        small.append((record, max(1, round(min(size) * scale))))
-  if not small:
-    return []
-  shortest = min(side for _, side in small)
-  return [
-    Finding(
-      'note',
-      'small images',
-      f'{plural(len(small), "train image")} with a side below '
-      f'config.image_size={side}, down to {shortest}: crops are filled up with '
-      'void',
-      'lower config.image_size, if that is much of the crops',
-      tuple(record.image.path for record, _ in small),
-      len(small),
     )
   ]

@@ -1,13 +1,14 @@
 """Images that are too much alike, within a split and across splits."""
 
 import collections
-import difflib
 import itertools
-import re
-from collections.abc import Iterable, Sequence
+import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
+from unet_jax import config as config_lib
+from unet_jax.data import drawing
 from unet_jax.data.checks.finding import Finding, plural, some
 from unet_jax.data.inspection import Inspection, Record
 
@@ -16,8 +17,8 @@ BLUR = 3  # Pixels of a thumbnail; what is coarser is left out.
 MAX_COMPARED = 20_000  # Images, each with each.
 MIN_COMPARED = 8  # Images, to know what all of them share.
 BLOCK = 1024
-# What ends a name whose beginning may be a patient's, a film's, an eye's.
-MEMBER = re.compile(r'^(.+)[_\-. ](?:[a-z]?\d+|[lr]|left|right|od|os)$', re.I)
+# Up to what ends a name, its beginning may be a patient's, a film's, an eye's.
+GROUP = r'(?i)^(.+?)(?:[_\-. ](?:[a-z]?\d+|[lr]|left|right|od|os))?$'
 MIN_GROUPS = 4
 
 
@@ -133,38 +134,46 @@ def identical_masks(inspection: Inspection) -> list[Finding]:
 
 
 def group_leakage(inspection: Inspection) -> list[Finding]:
-  """Finds names that begin alike, as one patient's do, in several splits."""
-  groups = collections.defaultdict(list)
-  for record in inspection.records:
-    match = MEMBER.match(record.name)
-    groups[match[1] if match else record.name].append(record)
-  several = {k: v for k, v in groups.items() if len(v) > 1}
-  grouped = sum(map(len, several.values()))
-  if len(groups) < MIN_GROUPS or grouped < len(inspection.records) / 2:
-    return []  # The names don't say.
+  """Finds groups, as of a patient's images, that are in several splits.
+
+  They are what config.data.group says, or else names that begin alike, if most
+  of the images are of such.
+  """
+  data, groups = inspection.config.data, collections.defaultdict(list)
+  names = [record.name for record in inspection.records]
+  root = pathlib.Path(data.root)
+  try:
+    found = drawing.group(names, data.group or GROUP, root)
+  except config_lib.InputError:
+    return []  # It is refused.
+  for name, record in zip(found, inspection.records, strict=True):
+    groups[name].append(record)
+  several = {name: group for name, group in groups.items() if len(group) > 1}
   leaking = {
-    k: v for k, v in several.items() if len({record.split for record in v}) > 1
+    name: group
+    for name, group in several.items()
+    if len({record.split for record in group}) > 1
   }
-  if not leaking:
+  is_telling = len(groups) >= MIN_GROUPS and 2 * sum(
+    map(len, several.values())
+  ) >= len(names)
+  if not leaking or not (data.group or is_telling):
     return []
   records = [record for group in leaking.values() for record in group]
+  what = 'of config.data.group' if data.group else 'of names that begin alike'
+  is_drawn = inspection.files is not None and not inspection.files.lists
   return [
     Finding(
-      'warning',
+      'error' if data.group else 'warning',
       'group leakage',
-      f'{plural(len(leaking), "group")} of names that begin alike '
-      f'({some(sorted(leaking))}) are in more than one split: if each is a '
-      'patient or a film, scores are too good',
+      f'{plural(len(leaking), "group")} {what} ({some(sorted(leaking))}) in '
+      'several splits: if each is a patient or a film, scores are too good',
       'keep each group in one split',
       tuple(map(image_path, records)),
       len(records),
+      {'data.group': GROUP} if is_drawn and not data.group else {},
     )
   ]
-
-
-def nearest_name(name: str, names: Iterable[str]) -> str:
-  """Returns the name most like it, or '' if none is."""
-  return next(iter(difflib.get_close_matches(name, names, n=1)), '')
 
 
 def image_path(record: Record) -> str:

@@ -15,7 +15,8 @@ from unet_jax.data.inspection import Inspection, Stored
 MAX_COLOURS = 32  # More are no code of classes.
 MAX_LEVELS = 32
 MIN_STEP = 8  # Between levels; indices are next to each other.
-EXTREMES = 32  # Values from 0 or 255 on that a blurred mask's ends take.
+EXTREMES = 32  # Values from 0 or 255 on that a blurred mask's ends take;
+PEAKS = 0.8  # and the share of its pixels that they have.
 
 
 class Seen(NamedTuple):
@@ -29,14 +30,14 @@ class Seen(NamedTuple):
 def check(inspection: Inspection) -> list[Finding]:
   """Runs every check of this file."""
   found = gather(inspection)
-  if inspection.config.data.mask in ('folders', 'planes'):
+  if inspection.config.data.mask in config_lib.PLANES:
     return [*zero_and_one(inspection, found), *graded(inspection, found)]
   return [
     finding
     for seen in found
     for finding in (
-      *mixed_scale(inspection, seen),
-      *undeclared(inspection, seen),
+      *(mixed_scale(inspection, seen) or undeclared(inspection, seen)),
+      *void_alone(inspection, seen),
       *no_background(inspection, seen),
     )
   ]
@@ -63,18 +64,24 @@ def mixed_scale(inspection: Inspection, seen: Seen) -> list[Finding]:
   """Finds masks of 0 and 1 beside masks of 0 and 255."""
   ones = [mask for mask in seen.masks if set(mask.values) == {0, 1}]
   full = [mask for mask in seen.masks if set(mask.values) == {0, 255}]
-  if not ones or not full or inspection.config.data.void:
+  data = inspection.config.data
+  if not ones or not full or data.void or data.merge:
     return []
   fewer = min(ones, full, key=len)
+  settings = {}
+  if len(inspection.classes) == 1:
+    names = (data.background, *inspection.classes)
+    settings = _map(names, [(0,), (1, 255)], mask='binary')
   return [
     Finding(
       'error',
       'mixed mask scale',
       f'{plural(len(ones), "mask")} of 0 and 1 beside {len(full)} of 0 and '
       f'255: {some([mask.path for mask in fewer])}',
-      'scale the fewer of them as the others are',
+      'scale the fewer of them as the others are, or take 1 for 255',
       tuple(mask.path for mask in fewer),
       len(fewer),
+      settings,
     )
   ]
 
@@ -95,6 +102,8 @@ def undeclared(inspection: Inspection, seen: Seen) -> list[Finding]:
     if value not in declared
   )
   what, settings = explain(inspection, seen)
+  if 'data.classes' in settings and inspection.config.task == 'binary':
+    settings['task'] = 'multiclass'
   return [
     Finding(
       'error',
@@ -112,49 +121,55 @@ def undeclared(inspection: Inspection, seen: Seen) -> list[Finding]:
 
 def explain(inspection: Inspection, seen: Seen) -> tuple[str, dict[str, Any]]:
   """Says what the values look like, and the config keys that read them so."""
-  classes = inspection.classes
+  classes, background = inspection.classes, inspection.config.data.background
+  names = labels.class_names('multiclass', classes, background)
   if any(isinstance(value, str) for value in seen.values):
-    return _explain_colours(seen, classes)
+    return _explain_colours(seen, names, len(classes))
   values = sorted(seen.values)
-  foreground = [value for value in values if value]
   if any(mask.format == 'JPEG' for mask in seen.masks):
-    return _explain_blurred(seen, classes, 'JPEG has blurred the values')
-  if values in ([0, 1], [1]):
+    return _explain_blurred(seen, names, 'JPEG has blurred the values')
+  if values == [0, 1]:
     return '0 and 1 are indices', {'data.mask': 'index'}
-  if values == [0, 255] and len(classes) == 1:
+  if values == [0, 255] and len(names) == 2:
     return '255 is the foreground', {'data.mask': 'binary'}
-  if foreground == [*range(1, len(foreground) + 1)] and 0 in values:
-    return _explain_indices(foreground, classes)
-  if 0 not in values and values == [*range(1, len(classes) + 2)]:
-    names = ('background', *classes)
-    return 'indices that count from 1, where 0 is expected', _map(
-      names, values, mask='index'
-    )
-  if len(foreground) == 2 and foreground[1] == 255 and len(classes) == 1:
-    return (
-      f'{foreground[0]}, between background and foreground, may be void',
-      {'data.void': (foreground[0],)},
-    )
-  if 0 in values and len(foreground) == len(classes):
-    return (
-      'a value a class, in the order of the classes (look whether it is so)',
-      _map(classes, foreground, mask='index'),
-    )
+  if values == [*range(len(values))] and len(values) > len(names):
+    more = tuple(f'class_{i}' for i in values[len(names) :])
+    text = f'{len(values)} indices, of which the config names {len(names)}'
+    return text, {'data.mask': 'index', 'data.classes': (*classes, *more)}
+  if len(values) == len(names):
+    text = 'a value a class; look whether their order is that of the classes'
+    if values == [*range(1, len(names) + 1)]:
+      text = 'the indices count from 1, where 0 is expected'
+    return text, _map(names, [(value,) for value in values], mask='index')
+  if len(values) == 3 and values[::2] == [0, 255] and len(names) == 2:
+    text = f'{values[1]}, between background and foreground, may be void'
+    return text, {'data.mask': 'binary', 'data.void': (values[1],)}
   step = level_step(values)
-  if step and len(classes) == 1:
-    kept = [value for value in values if value >= 128]
-    return (
-      f'levels {step} apart, as experts agree; from half of 255 on they count',
-      _map(
-        ('background', *classes),
-        [value for value in values if value < 128],
-        kept,
-        mask='binary',
-      ),
+  if step and len(names) == 2:
+    text = f'levels {step} apart, as experts agree; the upper half is taken'
+    return text, _halves(names, values, (values[-1] + 1) / 2)
+  return _explain_blurred(seen, names, 'values between, as of smoothed edges')
+
+
+def void_alone(inspection: Inspection, seen: Seen) -> list[Finding]:
+  """Finds index masks of 0 and 255, which is void there."""
+  data = inspection.config.data
+  is_default = data.mask == 'index' and not data.merge and not data.void
+  if not is_default or sorted(seen.values) != [0, 255]:
+    return []
+  is_binary = len(inspection.classes) == 1
+  return [
+    Finding(
+      'error',
+      'foreground is void',
+      f'the masks in {seen.folder} have 0 and 255 alone, which is void in an '
+      'index mask, so that nothing is marked',
+      '' if is_binary else 'correct the masks or config.data.mask',
+      tuple(mask.path for mask in seen.masks),
+      len(seen.masks),
+      {'data.mask': 'binary'} if is_binary else {},
     )
-  return _explain_blurred(
-    seen, classes, 'values between, as of a smoothed edge'
-  )
+  ]
 
 
 def no_background(inspection: Inspection, seen: Seen) -> list[Finding]:
@@ -256,55 +271,52 @@ def level_step(values: Sequence[int]) -> int:
   return step if is_graded else 0
 
 
-def _explain_colours(seen: Seen, classes) -> tuple[str, dict[str, Any]]:
+def _explain_colours(
+  seen: Seen, names: Sequence[str], num_classes: int
+) -> tuple[str, dict[str, Any]]:
+  """Proposes a class for each colour: black or the commonest is background."""
   colours = sorted(seen.values, key=seen.values.get, reverse=True)
   if len(colours) > MAX_COLOURS:
-    return (
-      f'{len(colours)} colours are no code of classes'
-      + (', JPEG has blurred them' if seen.masks[0].format == 'JPEG' else ''),
-      {},
-    )
-  background = '#000000' if '#000000' in colours else colours[0]
-  others = sorted(colour for colour in colours if colour != background)
+    is_jpeg = any(mask.format == 'JPEG' for mask in seen.masks)
+    why = ', JPEG has blurred them' if is_jpeg else ''
+    return f'{len(colours)} colours are no code of classes{why}', {}
+  text = f'{len(colours)} colours, one a class; look which is which'
   settings = {'data.mask': 'color'}
-  if len(others) != len(classes):
-    classes = tuple(f'class_{colour[1:]}' for colour in others)
-    settings['data.classes'] = classes
-  return (
-    f'{len(colours)} colours, one a class (look which is which; {background} '
-    'is taken for the background)',
-    settings | _map(('background', *classes), [background, *others]),
-  )
+  if len(names) > num_classes:
+    first = '#000000' if '#000000' in colours else colours[0]
+    colours = [first, *sorted(x for x in colours if x != first)]
+    text += f' ({first} is taken for {names[0]})'
+  if len(colours) != len(names):
+    names = names[: len(names) - num_classes]
+    more = tuple(f'color_{x[1:]}' for x in colours[len(names) :])
+    names, settings['data.classes'] = (*names, *more), more
+  return text, settings | _map(names, [(colour,) for colour in colours])
 
 
-def _explain_indices(foreground, classes) -> tuple[str, dict[str, Any]]:
-  more = tuple(f'class_{i}' for i in foreground[len(classes) :])
-  return (
-    f'{len(foreground)} classes, of which the config names {len(classes)}',
-    {'data.mask': 'index', 'data.classes': (*classes, *more)},
-  )
-
-
-def _explain_blurred(seen, classes, why) -> tuple[str, dict[str, Any]]:
-  total = sum(seen.values.values())
+def _explain_blurred(
+  seen: Seen, names: Sequence[str], why: str
+) -> tuple[str, dict[str, Any]]:
+  """Proposes to cut at 128, if there are but two classes and two peaks."""
   ends = sum(
     count
     for value, count in seen.values.items()
     if value < EXTREMES or value > 255 - EXTREMES
   )
-  if len(classes) != 1 or ends < 0.8 * total:
+  if len(names) != 2 or ends < PEAKS * sum(seen.values.values()):
     return f'{why}; which class a pixel is of can not be told', {}
-  low, high = tuple(range(128)), tuple(range(128, 256))
-  return f'{why} of 0 and 255; from 128 on it is taken for 255', _map(
-    ('background', *classes), low, high, mask='binary'
-  )
+  text = f'{why} of 0 and 255; from 128 on it is taken for 255'
+  return text, _halves(names, range(256), 128)
 
 
-def _map(names, *values, mask: str = '') -> dict[str, Any]:
+def _halves(names, values: Sequence[int], cut: float) -> dict[str, Any]:
+  low = tuple(value for value in values if value < cut)
+  high = tuple(value for value in values if value >= cut)
+  return _map(names, [low, high], mask='binary')
+
+
+def _map(names, values: Sequence[tuple], mask: str = '') -> dict[str, Any]:
   """Returns the settings that give each name its values."""
-  if len(values) == 1:
-    values = [(value,) for value in values[0]]
-  merge = {n: tuple(v) for n, v in zip(names, values, strict=True)}
+  merge = dict(zip(names, values, strict=True))
   return ({'data.mask': mask} if mask else {}) | {'data.merge': merge}
 
 
