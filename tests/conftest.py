@@ -42,7 +42,7 @@ def fundus_root(tmp_path_factory):
 @pytest.fixture
 def diagnose(load_config):
   """Gives (root, **overrides) -> the doctor's findings, by their titles."""
-  from unet_jax.data import diagnosis, inspection
+  from unet_jax.data import diagnosis, survey
 
   def run(root, mask='binary', classes=('a',), task='', **overrides):
     config = load_config('binary:folder')
@@ -52,7 +52,7 @@ def diagnose(load_config):
       config.update(image_size=32, batch_size=4, total_steps=20)
       config.data.update(root=str(root), mask=mask, classes=classes)
       config.update_from_flattened_dict(overrides)
-    found = diagnosis.diagnose(inspection.inspect(config), num_devices=4)
+    found = diagnosis.diagnose(survey.take(config), num_devices=4)
     return {finding.title: finding for finding in found}
 
   return run

@@ -238,7 +238,7 @@ def test_soft_labels_are_254_times_the_agreement():
   np.testing.assert_array_equal(
     label, [[[0, 254], [21, 254], [127, 0], [254, 0]]]
   )
-  found = labels.foreground(label, 2, soft=True)
+  found = labels.to_planes(label, 2, soft=True)
   np.testing.assert_array_equal(found, [[[0, 1], [0, 1], [0, 0], [1, 0]]])
   merged, *_ = decode(
     {'a': GRADES, 'b': RED},
@@ -276,10 +276,10 @@ def test_graded_mask_of_0_and_1_is_not_taken_for_empty():
 
 def test_label_of_either_kind_has_the_same_foreground():
   label = np.array([[0, 1, 2, labels.VOID]], np.uint8)
-  planes = labels.foreground(label, 2)
+  planes = labels.to_planes(label, 2)
   np.testing.assert_array_equal(planes, [[[0, 0], [1, 0], [0, 1], [0, 0]]])
   stacked = np.where(label[..., None] == labels.VOID, labels.VOID, planes)
-  np.testing.assert_array_equal(labels.foreground(stacked, 2), planes)
-  first = labels.foreground(label, 3, first=0)
+  np.testing.assert_array_equal(labels.to_planes(stacked, 2), planes)
+  first = labels.to_planes(label, 3, first=0)
   np.testing.assert_array_equal(first[..., 1:], planes)
   np.testing.assert_array_equal(first[..., 0], [[1, 0, 0, 0]])

@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from unet_jax import config as config_lib
-from unet_jax.data import sources, survey, synthetic_fundus
+from unet_jax.data import sources, stats, synthetic_fundus
 from unet_jax.data.fundus import photograph
 
 
@@ -196,13 +196,24 @@ def test_resize_scales_image_and_label_alike(write_folder, load):
   np.testing.assert_array_equal(example['label'], label[1::2, 1::2])
 
 
+def test_pixels_of_each_plane_are_counted_in_train(write_folder, load):
+  root = write_folder('abc', mask='index', size=(2, 3), train='ab', val='c')
+  first = np.array([[0, 0, 1], [255, 1, 1]], np.uint8)
+  second = np.array([[0, 0, 0], [0, 2, 2]], np.uint8)
+  for name, mask in zip('abc', (first, second, first), strict=True):
+    Image.fromarray(mask).save(root / 'masks' / f'{name}.png')
+  data = dict(root=str(root), classes=('x', 'y'))
+  by_class = load('multiclass:folder', **data).pixels
+  assert by_class == ((6, 11, 11), (3, 5, 11), (2, 6, 11))
+
+
 def test_large_set_is_decoded_anew_and_is_the_same(
   write_folder, load, monkeypatch
 ):
   root = str(write_folder(train='abc', val='d'))
   small = load('binary:folder', root=root)
   assert len(small.splits['train'].kept) == 4
-  monkeypatch.setattr(survey, 'IN_MEMORY', 10_000)  # One image of four.
+  monkeypatch.setattr(stats, 'IN_MEMORY', 10_000)  # One image of four.
   large = load('binary:folder', root=root)
   assert list(large.splits['train'].kept) == ['a']
   assert large.mean == small.mean
@@ -320,3 +331,19 @@ def test_any_tfds_set_with_one_mask_is_read(load_tfds):
 def test_tfds_set_that_does_not_fit_is_told(load_tfds, settings, message):
   with pytest.raises(config_lib.InputError, match=message):
     load_tfds(**settings)
+
+
+@pytest.mark.parametrize(
+  ('task', 'pixels'),
+  [
+    ('multiclass', ((147, 147, 294), (70, 70, 294), (77, 77, 294))),
+    ('multilabel', ((70, 70, 294), (77, 77, 294))),
+  ],
+)
+def test_pixels_are_counted_for_every_task(load_config, tmp_path, task, pixels):
+  config = load_config('multiclass:folder', task=task)
+  with config.unlocked():
+    config.data.update(source='tfds', name='tiny_shapes', root=str(tmp_path))
+  dataset = sources.load(config, sources.open_layout(config))
+  # Images of 9, 10, 11 and 12 rows of 7, all 0, 1, 2 and 0.
+  assert dataset.pixels == pixels

@@ -22,10 +22,10 @@ class Task(NamedTuple):
   exclusive: bool  # Softmax over the planes, or a sigmoid each.
   soft: bool = False  # Whether labels are probabilities.
 
-  def foreground(self, label: np.ndarray) -> np.ndarray:
+  def to_planes(self, label: np.ndarray) -> np.ndarray:
     """Tells where a label has each foreground class: bool[H, W, K]."""
     first = len(self.planes) - self.num_foreground if self.exclusive else 1
-    return labels.foreground(
+    return labels.to_planes(
       label, self.num_foreground, first=first, soft=self.soft
     )
 

@@ -27,14 +27,14 @@ def main() -> None:
       'no config; give one, e.g. --config configs/multiclass.py'
     )
   from unet_jax import build, parallel  # Below, since --help needs none of it.
-  from unet_jax.data import diagnosis, inspection, proposal
+  from unet_jax.data import diagnosis, proposal, survey
   from unet_jax.evaluation import contact, findings
   from unet_jax.training import capacity, overfit
 
   build.start()
   config, title = CONFIG.value, flags.FLAGS['config'].config_filename
   config_lib.check(config)
-  taken = inspection.inspect(config)
+  taken = survey.take(config)
   found = diagnosis.diagnose(taken, parallel.num_devices())
   if not diagnosis.has_errors(found):
     found += capacity.check(taken)

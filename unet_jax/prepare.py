@@ -21,13 +21,12 @@ def main() -> None:
     raise config_lib.InputError(
       'give a config and a folder: --config configs/binary.py --output DIR'
     )
-  from unet_jax.data import labels, prepared, sources  # --help needs none.
+  from unet_jax.data import prepared, sources  # --help needs none.
 
   config_lib.check(CONFIG.value)
   output = pathlib.Path(OUTPUT.value).expanduser().absolute()
   found = sources.open_layout(CONFIG.value)
-  coding = labels.make_coding(CONFIG.value, found.classes)
-  read = sources.example_reader(CONFIG.value, found, coding)
+  read = sources.example_reader(CONFIG.value, found)
   prepared.write(CONFIG.value, found, read, output, print)
   print(f'{output} is finished; train from it with\n  {command(output)}')
 

@@ -1,4 +1,4 @@
-"""All checks of an inspection, and the figures that go with them."""
+"""All checks of a survey, and the figures that go with them."""
 
 from collections.abc import Sequence
 
@@ -15,25 +15,25 @@ from unet_jax.data.checks import (
   values,
 )
 from unet_jax.data.checks.finding import SEVERITIES, Finding
-from unet_jax.data.inspection import Inspection
+from unet_jax.data.survey import Survey
 
 
-def diagnose(inspection: Inspection, num_devices: int) -> list[Finding]:
+def diagnose(survey: Survey, num_devices: int) -> list[Finding]:
   """Runs every check; returns what they found, errors first."""
   found = [
-    *files.check(inspection),
-    *values.check(inspection),
-    *images.check(inspection),
-    *regions.check(inspection),
-    *splits.check(inspection),
+    *files.check(survey),
+    *values.check(survey),
+    *images.check(survey),
+    *regions.check(survey),
+    *splits.check(survey),
   ]
-  tallies = tally(inspection)
+  tallies = tally(survey)
   if 'train' in tallies:
-    config, num_train = inspection.config, len(tallies['train'].pixels)
-    found += quick.check(config, tallies, inspection.classes)
-    found += folder_shift(inspection)
+    config, num_train = survey.config, len(tallies['train'].pixels)
+    found += quick.check(config, tallies, survey.classes)
+    found += folder_shift(survey)
     found += run.batch(config.batch_size, num_train, num_devices)
-  found += refused(inspection, found)
+  found += refused(survey, found)
   return ordered(found)
 
 
@@ -47,12 +47,12 @@ def has_errors(found: Sequence[Finding]) -> bool:
   return any(x.severity == 'error' for x in found)
 
 
-def tally(inspection: Inspection) -> dict[str, classes.Tally]:
+def tally(survey: Survey) -> dict[str, classes.Tally]:
   """Collects the labels' counts by split; those that can't be read lack."""
   tallies = {}
-  for split in dict.fromkeys(record.split for record in inspection.records):
+  for split in dict.fromkeys(record.split for record in survey.records):
     counted = [
-      x.counted for x in inspection.records if x.split == split and x.counted
+      x.counted for x in survey.records if x.split == split and x.counted
     ]
     if counted:
       tallies[split] = classes.Tally(
@@ -62,14 +62,14 @@ def tally(inspection: Inspection) -> dict[str, classes.Tally]:
   return tallies
 
 
-def folder_shift(inspection: Inspection) -> list[Finding]:
+def folder_shift(survey: Survey) -> list[Finding]:
   """Looks for a shift of the mask folders that classes are merged of."""
-  folders = sorted({name for x in inspection.records for name in x.masks})
-  if set(folders) <= {*inspection.classes, 'masks'}:
+  folders = sorted({name for x in survey.records for name in x.masks})
+  if set(folders) <= {*survey.classes, 'masks'}:
     return []
-  least = 1 if inspection.config.data.soft else inspection.config.data.threshold
+  least = 1 if survey.config.data.soft else survey.config.data.threshold
   present = {}
-  for record in inspection.records:
+  for record in survey.records:
     present.setdefault(record.split, []).append(
       [_reaches(record.masks.get(folder), least) for folder in folders]
     )
@@ -77,23 +77,23 @@ def folder_shift(inspection: Inspection) -> list[Finding]:
   return classes.shift(present, folders) if 'train' in present else []
 
 
-def refused(inspection: Inspection, found: Sequence[Finding]) -> list[Finding]:
+def refused(survey: Survey, found: Sequence[Finding]) -> list[Finding]:
   """Reports what training would refuse, if no check has explained it."""
   explained = {path for x in found if x.severity == 'error' for path in x.files}
   refusals = [
     record
-    for record in inspection.records
+    for record in survey.records
     if record.refusal and not explained.intersection(_paths(record))
   ]
   findings = []
-  if inspection.refusal and not has_errors(found):
-    findings.append(Finding('error', 'set refused', inspection.refusal))
+  if survey.refusal and not has_errors(found):
+    findings.append(Finding('error', 'set refused', survey.refusal))
   if refusals:
     findings.append(
       Finding(
         'error',
         'refused',
-        f'training refuses {len(refusals)} of {len(inspection.records)} '
+        f'training refuses {len(refusals)} of {len(survey.records)} '
         f'examples, the first: {refusals[0].refusal}',
         files=tuple(path for x in refusals for path in _paths(x)),
         number=len(refusals),

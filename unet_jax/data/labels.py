@@ -24,11 +24,6 @@ class Coding(NamedTuple):
   soft: int  # Value that means 1 where labels are probabilities; else 0.
   table: np.ndarray  # Value, or colour, -> code; see values.make_table.
 
-  @property
-  def first(self) -> int:
-    """The index of the first class, in a label that is one."""
-    return 0 if self.task == 'multiclass' and not self.background else 1
-
 
 class Decoded(NamedTuple):
   """A label, and what a person should hear about it."""
@@ -119,7 +114,7 @@ def exclude(label: np.ndarray) -> tuple[np.ndarray, int]:
   return (label * order).max(axis=-1), overlap
 
 
-def foreground(
+def to_planes(
   label: np.ndarray, num_foreground: int, *, first: int = 1, soft: bool = False
 ) -> np.ndarray:
   """Tells where a label has each class: bool[H, W, K].

@@ -23,7 +23,7 @@ from unet_jax.data import (
   labels,
   layout,
   splits,
-  survey,
+  stats,
 )
 from unet_jax.data.checks import classes as class_checks
 from unet_jax.data.checks import quick
@@ -55,6 +55,9 @@ class Dataset(NamedTuple):
   std: tuple[float, ...]
   digests: dict[str, str]  # Of each split's names, to know it again by.
   notes: tuple[str, ...]  # What a person should read before training.
+  # Of train's labels, for each plane: how many pixels it has, how many the
+  # images have in which it occurs, and how many there are.
+  pixels: tuple[tuple[int, int, int], ...] = ()
   folds: tuple[Sequence[str], ...] = ()  # All of them, where there are.
 
 
@@ -74,25 +77,26 @@ def load(
     InputError: at the first file, name or value that can't be used.
   """
   coding = labels.make_coding(config, found.classes)
-  read = example_reader(config, found, coding)
+  read = example_reader(config, found)
   everyone = [key for keys in found.keys.values() for key in keys]
-  kept, seen = survey.read_all(everyone, read, coding)
+  kept, seen = stats.read_all(everyone, read, coding)
   keys, folds, notes = split_keys(config, found, seen, saved or {})
   sources = {split: Source(keys[split], read, kept) for split in keys}
   train = [seen[key] for key in keys['train']]
-  mean, std = survey.moments(train)
+  mean, std = stats.moments(train)
   used = [seen[key] for split in keys for key in keys[split]]
-  survey.check_presence(train, coding)
+  stats.check_presence(train, coding)
   tallies = {
     split: class_checks.make_tally([seen[key] for key in keys[split]])
     for split in keys
   }
-  notes += survey.notes(used, coding)
+  notes += stats.notes(used, coding)
   notes += quick.notes(quick.check(config, tallies, found.classes))
   digests = {split: _digest(keys[split]) for split in keys}
   return Dataset(
     *(sources, found.classes, found.root, mean, std, digests),
     notes=tuple(notes),
+    pixels=stats.count_pixels(train),
     folds=folds,
   )
 
@@ -121,8 +125,7 @@ def open_split(
     raise config_lib.InputError(
       f'--split {split}: there is none; the data has {", ".join(keys)}'
     )
-  coding = labels.make_coding(config, found.classes)
-  return Source(keys[split], example_reader(config, found, coding))
+  return Source(keys[split], example_reader(config, found))
 
 
 def open_layout(config) -> layout.Layout:
@@ -158,10 +161,9 @@ def _check_classes(classes: Sequence[str], config) -> None:
     )
 
 
-def example_reader(
-  config, found: layout.Layout, coding: labels.Coding
-) -> Callable[[str], dict]:
-  """Returns key -> example, with `overlap` and `marked` of labels.Decoded."""
+def example_reader(config, found: layout.Layout) -> Callable[[str], dict]:
+  """Builds key -> example, with `overlap` and `marked` of labels.Decoded."""
+  coding = labels.make_coding(config, found.classes)
 
   def read(key: str) -> dict:
     raw = found.read(key)
@@ -195,21 +197,27 @@ def _shape(
   return image, label
 
 
-def final_split(config, found: layout.Layout) -> str:
-  """Names the split that a run is evaluated on at its end."""
+def split_names(config, found: layout.Layout) -> list[str]:
+  """Names the splits that `load` makes; at its end a run scores the last."""
   has = {'train', *found.keys}
   if drawing.is_needed(config, found.keys):
     has.add('val')
-  return [split for split in splits.SPLITS if split in has][-1]
+  return [split for split in splits.SPLITS if split in has]
 
 
 def split_keys(
   config,
   found: layout.Layout,
-  seen: Mapping[str, survey.Seen],
+  seen: Mapping[str, stats.Seen],
   saved: Mapping[str, Sequence[str]],
 ) -> tuple[dict, tuple, list[str]]:
   """Draws a val split where there is none, unless a run goes on with its own.
+
+  Args:
+    config: the run's.
+    found: the data set.
+    seen: of every example; see stats.read_all.
+    saved: the splits of the run that goes on, or {}.
 
   Returns:
     {split: keys} in the order train, val, test; all folds; and notes.

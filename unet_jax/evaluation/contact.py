@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from unet_jax import build
-from unet_jax.data import files, inspection, labels
+from unet_jax.data import files, labels, survey
 from unet_jax.evaluation import pictures
 
 TILE = 320  # Pixels, the longer side.
@@ -16,7 +16,7 @@ MOST = 12  # Images.
 FILL = 0.2  # Strength of the colour inside an outline.
 
 
-def make(taken: inspection.Inspection) -> np.ndarray:
+def make(taken: survey.Survey) -> np.ndarray:
   """Draws the contact sheet of a data set: uint8[H, W, 3]."""
   task = build.make_task(taken.config, taken.classes)
   records = [record for record in taken.records if record.counted]
@@ -26,7 +26,7 @@ def make(taken: inspection.Inspection) -> np.ndarray:
   for i in choose(np.array([record.counted.counts for record in records])):
     example = taken.read(records[i].key)
     label = example['label']
-    planes = task.foreground(label)
+    planes = task.to_planes(label)
     void = (label == labels.VOID).reshape(*label.shape[:2], -1).any(axis=-1)
     have = [
       name for k, name in enumerate(taken.classes) if planes[..., k].any()

@@ -159,7 +159,7 @@ def draw(
     planes = predict(predict_step, variables, image, resize=0)
     void = (label == labels.VOID).reshape(*label.shape[:2], -1).any(axis=-1)
     panel = pictures.panel(
-      *(image, task.foreground(label), void),
+      *(image, task.to_planes(label), void),
       planes[..., -task.num_foreground :],
     )
     if panel.shape[1] > MAX_WIDTH:

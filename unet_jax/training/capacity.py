@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from unet_jax.data import inspection, sources
+from unet_jax.data import sources, survey
 from unet_jax.data.checks import run as run_checks
 from unet_jax.data.checks.finding import Finding
 from unet_jax.training import setup
@@ -15,7 +15,7 @@ from unet_jax.training import setup
 CGROUP = pathlib.Path('/sys/fs/cgroup/memory.max')
 
 
-def check(taken: inspection.Inspection) -> list[Finding]:
+def check(taken: survey.Survey) -> list[Finding]:
   """Compares what a step needs with what a device has."""
   channels = taken.read(taken.records[0].key)['image'].shape[-1]
   needed = step_bytes(taken.config, taken.classes, channels)

@@ -39,7 +39,7 @@ def train_and_evaluate(
   found = parallel.first_before_others(lambda: sources.open_layout(config))
   config = setup.resolve(config, found)
   workdir_lib.check(workdir, config, overwrite=overwrite)
-  split = sources.final_split(config, found)  # Test, or instead.
+  split = sources.split_names(config, found)[-1]  # Test, or instead.
   is_new = overwrite or not workdir_lib.has_checkpoint(workdir)
   if not is_new and workdir_lib.is_finished(workdir, config.total_steps, split):
     parallel.say(f'{workdir} is finished, at step {config.total_steps}')

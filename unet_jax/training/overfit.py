@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 
 from unet_jax import build, defaults, parallel
-from unet_jax.data import inspection, pipeline, sources
+from unet_jax.data import pipeline, sources, survey
 from unet_jax.data.checks.finding import Finding
 from unet_jax.evaluation import scores
 from unet_jax.training import setup
@@ -29,7 +29,7 @@ class Result(NamedTuple):
   losses: tuple[float, ...]  # Every 50 steps.
 
 
-def check(taken: inspection.Inspection) -> list[Finding]:
+def check(taken: survey.Survey) -> list[Finding]:
   """Learns two crops; where that fails, changes one thing and tries again.
 
   What then makes it succeed was at fault: the learning rate, or the loss. Where
@@ -72,7 +72,7 @@ def check(taken: inspection.Inspection) -> list[Finding]:
   ]
 
 
-def fullest(taken: inspection.Inspection) -> list[Any]:
+def fullest(taken: survey.Survey) -> list[Any]:
   """Returns the keys of the train images with most foreground."""
   train = [x for x in taken.records if x.split == 'train' and x.counted]
   train.sort(key=lambda record: -record.counted.counts.sum())
@@ -103,7 +103,7 @@ def densest_crop(
   """
   height, width = image.shape[:2]
   image, label = pipeline.pad(image, label, max(size, height), max(size, width))
-  planes = task.foreground(label)
+  planes = task.to_planes(label)
   sums = np.pad(planes.astype(np.int64), ((1, 0), (1, 0), (0, 0)))
   sums = sums.cumsum(axis=0).cumsum(axis=1)
   inside = sums[size:] - sums[:-size]

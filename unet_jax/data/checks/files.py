@@ -5,29 +5,29 @@ from collections.abc import Iterable, Sequence
 
 from unet_jax.data import splits
 from unet_jax.data.checks.finding import Finding, flag, plural, some
-from unet_jax.data.inspection import SWAPPED, Inspection, Record, Stored
+from unet_jax.data.survey import SWAPPED, Record, Stored, Survey
 
 
-def check(inspection: Inspection) -> list[Finding]:
+def check(survey: Survey) -> list[Finding]:
   """Runs every check of this file."""
   return [
-    *missing(inspection),
-    *ambiguous(inspection),
-    *lists(inspection),
-    *sizes(inspection),
-    *rotated(inspection),
-    *unreadable(inspection),
+    *missing(survey),
+    *ambiguous(survey),
+    *lists(survey),
+    *sizes(survey),
+    *rotated(survey),
+    *unreadable(survey),
   ]
 
 
-def missing(inspection: Inspection) -> list[Finding]:
+def missing(survey: Survey) -> list[Finding]:
   """Finds images without a mask, and masks without an image."""
-  if inspection.files is None:
+  if survey.files is None:
     return []
-  found, findings = inspection.files, []
+  found, findings = survey.files, []
   listed = {name for names in found.lists.values() for name in names}
   wanted = listed & set(found.images) if listed else set(found.images)
-  data, absent = inspection.config.data, ''
+  data, absent = survey.config.data, ''
   if data.mask in ('binary', 'folders'):
     absent = ', or if none means that nothing is marked: '
     absent += flag('data.missing', 'absent')
@@ -62,11 +62,11 @@ def missing(inspection: Inspection) -> list[Finding]:
   return findings
 
 
-def ambiguous(inspection: Inspection) -> list[Finding]:
+def ambiguous(survey: Survey) -> list[Finding]:
   """Finds names that several files have: a.png and a.jpg."""
-  if inspection.files is None:
+  if survey.files is None:
     return []
-  places = (inspection.files.images, *inspection.files.masks.values())
+  places = (survey.files.images, *survey.files.masks.values())
   several = [x for place in places for x in place.values() if len(x) > 1]
   if not several:
     return []
@@ -83,11 +83,11 @@ def ambiguous(inspection: Inspection) -> list[Finding]:
   ]
 
 
-def lists(inspection: Inspection) -> list[Finding]:
+def lists(survey: Survey) -> list[Finding]:
   """Finds names in the lists without a file, listed twice, or not listed."""
-  if inspection.files is None or not inspection.files.lists:
+  if survey.files is None or not survey.files.lists:
     return []
-  found, findings, where = inspection.files, [], {}
+  found, findings, where = survey.files, [], {}
   for split, names in found.lists.items():
     path = str(found.root / f'{split}.txt')
     lacking = [name for name in names if name not in found.images]
@@ -134,10 +134,10 @@ def lists(inspection: Inspection) -> list[Finding]:
   return findings
 
 
-def sizes(inspection: Inspection) -> list[Finding]:
+def sizes(survey: Survey) -> list[Finding]:
   """Finds masks of another size than their image, and those on their side."""
   turned, other = [], []
-  for record, mask in _masks(inspection):
+  for record, mask in _masks(survey):
     if record.image and mask.size != record.image.upright:
       is_turned = mask.size == record.image.upright[::-1]
       if not (is_turned and record.image.orientation in SWAPPED):
@@ -170,11 +170,11 @@ def sizes(inspection: Inspection) -> list[Finding]:
   return findings
 
 
-def rotated(inspection: Inspection) -> list[Finding]:
+def rotated(survey: Survey) -> list[Finding]:
   """Finds images that are turned by their EXIF; masks are to fit them so."""
   turned = [
     record
-    for record in inspection.records
+    for record in survey.records
     if record.image and record.image.orientation != 1
   ]
   if not turned:
@@ -202,9 +202,9 @@ def rotated(inspection: Inspection) -> list[Finding]:
   ]
 
 
-def unreadable(inspection: Inspection) -> list[Finding]:
+def unreadable(survey: Survey) -> list[Finding]:
   """Finds files that can't be decoded."""
-  damaged = [x for record in inspection.records for x in record.damaged]
+  damaged = [x for record in survey.records for x in record.damaged]
   if not damaged:
     return []
   return [
@@ -228,8 +228,8 @@ def _fits_upright(record: Record) -> str:
   return 'yes' if {x.size for x in record.masks.values()} <= {size} else 'no'
 
 
-def _masks(inspection: Inspection) -> Iterable[tuple[Record, Stored]]:
-  for record in inspection.records:
+def _masks(survey: Survey) -> Iterable[tuple[Record, Stored]]:
+  for record in survey.records:
     for mask in record.masks.values():
       yield record, mask
 

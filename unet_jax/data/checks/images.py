@@ -5,7 +5,7 @@ import collections
 import numpy as np
 
 from unet_jax.data.checks.finding import Finding, plural, some
-from unet_jax.data.inspection import Inspection, Record
+from unet_jax.data.survey import Record, Survey
 
 DARK = 0.05  # Share of the value range.
 FLAT = 0.01
@@ -13,20 +13,20 @@ EFFECT = 1.0  # Standard deviations between two splits' means.
 CHANCE = 4.0  # Standard errors.
 
 
-def check(inspection: Inspection) -> list[Finding]:
+def check(survey: Survey) -> list[Finding]:
   """Runs every check of this file."""
   return [
-    *blank(inspection),
-    *not_finite(inspection),
-    *ranges(inspection),
-    *colour_shift(inspection),
+    *blank(survey),
+    *not_finite(survey),
+    *ranges(survey),
+    *colour_shift(survey),
   ]
 
 
-def blank(inspection: Inspection) -> list[Finding]:
+def blank(survey: Survey) -> list[Finding]:
   """Finds images of one value, and those that are nearly black."""
   flat, dark = [], []
-  for record in _seen(inspection):
+  for record in _seen(survey):
     look = record.look
     if _is_flat(look):
       flat.append(record)
@@ -38,17 +38,17 @@ def blank(inspection: Inspection) -> list[Finding]:
   ]
 
 
-def not_finite(inspection: Inspection) -> list[Finding]:
+def not_finite(survey: Survey) -> list[Finding]:
   """Finds images with NaN or infinity."""
-  found = [record for record in _seen(inspection) if not record.look.is_finite]
+  found = [record for record in _seen(survey) if not record.look.is_finite]
   return _about(found, 'error', 'NaN in image', 'with NaN or infinity')
 
 
-def ranges(inspection: Inspection) -> list[Finding]:
+def ranges(survey: Survey) -> list[Finding]:
   """Finds images whose values, type or channels differ from the others'."""
   by_range = collections.defaultdict(list)
   by_kind = collections.defaultdict(list)
-  for record in _seen(inspection):
+  for record in _seen(survey):
     if _is_flat(record.look):
       continue  # Its range says nothing.
     by_range[_range(record)].append(record)
@@ -80,14 +80,14 @@ def ranges(inspection: Inspection) -> list[Finding]:
   return findings
 
 
-def colour_shift(inspection: Inspection) -> list[Finding]:
+def colour_shift(survey: Survey) -> list[Finding]:
   """Finds splits whose images are of another brightness or colour.
 
   By Cohen's d of a channel's mean, one figure an image: 1 or more, and four
   standard errors from 0.
   """
   means = collections.defaultdict(list)
-  for record in _seen(inspection):
+  for record in _seen(survey):
     means[record.split].append(record.look.mean)
   if len({len(mean) for x in means.values() for mean in x}) != 1:
     return []
@@ -119,10 +119,8 @@ def colour_shift(inspection: Inspection) -> list[Finding]:
   return findings
 
 
-def _seen(inspection: Inspection) -> list[Record]:
-  return [
-    record for record in inspection.records if record.image and record.look
-  ]
+def _seen(survey: Survey) -> list[Record]:
+  return [record for record in survey.records if record.image and record.look]
 
 
 def _about(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from unet_jax.data.checks.finding import Finding, percent, plural
-from unet_jax.data.inspection import Inspection
+from unet_jax.data.survey import Survey
 
 SMALLEST = 2  # Pixels; a component of less is as good as gone.
 FRAME = 0.05  # Share of an image; and of how many images:
@@ -13,22 +13,22 @@ MOST = 0.8
 MANY = 0.01  # Share of components, or of the foreground's pixels.
 
 
-def check(inspection: Inspection) -> list[Finding]:
+def check(survey: Survey) -> list[Finding]:
   """Runs every check of this file."""
   return [
-    *overlaps(inspection),
-    *shrinking(inspection),
-    *outside_view(inspection),
-    *small_images(inspection),
+    *overlaps(survey),
+    *shrinking(survey),
+    *outside_view(survey),
+    *small_images(survey),
   ]
 
 
-def overlaps(inspection: Inspection) -> list[Finding]:
+def overlaps(survey: Survey) -> list[Finding]:
   """Finds classes that overlap where the task excludes it, and the reverse."""
-  counted = [record for record in inspection.records if record.counted]
+  counted = [record for record in survey.records if record.counted]
   found = [record for record in counted if record.counted.overlap]
   overlap = sum(record.counted.overlap for record in found)
-  if inspection.config.task == 'multiclass' and overlap:
+  if survey.config.task == 'multiclass' and overlap:
     marked = sum(int(record.counted.counts.sum()) for record in counted)
     return [
       Finding(
@@ -36,15 +36,15 @@ def overlaps(inspection: Inspection) -> list[Finding]:
         'overlapping classes',
         f'classes overlap in {overlap} pixels, {percent(overlap / marked)} of '
         f'the foreground, in {len(found)} of {len(counted)} images; there the '
-        f'later of {", ".join(inspection.classes)} wins',
+        f'later of {", ".join(survey.classes)} wins',
         'to keep both, train overlapping planes',
         tuple(record.image.path for record in found),
         overlap,
         {'task': 'multilabel'},
       )
     ]
-  is_apart = len(inspection.classes) > 1 and counted and not overlap
-  if inspection.config.task == 'multilabel' and is_apart:
+  is_apart = len(survey.classes) > 1 and counted and not overlap
+  if survey.config.task == 'multilabel' and is_apart:
     return [
       Finding(
         'note',
@@ -56,14 +56,12 @@ def overlaps(inspection: Inspection) -> list[Finding]:
   return []
 
 
-def shrinking(inspection: Inspection) -> list[Finding]:
+def shrinking(survey: Survey) -> list[Finding]:
   """Finds what config.data.resize makes smaller than 2 pixels."""
-  resize = inspection.config.data.resize
-  needed = [
-    [] for _ in inspection.classes
-  ]  # Longer side that keeps a component.
+  resize = survey.config.data.resize
+  needed = [[] for _ in survey.classes]  # Longer side that keeps a component.
   paths = []
-  for record in inspection.records if resize else ():
+  for record in survey.records if resize else ():
     if record.counted and record.image:
       longer = max(record.image.size)
       sides = [
@@ -79,7 +77,7 @@ def shrinking(inspection: Inspection) -> list[Finding]:
   needed = [np.concatenate(sides) for sides in needed]
   parts = [
     f'{np.count_nonzero(sides > resize)} of {len(sides)} of {name}'
-    for name, sides in zip(inspection.classes, needed, strict=True)
+    for name, sides in zip(survey.classes, needed, strict=True)
     if (sides > resize).any()
   ]
   sides = np.concatenate(needed)
@@ -99,11 +97,11 @@ def shrinking(inspection: Inspection) -> list[Finding]:
   ]
 
 
-def outside_view(inspection: Inspection) -> list[Finding]:
+def outside_view(survey: Survey) -> list[Finding]:
   """Finds foreground on the black surround of retinal photographs."""
-  counted = [record for record in inspection.records if record.counted]
+  counted = [record for record in survey.records if record.counted]
   framed = [record for record in counted if record.counted.frame > FRAME]
-  if inspection.config.data.fov or len(framed) < MOST * len(counted):
+  if survey.config.data.fov or len(framed) < MOST * len(counted):
     return []  # It is left out, or there is none.
   found = [
     record
@@ -128,11 +126,11 @@ def outside_view(inspection: Inspection) -> list[Finding]:
   ]
 
 
-def small_images(inspection: Inspection) -> list[Finding]:
+def small_images(survey: Survey) -> list[Finding]:
   """Finds images that are smaller than the crop, which is then padded."""
-  side, resize = inspection.config.image_size, inspection.config.data.resize
+  side, resize = survey.config.image_size, survey.config.data.resize
   small = []
-  for record in inspection.records:
+  for record in survey.records:
     if record.split == 'train' and record.image:
       size = record.image.size
       scale = resize / max(size) if resize else 1

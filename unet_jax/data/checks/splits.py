@@ -10,7 +10,7 @@ import numpy as np
 from unet_jax import config as config_lib
 from unet_jax.data import drawing
 from unet_jax.data.checks.finding import Finding, plural, some
-from unet_jax.data.inspection import Inspection, Record
+from unet_jax.data.survey import Record, Survey
 
 ALIKE = 0.9  # Correlation of what sets thumbnails apart.
 BLUR = 3  # Pixels of a thumbnail; what is coarser is left out.
@@ -22,27 +22,27 @@ GROUP = r'(?i)^(.+?)(?:[_\-. ](?:[a-z]?\d+|[lr]|left|right|od|os))?$'
 MIN_GROUPS = 4
 
 
-def check(inspection: Inspection) -> list[Finding]:
+def check(survey: Survey) -> list[Finding]:
   """Runs every check of this file."""
   return [
-    *duplicates(inspection),
-    *near_duplicates(inspection),
-    *identical_masks(inspection),
-    *group_leakage(inspection),
+    *duplicates(survey),
+    *near_duplicates(survey),
+    *identical_masks(survey),
+    *group_leakage(survey),
   ]
 
 
-def duplicates(inspection: Inspection) -> list[Finding]:
+def duplicates(survey: Survey) -> list[Finding]:
   """Finds images whose pixels are the same."""
-  seen = [record for record in inspection.records if record.look]
+  seen = [record for record in survey.records if record.look]
   groups = _alike(seen, [record.look.digest for record in seen])
   pairs = [pair for group in groups for pair in itertools.pairwise(group)]
   return _report(pairs, 'duplicate images', 'the same')
 
 
-def near_duplicates(inspection: Inspection) -> list[Finding]:
+def near_duplicates(survey: Survey) -> list[Finding]:
   """Finds images that nearly repeat another, as frames of a film do."""
-  seen = [record for record in inspection.records if record.look]
+  seen = [record for record in survey.records if record.look]
   if len(seen) < MIN_COMPARED:
     return []
   if len(seen) > MAX_COMPARED:
@@ -105,11 +105,11 @@ def nearest_pairs(
   return sorted(found, key=found.get, reverse=True)
 
 
-def identical_masks(inspection: Inspection) -> list[Finding]:
+def identical_masks(survey: Survey) -> list[Finding]:
   """Finds different images with one mask, unless it is empty."""
   seen = [
     record
-    for record in inspection.records
+    for record in survey.records
     if record.look and record.counted and record.counted.counts.any()
   ]
   groups = _alike(seen, [record.counted.digest for record in seen])
@@ -133,20 +133,20 @@ def identical_masks(inspection: Inspection) -> list[Finding]:
   ]
 
 
-def group_leakage(inspection: Inspection) -> list[Finding]:
+def group_leakage(survey: Survey) -> list[Finding]:
   """Finds groups, as of a patient's images, that are in several splits.
 
   They are what config.data.group says, or else names that begin alike, if most
   of the images are of such.
   """
-  data, groups = inspection.config.data, collections.defaultdict(list)
-  names = [record.name for record in inspection.records]
+  data, groups = survey.config.data, collections.defaultdict(list)
+  names = [record.name for record in survey.records]
   root = pathlib.Path(data.root)
   try:
     found = drawing.group(names, data.group or GROUP, root)
   except config_lib.InputError:
     return []  # It is refused.
-  for name, record in zip(found, inspection.records, strict=True):
+  for name, record in zip(found, survey.records, strict=True):
     groups[name].append(record)
   several = {name: group for name, group in groups.items() if len(group) > 1}
   leaking = {
@@ -161,7 +161,7 @@ def group_leakage(inspection: Inspection) -> list[Finding]:
     return []
   records = [record for group in leaking.values() for record in group]
   what = 'of config.data.group' if data.group else 'of names that begin alike'
-  is_drawn = inspection.files is not None and not inspection.files.lists
+  is_drawn = survey.files is not None and not survey.files.lists
   return [
     Finding(
       'error' if data.group else 'warning',

@@ -10,7 +10,7 @@ from unet_jax import config as config_lib
 from unet_jax.data import labels
 from unet_jax.data import values as codes
 from unet_jax.data.checks.finding import Finding, plural, some
-from unet_jax.data.inspection import Inspection, Stored
+from unet_jax.data.survey import Stored, Survey
 
 MAX_COLOURS = 32  # More are no code of classes.
 MAX_LEVELS = 32
@@ -27,26 +27,26 @@ class Seen(NamedTuple):
   values: Mapping[Any, int]  # Value or colour -> pixels.
 
 
-def check(inspection: Inspection) -> list[Finding]:
+def check(survey: Survey) -> list[Finding]:
   """Runs every check of this file."""
-  found = gather(inspection)
-  if inspection.config.data.mask in config_lib.PLANES:
-    return [*zero_and_one(inspection, found), *graded(inspection, found)]
+  found = gather(survey)
+  if survey.config.data.mask in config_lib.PLANES:
+    return [*zero_and_one(survey, found), *graded(survey, found)]
   return [
     finding
     for seen in found
     for finding in (
-      *(mixed_scale(inspection, seen) or undeclared(inspection, seen)),
-      *void_alone(inspection, seen),
-      *no_background(inspection, seen),
+      *(mixed_scale(survey, seen) or undeclared(survey, seen)),
+      *void_alone(survey, seen),
+      *no_background(survey, seen),
     )
   ]
 
 
-def gather(inspection: Inspection) -> list[Seen]:
+def gather(survey: Survey) -> list[Seen]:
   """Adds up the values of each mask folder; 1-bit files are left out."""
   folders = {}
-  for record in inspection.records:
+  for record in survey.records:
     for folder, mask in record.masks.items():
       if mask.kind != '1':
         folders.setdefault(folder, []).append(mask)
@@ -60,17 +60,17 @@ def gather(inspection: Inspection) -> list[Seen]:
   return found
 
 
-def mixed_scale(inspection: Inspection, seen: Seen) -> list[Finding]:
+def mixed_scale(survey: Survey, seen: Seen) -> list[Finding]:
   """Finds masks of 0 and 1 beside masks of 0 and 255."""
   ones = [mask for mask in seen.masks if set(mask.values) == {0, 1}]
   full = [mask for mask in seen.masks if set(mask.values) == {0, 255}]
-  data = inspection.config.data
+  data = survey.config.data
   if not ones or not full or data.void or data.merge:
     return []
   fewer = min(ones, full, key=len)
   settings = {}
-  if len(inspection.classes) == 1:
-    names = (data.background, *inspection.classes)
+  if len(survey.classes) == 1:
+    names = (data.background, *survey.classes)
     settings = _map(names, [(0,), (1, 255)], mask='binary')
   return [
     Finding(
@@ -86,9 +86,9 @@ def mixed_scale(inspection: Inspection, seen: Seen) -> list[Finding]:
   ]
 
 
-def undeclared(inspection: Inspection, seen: Seen) -> list[Finding]:
+def undeclared(survey: Survey, seen: Seen) -> list[Finding]:
   """Finds values that the config doesn't name, and proposes what they mean."""
-  declared = _declared(inspection)
+  declared = _declared(survey)
   faulty = [mask for mask in seen.masks if set(mask.values) - declared]
   if not faulty:
     return []
@@ -101,8 +101,8 @@ def undeclared(inspection: Inspection, seen: Seen) -> list[Finding]:
     for value, count in mask.values.items()
     if value not in declared
   )
-  what, settings = explain(inspection, seen)
-  if 'data.classes' in settings and inspection.config.task == 'binary':
+  what, settings = explain(survey, seen)
+  if 'data.classes' in settings and survey.config.task == 'binary':
     settings['task'] = 'multiclass'
   return [
     Finding(
@@ -119,9 +119,9 @@ def undeclared(inspection: Inspection, seen: Seen) -> list[Finding]:
   ]
 
 
-def explain(inspection: Inspection, seen: Seen) -> tuple[str, dict[str, Any]]:
+def explain(survey: Survey, seen: Seen) -> tuple[str, dict[str, Any]]:
   """Says what the values look like, and the config keys that read them so."""
-  classes, background = inspection.classes, inspection.config.data.background
+  classes, background = survey.classes, survey.config.data.background
   names = labels.class_names('multiclass', classes, background)
   if any(isinstance(value, str) for value in seen.values):
     return _explain_colours(seen, names, len(classes))
@@ -151,13 +151,13 @@ def explain(inspection: Inspection, seen: Seen) -> tuple[str, dict[str, Any]]:
   return _explain_blurred(seen, names, 'values between, as of smoothed edges')
 
 
-def void_alone(inspection: Inspection, seen: Seen) -> list[Finding]:
+def void_alone(survey: Survey, seen: Seen) -> list[Finding]:
   """Finds index masks of 0 and 255, which is void there."""
-  data = inspection.config.data
+  data = survey.config.data
   is_default = data.mask == 'index' and not data.merge and not data.void
   if not is_default or sorted(seen.values) != [0, 255]:
     return []
-  is_binary = len(inspection.classes) == 1
+  is_binary = len(survey.classes) == 1
   return [
     Finding(
       'error',
@@ -172,21 +172,21 @@ def void_alone(inspection: Inspection, seen: Seen) -> list[Finding]:
   ]
 
 
-def no_background(inspection: Inspection, seen: Seen) -> list[Finding]:
+def no_background(survey: Survey, seen: Seen) -> list[Finding]:
   """Finds index masks that never have the first of the values."""
-  if inspection.config.data.mask != 'index' or inspection.config.data.merge:
+  if survey.config.data.mask != 'index' or survey.config.data.merge:
     return []
   values = set(seen.values)
-  classes = inspection.classes
+  classes = survey.classes
   if 0 in values or not values & set(range(1, len(classes) + 1)):
     return []
-  if not inspection.config.data.background or len(classes) + 1 in values:
+  if not survey.config.data.background or len(classes) + 1 in values:
     return []  # The former is classes[0] without a pixel; the latter, above.
   return [
     Finding(
       'warning',
       'off by one',
-      f'no mask has a 0, {inspection.config.data.background}: the indices may '
+      f'no mask has a 0, {survey.config.data.background}: the indices may '
       f'count from 1, so that 1 is not {classes[0]}',
       'if every pixel is of a class, ignore this; else list the values of each '
       'class in config.data.merge',
@@ -196,18 +196,16 @@ def no_background(inspection: Inspection, seen: Seen) -> list[Finding]:
   ]
 
 
-def zero_and_one(
-  inspection: Inspection, found: Sequence[Seen]
-) -> list[Finding]:
+def zero_and_one(survey: Survey, found: Sequence[Seen]) -> list[Finding]:
   """Finds masks of 0 and 1 that the threshold would take for empty."""
-  threshold = inspection.config.data.threshold
+  threshold = survey.config.data.threshold
   faulty = [
     mask
     for seen in found
     for mask in seen.masks
     if set(mask.values) <= {0, 1} and 1 in mask.values
   ]
-  if not faulty or threshold <= 1 or inspection.config.data.soft:
+  if not faulty or threshold <= 1 or survey.config.data.soft:
     return []
   graded = any(max(seen.values) > 1 for seen in found)
   return [
@@ -224,11 +222,11 @@ def zero_and_one(
   ]
 
 
-def graded(inspection: Inspection, found: Sequence[Seen]) -> list[Finding]:
+def graded(survey: Survey, found: Sequence[Seen]) -> list[Finding]:
   """Finds masks of agreement levels, and what the threshold makes of it."""
-  threshold, findings = inspection.config.data.threshold, []
+  threshold, findings = survey.config.data.threshold, []
   steps = {seen.folder: level_step(sorted(seen.values)) for seen in found}
-  if inspection.config.data.soft or not any(steps.values()):
+  if survey.config.data.soft or not any(steps.values()):
     return []
   by_step = {}
   for seen in found:
@@ -325,12 +323,12 @@ def _share(total: Mapping[int, int], low: int, marked: int) -> str:
   return f'{100 * kept / max(1, marked):.0f} %'
 
 
-def _declared(inspection: Inspection) -> set[int | str]:
+def _declared(survey: Survey) -> set[int | str]:
   """Returns the values that the config gives a meaning."""
   try:
-    table = labels.make_coding(inspection.config, inspection.classes).table
+    table = labels.make_coding(survey.config, survey.classes).table
   except config_lib.InputError:
     return set()
   places = np.flatnonzero(table != codes.UNDECLARED).tolist()
-  is_colour = inspection.config.data.mask == 'color'
+  is_colour = survey.config.data.mask == 'color'
   return {f'#{place:06x}' if is_colour else place for place in places}

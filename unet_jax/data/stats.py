@@ -1,0 +1,144 @@
+"""What reading every example once tells: moments, classes, what to note."""
+
+import concurrent.futures
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from unet_jax import config as config_lib
+from unet_jax.data import labels
+
+IN_MEMORY = 4 * 2**30  # Bytes of decoded images and labels that are kept.
+STRETCH = 64  # Examples decoded before the first of them is used.
+
+
+class Seen(NamedTuple):
+  """What is known of one example."""
+
+  name: str
+  pixels: int
+  sum: np.ndarray  # int64[C] of the image's values.
+  squares: np.ndarray  # int64[C]
+  planes: np.ndarray  # int64[P], pixels of each plane, background first.
+  classes: np.ndarray  # int64[K], those of the foreground, the last planes.
+  void: int  # Pixels.
+  overlap: int  # Pixels where a later class hid an earlier one.
+  marked: Mapping[str, tuple[int, int]]  # See labels.Decoded.
+
+
+def read_all(
+  keys: Sequence[str], read: Callable[[str], dict], coding: labels.Coding
+) -> tuple[dict[str, dict], dict[str, Seen]]:
+  """Decodes examples in threads; keeps those that memory has room for."""
+  kept, seen, size = {}, {}, 0
+  for key, example in zip(keys, in_order(keys, read), strict=True):
+    seen[key] = look_at(example, coding)
+    size += example['image'].nbytes + example['label'].nbytes
+    if size <= IN_MEMORY:
+      kept[key] = example
+  return kept, seen
+
+
+def look_at(example: dict, coding: labels.Coding) -> Seen:
+  """Counts what one example has."""
+  image, label = example['image'].astype(np.int64), example['label']
+  void = label == labels.VOID
+  planes = count_planes(label, coding)
+  return Seen(
+    name=example['name'],
+    pixels=image.shape[0] * image.shape[1],
+    sum=image.sum(axis=(0, 1)),
+    squares=(image**2).sum(axis=(0, 1)),
+    planes=planes,
+    classes=planes[-len(coding.classes) :],
+    void=np.count_nonzero(void.any(axis=-1) if void.ndim == 3 else void),
+    overlap=example['overlap'],
+    marked=example['marked'],
+  )
+
+
+def count_planes(label: np.ndarray, coding: labels.Coding) -> np.ndarray:
+  """Counts int64[P] pixels of each plane."""
+  num_planes = len(
+    labels.class_names(coding.task, coding.classes, coding.background)
+  )
+  if coding.task == 'multiclass':
+    return np.bincount(label.ravel(), minlength=256)[:num_planes]
+  planes = labels.to_planes(label, num_planes, soft=coding.soft > 0)
+  return np.count_nonzero(planes, axis=(0, 1))
+
+
+def count_pixels(seen: Sequence[Seen]) -> tuple[tuple[int, int, int], ...]:
+  """Counts, for each plane, what sources.Dataset.pixels has."""
+  planes = np.array([one.planes for one in seen])  # [N, P]
+  known = np.array([one.pixels - one.void for one in seen])[:, None]
+  nearby = np.where(planes > 0, known, 0).sum(axis=0)
+  return tuple(
+    (own, near, int(known.sum()))
+    for own, near in zip(
+      planes.sum(axis=0).tolist(), nearby.tolist(), strict=True
+    )
+  )
+
+
+def moments(
+  seen: Sequence[Seen],
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+  """Returns mean and standard deviation a channel, the latter at least 1."""
+  pixels = sum(one.pixels for one in seen)
+  mean = sum(one.sum for one in seen) / pixels
+  squares = sum(one.squares for one in seen) / pixels
+  std = np.sqrt(np.maximum(squares - mean**2, 0))
+  return tuple(mean.tolist()), tuple(np.maximum(std, 1.0).tolist())
+
+
+def notes(seen: Sequence[Seen], coding: labels.Coding) -> list[str]:
+  """Says where classes hid others, and what a threshold or soft labels do."""
+  found = []
+  overlap, pixels = (
+    sum(getattr(one, name) for one in seen) for name in ('overlap', 'pixels')
+  )
+  if overlap:
+    found.append(
+      f'classes overlap in {overlap} of {pixels} pixels; there the later of '
+      f'{", ".join(coding.classes)} wins'
+    )
+  for name in seen[0].marked:
+    passed, above = np.sum([one.marked[name] for one in seen], axis=0)
+    if passed < above:
+      found.append(
+        f'{name}: {100 * passed / above:.1f} % of the marked pixels are '
+        f'{coding.threshold} or more, config.data.threshold, and count'
+      )
+  if coding.soft:
+    found.append(
+      f'labels are probabilities, of which {coding.soft} in a mask means 1; '
+      'scores take more than a half as foreground'
+    )
+  return found
+
+
+def check_presence(seen: Sequence[Seen], coding: labels.Coding) -> None:
+  """Refuses a train split that lacks every class."""
+  counts = sum(one.classes for one in seen)
+  absent = [
+    name for name, n in zip(coding.classes, counts, strict=True) if not n
+  ]
+  if len(absent) == len(coding.classes):
+    void, hint = sum(one.void for one in seen), ''
+    if coding.encoding == 'index' and void:
+      hint = (
+        f'; {void} are 255, which is void in an index mask: '
+        'where it means foreground, use --config.data.mask=binary'
+      )
+    raise config_lib.InputError(
+      f'no pixel of the train split is {" or ".join(absent)}{hint}'
+    )
+
+
+def in_order(keys: Sequence, read: Callable) -> Iterator:
+  """Reads in threads, a stretch at a time: they would run far ahead."""
+  with concurrent.futures.ThreadPoolExecutor() as pool:
+    for first in range(0, len(keys), STRETCH):
+      yield from pool.map(read, keys[first : first + STRETCH])
