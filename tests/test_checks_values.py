@@ -118,7 +118,7 @@ def test_agreement_levels_of_folders_are_told_with_the_threshold_s_effect(
   stored = np.stack([read(path) for path in (root / 'GT/a').iterdir()])
   for low in (26, 126, 189):
     share = (stored >= low).sum() / (stored > 0).sum()
-    assert f'from {low} on {100 * share:.0f} %' in finding.text
+    assert f'{100 * share:.0f} % are {low} or more' in finding.text
   assert '--config.data.soft=252' in finding.remedy
   soft = diagnose(root, 'folders', ('a', 'b'), 'multilabel', soft=252)
   assert 'agreement levels' not in soft

@@ -64,8 +64,8 @@ def tally(survey: Survey) -> dict[str, classes.Tally]:
 
 def folder_shift(survey: Survey) -> list[Finding]:
   """Looks for a shift of the mask folders that classes are merged of."""
-  folders = sorted({name for x in survey.records for name in x.masks})
-  if set(folders) <= {*survey.classes, 'masks'}:
+  folders = sorted({name for record in survey.records for name in record.masks})
+  if survey.config.data.mask != 'folders' or set(folders) <= {*survey.classes}:
     return []
   least = 1 if survey.config.data.soft else survey.config.data.threshold
   present = {}
@@ -73,8 +73,10 @@ def folder_shift(survey: Survey) -> list[Finding]:
     present.setdefault(record.split, []).append(
       [_reaches(record.masks.get(folder), least) for folder in folders]
     )
-  present = {split: np.array(rows) for split, rows in present.items()}
-  return classes.shift(present, folders) if 'train' in present else []
+  if 'train' not in present:
+    return []
+  found = classes.shift({k: np.array(x) for k, x in present.items()}, folders)
+  return [x._replace(text=f'by mask folder, {x.text}') for x in found]
 
 
 def refused(survey: Survey, found: Sequence[Finding]) -> list[Finding]:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import rich.console
 import rich.markup
-import rich.table
 from PIL import Image
 
 from unet_jax.data import files
@@ -18,14 +17,16 @@ from unet_jax.data.checks.classes import Tally
 from unet_jax.data.checks.finding import (
   SEVERITIES,
   Finding,
+  command,
   mend,
   percent,
   plural,
+  some,
 )
 from unet_jax.evaluation import scores
 
 COLORS = {'error': 'red', 'warning': 'yellow', 'note': 'cyan'}
-SHOWN = 5  # Files of a finding, in the text.
+SHOWN = 3  # Files of a finding, in the text.
 Table = tuple[str, list[str], list[list[str]]]  # Title, header, rows.
 
 _STYLE = """
@@ -75,7 +76,7 @@ def figures(
 
 def tables(facts: dict[str, dict]) -> list[Table]:
   """Lays `figures` out: a table a split, a class a line."""
-  header = ['class', 'images with it', 'share of pixels']
+  header = ['class', 'images', 'pixels']
   header += [f'F1 {way}' for way in ('nowhere', 'everywhere', 'prior')]
   found = []
   for split, fact in facts['splits'].items():
@@ -102,22 +103,32 @@ def print_report(found: Sequence[Finding], tables: Sequence[Table]) -> None:
   """Prints tables and findings, in colour where the terminal has it."""
   screen = rich.console.Console(highlight=False, soft_wrap=True)
   for title, header, rows in tables:
-    table = rich.table.Table(title=title, title_justify='left', box=None)
-    for i, name in enumerate(header):
-      table.add_column(name, justify='right' if i else 'left')
-    for row in rows:
-      table.add_row(*map(rich.markup.escape, row))
-    screen.print(table)
-    screen.print()
+    screen.print(rich.markup.escape(f'{title}\n{lay_out(header, rows)}\n'))
   for finding in found:
-    color = COLORS[finding.severity]
-    text = rich.markup.escape(f'{finding.title}: {finding.text}')
-    screen.print(f'[bold {color}]{finding.severity}[/] {text}')
-    for path in finding.files[:SHOWN] if finding.severity != 'note' else ():
-      screen.print(rich.markup.escape(f'    {path}'))
+    mark = f'[bold {COLORS[finding.severity]}]{finding.severity}[/]'
+    text = f'{finding.title}: {finding.text}'
+    screen.print(f'{mark} {rich.markup.escape(text)}')
+    if finding.files and finding.severity != 'note':
+      text = some(finding.files, SHOWN)
+      screen.print(rich.markup.escape(f'  files: {text}'))
     if mend(finding):
       screen.print(rich.markup.escape(f'  mend: {mend(finding)}'))
   screen.print(summary(found))
+
+
+def lay_out(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+  """Aligns a table: the first column to the left, others to the right."""
+  lines = [header, *rows]
+  widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+  return '\n'.join(
+    '  '.join(
+      [
+        f'{line[0]:<{widths[0]}}',
+        *(f'{x:>{n}}' for x, n in zip(line[1:], widths[1:], strict=True)),
+      ]
+    )
+    for line in lines
+  )
 
 
 def to_json(found: Sequence[Finding], facts: dict) -> str:
@@ -179,7 +190,9 @@ def _finding(finding: Finding) -> str:
     f'{html.escape(finding.title)}</b>{html.escape(finding.text)}</p>'
   ]
   if mend(finding):
-    parts.append(f'<p>Mend: <code>{html.escape(mend(finding))}</code></p>')
+    remedy, typed = map(html.escape, (finding.remedy, command(finding)))
+    typed = f'<code>{typed}</code>' if typed else ''
+    parts.append(f'<p>Mend: {" ".join(filter(None, (remedy, typed)))}</p>')
   if finding.files:
     listed = '<br>'.join(map(html.escape, finding.files))
     count = plural(len(finding.files), 'file')

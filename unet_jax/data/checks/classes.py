@@ -198,8 +198,8 @@ def shift(
     Finding(
       'warning',
       'distribution shift',
-      f'{some([text for _, text in parts], most=6)} (by chance with '
-      f'p = {parts[0][0]:.0e}, Fisher): scores there say little of scores here',
+      f"{some([text for _, text in parts], most=6)} (Fisher's exact test, of "
+      f'the first: p = {parts[0][0]:.0e}): train shows another mix of images',
       'split anew, so that every split has its share of each class',
       number=len(parts),
     )

@@ -1,10 +1,12 @@
 """What a check reports."""
 
+import shlex
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 SEVERITIES = ('error', 'warning', 'note')
+LONG = 160  # Letters of a setting.
 NOTHING = types.MappingProxyType({})
 
 
@@ -19,7 +21,7 @@ class Finding(NamedTuple):
     remedy: what to do, in words or as a command.
     files: those it was found in.
     number: how many examples, files or pixels it was found in.
-    settings: config key -> value that mends it.
+    settings: config key -> value that mends it, after the remedy's words.
   """
 
   severity: str
@@ -32,16 +34,26 @@ class Finding(NamedTuple):
 
 
 def mend(finding: Finding) -> str:
-  """Returns the remedy as one line: words, then flags to type."""
-  flags = ' '.join(flag(*item) for item in finding.settings.items())
-  return '; '.join(part for part in (finding.remedy, flags) if part)
+  """Returns the remedy as one line: words, then what to type."""
+  return ': '.join(part for part in (finding.remedy, command(finding)) if part)
+
+
+def command(finding: Finding) -> str:
+  """Returns the settings as flags, or as lines of a config file."""
+  settings = finding.settings.items()
+  if not any(isinstance(value, Mapping) for value in finding.settings.values()):
+    return ' '.join(flag(key, value) for key, value in settings)
+  # A flag can't set what holds names of the user's own.
+  lines = [f'config.{key} = {value!r}' for key, value in settings]
+  shown = [x if len(x) < LONG else f'{x[:LONG]} ...' for x in lines]
+  return f'in the config file (see --write_config), {"; ".join(shown)}'
 
 
 def flag(key: str, value: Any) -> str:
   """Returns what sets a config key on the command line."""
-  if isinstance(value, str | int | float):
-    return f'--config.{key}={value}'
-  return f'--config.{key}="{value}"'
+  text = f'{value}'
+  is_plain = not any(letter in text for letter in ' ()|\'"?*$')
+  return f'--config.{key}={text if is_plain else shlex.quote(text)}'
 
 
 def some(names: Sequence[str], most: int = 3) -> str:

@@ -117,8 +117,7 @@ def outside_view(survey: Survey) -> list[Finding]:
       'outside the view',
       f'{pixels} pixels of foreground in {plural(len(found), "image")} lie on '
       'the black surround, where the camera saw nothing',
-      "look at these masks: they may be shifted, or another image's; the frame "
-      'is left out by',
+      'look at these masks, whether they are shifted; to leave the frame out',
       tuple(record.image.path for record in found),
       pixels,
       {'data.fov': 'estimate'},

@@ -36,10 +36,18 @@ def batch(batch_size: int, num_train: int, num_devices: int) -> list[Finding]:
 
 
 def length(total_steps: int, batch_size: int, num_train: int) -> list[Finding]:
-  """Says how often a run sees each image, if that is less than once."""
+  """Says how often a run sees each image."""
   epochs = total_steps * batch_size / max(1, num_train)
   if epochs >= 1:
-    return []
+    return [
+      Finding(
+        'note',
+        'steps per epoch',
+        f'{num_train / batch_size:.3g} steps of {batch_size} images; '
+        f'{total_steps} steps see each train image {epochs:.3g} times',
+        number=total_steps,
+      )
+    ]
   return [
     Finding(
       'warning',
@@ -54,16 +62,18 @@ def length(total_steps: int, batch_size: int, num_train: int) -> list[Finding]:
 
 def memory(needed: int, available: int, device: str) -> list[Finding]:
   """Compares a step's estimated bytes with those of a device."""
-  if needed <= FULL * available:
-    return []
+  severity = 'error' if needed > available else 'warning'
+  fits = needed <= FULL * available
   return [
     Finding(
-      'error' if needed > available else 'warning',
+      'note' if fits else severity,
       'device memory',
       f'a step needs about {needed / GIB:.1f} GiB of the {available / GIB:.1f} '
-      f'that {device} has',
-      'lower config.batch_size or config.image_size, or trade time for memory '
-      'with config.model.remat',
+      f'that a device has ({device})',
+      ''
+      if fits
+      else 'lower config.batch_size or config.image_size, or trade time for '
+      'memory with config.model.remat',
       number=needed,
     )
   ]

@@ -1,5 +1,6 @@
 """What the values of masks mean: undeclared, graded, blurred, off by one."""
 
+import collections
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ import numpy as np
 from unet_jax import config as config_lib
 from unet_jax.data import labels
 from unet_jax.data import values as codes
-from unet_jax.data.checks.finding import Finding, plural, some
+from unet_jax.data.checks.finding import Finding, flag, plural, some
 from unet_jax.data.survey import Stored, Survey
 
 MAX_COLOURS = 32  # More are no code of classes.
@@ -223,37 +224,37 @@ def zero_and_one(survey: Survey, found: Sequence[Seen]) -> list[Finding]:
 
 
 def graded(survey: Survey, found: Sequence[Seen]) -> list[Finding]:
-  """Finds masks of agreement levels, and what the threshold makes of it."""
-  threshold, findings = survey.config.data.threshold, []
-  steps = {seen.folder: level_step(sorted(seen.values)) for seen in found}
-  if survey.config.data.soft or not any(steps.values()):
-    return []
-  by_step = {}
+  """Finds masks of agreement levels, and what the threshold makes of them."""
+  data, by_step = survey.config.data, {}
   for seen in found:
-    by_step.setdefault(steps[seen.folder], []).append(seen)
+    by_step.setdefault(level_step(sorted(seen.values)), []).append(seen)
   by_step.pop(0, None)
+  if data.soft:
+    return []
+  findings = []
   for step, group in by_step.items():
-    total = {}
+    total = collections.Counter()
     for seen in group:
-      for value, count in seen.values.items():
-        total[value] = total.get(value, 0) + count
-    top = max(total)
+      total.update(seen.values)
+    top, half = max(total), _level_from(total, 0.5)
     marked = sum(count for value, count in total.items() if value)
     effect = [
-      f'from {low} on {_share(total, low, marked)}'
-      for low in sorted(
-        {threshold, *(step * round(top / step * q) for q in (0.5, 0.75))}
-      )
+      f'{100 * _sum_from(total, low) / max(1, marked):.0f} % are {low} or more'
+      for low in sorted({data.threshold, half, _level_from(total, 0.75)})
     ]
+    soft = flag('data.soft', top)
+    if survey.config.task == 'multiclass':
+      soft = f'{flag("task", "multilabel")} {soft}'
     findings.append(
       Finding(
         'note',
         'agreement levels',
         f'{", ".join(x.folder for x in group)}: {len(total)} grey levels, '
-        f'{step} apart from 0 to {top}, as experts agree. Of the marked, '
-        f'{", ".join(effect)}; config.data.threshold is {threshold}',
-        'choose a threshold, or keep them as probabilities: '
-        f'--config.data.soft={top}',
+        f'{step} apart from 0 to {top}, as if of experts who agree. Of the '
+        f'marked pixels {", ".join(effect)}; config.data.threshold is '
+        f'{data.threshold}',
+        f'for a majority {flag("data.threshold", half)}, or as probabilities '
+        f'{soft}',
         number=len(total),
       )
     )
@@ -318,9 +319,13 @@ def _map(names, values: Sequence[tuple], mask: str = '') -> dict[str, Any]:
   return ({'data.mask': mask} if mask else {}) | {'data.merge': merge}
 
 
-def _share(total: Mapping[int, int], low: int, marked: int) -> str:
-  kept = sum(count for value, count in total.items() if value >= low)
-  return f'{100 * kept / max(1, marked):.0f} %'
+def _level_from(total: Mapping[int, int], share: float) -> int:
+  """Returns the least level that is `share` of the highest, or more."""
+  return min(value for value in total if value >= share * max(total))
+
+
+def _sum_from(total: Mapping[int, int], low: int) -> int:
+  return sum(count for value, count in total.items() if value >= low)
 
 
 def _declared(survey: Survey) -> set[int | str]:
