@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 FLAT = 0.5  # Corners as bright as this share of the inside are no frame.
-EDGE = 0.2  # Share of the way from the frame's brightness to the inside's.
+EDGE = 0.3  # Share of the way from the frame's brightness to the inside's.
 
 
 def estimate(image: np.ndarray) -> np.ndarray:
@@ -14,8 +14,9 @@ def estimate(image: np.ndarray) -> np.ndarray:
   and all between such pixels in both its row and its column, since the inside
   has dark spots. An image without a dark corner is all inside.
   """
-  bright = Image.fromarray(image.max(axis=-1))
-  bright = np.asarray(bright.filter(ImageFilter.BoxBlur(2)), np.float32)
+  smooth = ImageFilter.BoxBlur(max(1, min(image.shape[:2]) // 250))
+  bright = Image.fromarray(image.max(axis=-1)).filter(smooth)
+  bright = np.asarray(bright, np.float32)
   rows, cols = (max(1, side // 20) for side in bright.shape)
   frame = min(
     np.median(bright[y, x])
@@ -23,7 +24,7 @@ def estimate(image: np.ndarray) -> np.ndarray:
     for x in (slice(0, cols), slice(-cols, None))
   )
   inside = np.percentile(bright, 75)
-  if frame > FLAT * inside:
+  if frame >= FLAT * inside:
     return np.ones(bright.shape, bool)
   found = bright > frame + EDGE * (inside - frame)
   return _between(found, axis=0) & _between(found, axis=1)

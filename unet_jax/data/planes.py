@@ -63,6 +63,9 @@ def read(
   found, marked = {}, {}
   void = np.zeros(next(iter(mask.values())).shape, bool)
   for key, plane in mask.items():
+    if key in coding.void:
+      void |= plane != 0
+      continue
     is_void = np.zeros_like(void)
     if coding.encoding == 'planes' and plane.dtype.kind in 'iu':
       is_void, plane = plane == _VOID, _as_bool(plane, f'{where}, plane {key}')
@@ -70,9 +73,7 @@ def read(
     grade = _grade(plane, coding, name)
     found[key] = np.where(is_void, 0, grade).astype(np.uint8)
     void |= is_void
-    if key in coding.void:
-      void |= found[key] > (_CERTAIN // 2 if coding.soft else 0)
-    elif plane.dtype != bool and not coding.soft:
+    if plane.dtype != bool and not coding.soft:
       marked[key] = np.count_nonzero(grade), np.count_nonzero(plane)
   return found, void, marked
 

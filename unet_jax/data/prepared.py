@@ -104,7 +104,7 @@ def open_prepared(config) -> layout.Layout:
       )
   builder = tfds.builder_from_directory(folder)
   keys = manifest['keys']
-  data = {split: builder.as_data_source(split) for split in keys}
+  data = {split: builder.as_data_source(_name(split)) for split in keys}
   places = {
     key: (split, i) for split in keys for i, key in enumerate(keys[split])
   }
@@ -194,10 +194,16 @@ def _entry(example: dict) -> dict:
   return example | dict(marked=json.dumps(marked))
 
 
+def _name(split: str) -> str:
+  """Returns what TFDS calls a split; to it `all` means all of them."""
+  return 'unsplit' if split == 'all' else split
+
+
 def _shards(keys: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
   """Returns the keys of each file, whose names are as TFDS has them."""
   shards = {}
   for split, names in keys.items():
+    split = _name(split)
     count = -(-len(names) // SHARD)
     for i in range(count):
       file = f'{NAME}-{split}.array_record-{i:05d}-of-{count:05d}'
@@ -237,6 +243,7 @@ def _describe(
   files = _shards(keys)
   infos = []
   for split in keys:
+    split = _name(split)
     own = [name for name in files if name.startswith(f'{NAME}-{split}.')]
     infos.append(
       tfds.core.SplitInfo(
