@@ -11,6 +11,8 @@ DARK = 0.05  # Share of the value range.
 FLAT = 0.01
 EFFECT = 1.0  # Standard deviations between two splits' means.
 CHANCE = 4.0  # Standard errors.
+FEW = 5  # Images, whose spread says nothing.
+LEAST = 0.02  # Share of the value range, added to the spread: what one can see.
 
 
 def check(survey: Survey) -> list[Finding]:
@@ -95,12 +97,12 @@ def colour_shift(survey: Survey) -> list[Finding]:
   train = np.array(means.pop('train', []))
   for split, values in means.items():
     values = np.array(values)
-    if min(len(train), len(values)) < 2:
+    if min(len(train), len(values)) < FEW:
       continue
-    spread = np.sqrt(
+    spread = LEAST + np.sqrt(
       (train.var(axis=0, ddof=1) + values.var(axis=0, ddof=1)) / 2
     )
-    d = (values.mean(axis=0) - train.mean(axis=0)) / np.maximum(spread, 1e-6)
+    d = (values.mean(axis=0) - train.mean(axis=0)) / spread
     error = np.sqrt(1 / len(train) + 1 / len(values))
     k = int(np.abs(d).argmax())
     if abs(d[k]) >= max(EFFECT, CHANCE * error):
