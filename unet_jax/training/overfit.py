@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import ml_collections
@@ -37,7 +37,7 @@ def check(taken: survey.Survey) -> list[Finding]:
   """
   config, classes = taken.config, taken.classes
   task = build.make_task(config, classes)
-  examples = [taken.read(key) for key in fullest(taken)]
+  examples = [taken.read(key) for key in choose(taken)]
   crops = [
     densest_crop(x['image'], x['label'], config.image_size, task)
     for x in examples
@@ -72,11 +72,18 @@ def check(taken: survey.Survey) -> list[Finding]:
   ]
 
 
-def fullest(taken: survey.Survey) -> list[Any]:
-  """Returns the keys of the train images with most foreground."""
+def choose(taken: survey.Survey) -> list[str]:
+  """Returns the keys of two train images that have all classes, if two can.
+
+  The one with most foreground, and that with most of the class it has least of.
+  """
   train = [x for x in taken.records if x.split == 'train' and x.counted]
-  train.sort(key=lambda record: -record.counted.counts.sum())
-  return [record.key for record in train[:NUM_CROPS]]
+  counts = np.array([record.counted.counts for record in train])  # [N, K]
+  first = counts.sum(axis=1).argmax()
+  others = counts[:, counts[first].argmin()].astype(float)
+  others[first] = -1.0
+  places = (first, others.argmax())[: len(train)]
+  return [train[i].key for i in places]
 
 
 def trials(config: ml_collections.ConfigDict) -> list[tuple[str, dict]]:
