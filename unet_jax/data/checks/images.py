@@ -9,10 +9,10 @@ from unet_jax.data.survey import Record, Survey
 
 DARK = 0.05  # Share of the value range.
 FLAT = 0.01
-EFFECT = 1.0  # Standard deviations between two splits' means.
+EFFECT = 0.8  # Standard deviations between two splits' means.
 CHANCE = 4.0  # Standard errors.
 FEW = 5  # Images, whose spread says nothing.
-LEAST = 0.02  # Share of the value range, added to the spread: what one can see.
+LEAST = 0.01  # Share of the value range, added to the spread: what one can see.
 
 
 def check(survey: Survey) -> list[Finding]:

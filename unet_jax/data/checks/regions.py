@@ -10,6 +10,7 @@ from unet_jax.data.survey import Survey
 SMALLEST = 2  # Pixels; a component of less is as good as gone.
 FRAME = 0.05  # Share of an image; and of how many images:
 MOST = 0.8
+SOME = 100  # Pixels, which a rough outline has beyond the rim.
 MANY = 0.01  # Share of components, or of the foreground's pixels.
 
 
@@ -106,7 +107,7 @@ def outside_view(survey: Survey) -> list[Finding]:
   found = [
     record
     for record in framed
-    if record.counted.outside > MANY * record.counted.counts.sum()
+    if record.counted.outside > max(SOME, MANY * record.counted.counts.sum())
   ]
   if not found:
     return []

@@ -250,7 +250,7 @@ def graded(survey: Survey, found: Sequence[Seen]) -> list[Finding]:
         'note',
         'agreement levels',
         f'{", ".join(x.folder for x in group)}: {len(total)} grey levels, '
-        f'{step} apart from 0 to {top}, as if of experts who agree. Of the '
+        f'{step} apart from 0 to {top}, as for how many experts agree. Of the '
         f'marked pixels {", ".join(effect)}; config.data.threshold is '
         f'{data.threshold}',
         f'for a majority {flag("data.threshold", half)}, or as probabilities '
