@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from unet_jax import config as config_lib
-from unet_jax.training import loop
+from unet_jax.data import sources
+from unet_jax.training import loop, setup
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -22,9 +23,8 @@ def refused(load_config, tmp_path):
   def run(root='', name='binary:tiny', workdir=None, **overrides):
     config = load_config(name)
     with config.unlocked():
-      config.data.update(
-        source='folder', root=str(root), mask='binary', merge={}
-      )
+      config.data.update(source='folder', root=str(root), mask='binary')
+      config.data.merge = {}
       config.update_from_flattened_dict(overrides)
     workdir = workdir or tmp_path / 'run'
     with pytest.raises(config_lib.InputError) as caught:
@@ -113,6 +113,25 @@ def test_16_bit_image_of_few_levels(refused, write_folder):
   deep = np.full((40, 48), 4095, np.uint16)
   Image.fromarray(deep).save(root / 'images' / 'b.png')
   assert_says(refused(root), f'{root}/images/b.png', '16-bit', '0 to 65535')
+
+
+def test_images_of_a_run_that_have_changed():
+  dataset = sources.Dataset(
+    splits={},
+    classes=('a',),
+    root='/data',
+    mean=(1.0,),
+    std=(2.0,),
+    digests={'train': 'abc'},
+    notes=(),
+  )
+  meta = dict(classes=['a'], mean=[1.0], std=[2.0], splits={'train': 'abc'})
+  setup.check_data(meta, dataset)
+  setup.check_data({}, dataset)
+  for key, value in (('splits', {'train': 'abd'}), ('mean', [1.5])):
+    message = f'/data: the {key} of the images are not those this run began'
+    with pytest.raises(config_lib.InputError, match=message):
+      setup.check_data(meta | {key: value}, dataset)
 
 
 # The devices, the values and the workdir.

@@ -6,7 +6,7 @@ from unet_jax.data import field, synthetic_fundus
 from unet_jax.data.fundus import photograph
 
 
-def disc(radius=40, size=100, center=50):
+def disc(radius=120, size=300, center=150):
   y, x = np.mgrid[:size, :size]
   return np.hypot(y - center, x - center) < radius
 
@@ -20,13 +20,13 @@ def dice(a, b):
 def test_bright_disc_in_a_noisy_frame_is_found_with_its_dark_spots():
   rng, inside = np.random.default_rng(0), disc()
   image = np.where(inside[..., None], 120, 6) + rng.integers(
-    0, 8, (100, 100, 3)
+    0, 8, (300, 300, 3)
   )
-  image[45:55, 40:60] = 4  # A dark lesion, or a vessel.
+  image[145:165, 120:180] = 4  # A dark lesion, or a vessel.
   found = field.estimate(image.astype(np.uint8))
   assert found.dtype == bool
   assert dice(found, inside) > 0.98
-  assert found[50, 50]
+  assert found[150, 150]
 
 
 def test_image_without_a_dark_corner_is_all_inside():
@@ -36,7 +36,7 @@ def test_image_without_a_dark_corner_is_all_inside():
 
 
 def test_field_may_be_cut_off_at_its_sides():
-  inside = disc(radius=60)
+  inside = disc(radius=180)
   image = np.where(inside[..., None], 90, 10).repeat(3, axis=-1)
   assert dice(field.estimate(image.astype(np.uint8)), inside) > 0.98
 

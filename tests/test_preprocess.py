@@ -9,7 +9,7 @@ from unet_jax.nn import preprocess
 MEAN, STD = (100.0, 50.0, 10.0), (20.0, 10.0, 1.0)
 
 
-def run(label, num_planes, *, exclusive, image=None):
+def run(label, num_planes, *, exclusive, image=None, **kwargs):
   label = jnp.asarray(label, jnp.uint8)[None]
   if image is None:
     image = jnp.zeros((*label.shape[:3], 3), jnp.uint8)
@@ -20,6 +20,7 @@ def run(label, num_planes, *, exclusive, image=None):
     std=STD,
     num_planes=num_planes,
     exclusive=exclusive,
+    **kwargs,
   )
 
 
@@ -62,6 +63,16 @@ def test_overlapping_planes_pass_and_void_in_one_is_void():
     inputs.target, [[[[0, 1], [1, 1], [0, 1], [0, 0]]]]
   )
   np.testing.assert_array_equal(inputs.weight, [[[1, 1, 0, 0]]])
+
+
+def test_soft_labels_are_shares_of_254():
+  label = np.array([[[0, 254], [127, 1], [255, 254]]])
+  inputs = run(label, 2, exclusive=False, soft=True)
+  expected = np.where(label == 255, 0, label) / 254
+  np.testing.assert_allclose(inputs.target[0], expected, rtol=1e-6)
+  np.testing.assert_array_equal(inputs.weight, [[[1, 1, 0]]])
+  plane = run(label[..., 0], 1, exclusive=False, soft=True)
+  np.testing.assert_allclose(plane.target[0], expected[..., :1], rtol=1e-6)
 
 
 @pytest.mark.parametrize('exclusive', [True, False])

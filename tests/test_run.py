@@ -386,8 +386,8 @@ def test_a_run_is_not_resumed_on_other_images(tmp_path):
   done = call(*args, check=False)
   assert done.returncode == 1
   last = done.stderr.splitlines()[-1]
-  assert 'not those this run began with' in last
-  assert 'splits' in last
+  assert 'image new is new since this run drew its splits' in last
+  assert '--overwrite' in last
 
 
 def test_a_lost_loss_ends_the_run(tmp_path, fundus_root):
@@ -399,3 +399,29 @@ def test_a_lost_loss_ends_the_run(tmp_path, fundus_root):
   )
   assert done.returncode == 1
   assert 'the loss is nan at step' in done.stderr.splitlines()[-1]
+
+
+def test_the_images_held_back_in_training_are_those_evaluated(tmp_path):
+  root, workdir = write_images(tmp_path / 'data', 8), tmp_path / 'run'
+  call(
+    *('main', '--config', 'configs/binary.py:tiny', '--workdir', workdir),
+    *('--config.data.source=folder', f'--config.data.root={root}'),
+    *('--config.data.folds=4', '--config.data.fold=2'),
+  )
+  saved = json.loads((workdir / 'splits.json').read_text())
+  assert sorted(sum(saved['folds'], [])) == sorted(
+    saved['train'] + saved['val']
+  )
+  assert saved['folds'][2] == saved['val']
+  # Others would be drawn from now on; the run keeps to its own.
+  swapped = saved | {'val': saved['train'][:1], 'train': saved['train'][1:]}
+  swapped['train'] += saved['val']
+  (workdir / 'splits.json').write_text(json.dumps(swapped))
+  done = call('evaluate', '--workdir', workdir, '--split', 'val')
+  assert 'val split, 1 images' in done.stdout
+  (root / 'images' / f'{saved["val"][0]}.png').unlink()
+  (root / 'masks' / f'{saved["val"][0]}.png').unlink()
+  done = call('evaluate', '--workdir', workdir, '--split', 'val', check=False)
+  assert done.returncode == 1
+  last = done.stderr.splitlines()[-1]
+  assert f'image {saved["val"][0]} is no longer there' in last

@@ -71,9 +71,9 @@ def load(load_config):
 
 @pytest.fixture
 def load_tfds(load, tmp_path):
-  def load_with(name='tiny_shapes', mask='index', classes=()):
-    data = dict(source='tfds', name=name, root=str(tmp_path), mask=mask)
-    return load('multiclass:folder', classes=classes, **data)
+  def load_with(name='tiny_shapes', mask='index', **data):
+    data |= dict(source='tfds', name=name, root=str(tmp_path), mask=mask)
+    return load('multiclass:folder', **data)
 
   return load_with
 
@@ -258,6 +258,43 @@ def test_classes_that_can_not_be_told_apart_are_refused(
     sources.open_layout(config)
 
 
+def test_folds_keep_groups_together_and_leave_test_alone(write_folder, load):
+  names = [f'p{i}{eye}' for i in range(5) for eye in 'lr']
+  root = str(
+    write_folder(names, train=names[2:8], val=names[:2], test=names[8:])
+  )
+  data = dict(root=root, folds=2, group='(p.)')
+  halves = [load('binary:folder', fold=fold, **data) for fold in (0, 1)]
+  for dataset, other in zip(halves, halves[::-1], strict=True):
+    assert sorted(map(len, dataset.folds)) == [4, 4]
+    assert dataset.folds == other.folds
+    assert dataset.splits['val'].keys == other.splits['train'].keys
+    assert dataset.splits['test'].keys == names[8:]
+    patients = {name[:2] for name in dataset.splits['val'].keys}
+    assert len(patients) == 2
+    assert '4 groups kept whole' in dataset.notes[0]
+
+
+def test_splits_that_were_drawn_are_kept_and_missed(write_folder, load_config):
+  config = load_config(
+    'binary:folder', **{'data.root': str(write_folder('abcdef'))}
+  )
+  found = sources.open_layout(config)
+  saved = {'train': ['b', 'c', 'd', 'e', 'f'], 'val': ['a']}
+  for val in 'ab':
+    rest = [name for name in 'abcdef' if name != val]
+    dataset = sources.load(config, found, {'train': rest, 'val': [val]})
+    assert dataset.splits['val'].keys == [val]
+  for changed, message in [
+    ({'train': ['b', 'c', 'd', 'e']}, 'image f is new'),
+    ({'val': ['z', 'a']}, 'image z is no longer there'),
+  ]:
+    with pytest.raises(config_lib.InputError, match=message):
+      sources.load(config, found, saved | changed)
+    with pytest.raises(config_lib.InputError, match=message):
+      sources.open_split(config, 'val', saved | changed)
+
+
 def test_embedded_set_is_what_is_drawn_with_its_lesions_merged(
   load_config, fundus_root
 ):
@@ -326,6 +363,9 @@ def test_any_tfds_set_with_one_mask_is_read(load_tfds):
       r'no mask disc \(it has: segmentation_mask\)',
     ),
     (dict(classes=('disc',)), 'mask value 2 in 77 pixels'),
+    (dict(mask='planes'), 'config.data.mask=planes takes one'),
+    (dict(train='a-b'), 'config.data.train names images of a folder'),
+    (dict(fov='fov'), 'config.data.fov names the folder fov'),
   ],
 )
 def test_tfds_set_that_does_not_fit_is_told(load_tfds, settings, message):

@@ -4,25 +4,26 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 FLAT = 0.5  # Corners as bright as this share of the inside are no frame.
-EDGE = 0.3  # Share of the way from the frame's brightness to the inside's.
+EDGE = 0.1  # Share of the way from the frame's brightness to the inside's.
 
 
 def estimate(image: np.ndarray) -> np.ndarray:
   """Estimates the field of view of uint8[H, W, C]: bool[H, W], True inside.
 
-  The frame is as bright as the darkest corner. What is clearly brighter counts,
-  and all between such pixels in both its row and its column, since the inside
-  has dark spots. An image without a dark corner is all inside.
+  The darkest corner is of the frame. What is brighter than all of that counts,
+  and what lies between such pixels in both its row and its column, since the
+  inside has dark spots. An image without a dark corner is all inside.
   """
-  smooth = ImageFilter.BoxBlur(max(1, min(image.shape[:2]) // 250))
+  smooth = ImageFilter.BoxBlur(max(1, min(image.shape[:2]) // 200))
   bright = Image.fromarray(image.max(axis=-1)).filter(smooth)
   bright = np.asarray(bright, np.float32)
   rows, cols = (max(1, side // 20) for side in bright.shape)
-  frame = min(
-    np.median(bright[y, x])
+  corners = [
+    bright[y, x]
     for y in (slice(0, rows), slice(-rows, None))
     for x in (slice(0, cols), slice(-cols, None))
-  )
+  ]
+  frame = min(corners, key=np.median).max()
   inside = np.percentile(bright, 75)
   if frame >= FLAT * inside:
     return np.ones(bright.shape, bool)
@@ -33,7 +34,5 @@ def estimate(image: np.ndarray) -> np.ndarray:
 def _between(found: np.ndarray, axis: int) -> np.ndarray:
   """Fills from the first to the last True along an axis."""
   after = np.logical_or.accumulate(found, axis=axis)
-  before = np.flip(
-    np.logical_or.accumulate(np.flip(found, axis), axis=axis), axis
-  )
-  return after & before
+  before = np.logical_or.accumulate(np.flip(found, axis), axis=axis)
+  return after & np.flip(before, axis)

@@ -20,6 +20,7 @@ def open_builder(config, cache: pathlib.Path) -> layout.Layout:
   Raises:
     InputError: if the set, its split or a mask doesn't exist.
   """
+  _check_settings(config)
   root = pathlib.Path(config.data.root or cache).expanduser().absolute()
   try:
     if config.data.source == 'synthetic_fundus':
@@ -67,6 +68,22 @@ def open_builder(config, cache: pathlib.Path) -> layout.Layout:
     return layout.Raw(name, entry['image'], mask, f'{builder.name} {name}')
 
   return layout.Layout(keys, read, classes, str(root))
+
+
+def _check_settings(config) -> None:
+  """Refuses what only a folder has."""
+  source, fov = config.data.source, config.data.fov
+  for split in ('train', 'val', 'test'):
+    if config.data[split]:
+      raise config_lib.InputError(
+        f'config.data.{split} names images of a folder, but config.data.source '
+        f'is {source}, which has its own splits; empty it'
+      )
+  if fov not in ('', 'estimate'):
+    raise config_lib.InputError(
+      f'config.data.fov names the folder {fov}, but config.data.source is '
+      f'{source}; use --config.data.fov=estimate'
+    )
 
 
 def _registered(name: str, root: pathlib.Path) -> tfds.core.DatasetBuilder:

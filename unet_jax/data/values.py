@@ -97,7 +97,8 @@ def _to_place(value, size: int) -> int:
   if not isinstance(place, int) or not 0 <= place < size:
     kind = "a colour '#rrggbb'" if size > 256 else 'a value from 0 to 255'
     raise config_lib.InputError(
-      f'{value!r} in config.data.merge or config.data.void must be {kind}'
+      f'{value!r} in config.data.merge or config.data.void must be {kind}, as '
+      'config.data.mask says'
     )
   return place
 
