@@ -77,6 +77,16 @@ def test_faulty_data_ends_with_1_and_the_written_config_trains(
   assert 'test split, 2 images' in run.stdout
 
 
+def test_a_set_that_can_not_be_opened_has_a_report_too(write_folder, tmp_path):
+  root = write_folder()
+  (root / 'masks').rename(root / 'labels')
+  done = doctor(root, '--html', tmp_path / 'a.html', check=False)
+  assert done.returncode == 1
+  assert 'Traceback' not in done.stderr
+  assert 'masks: no such folder' in done.stdout
+  assert 'masks: no such folder' in (tmp_path / 'a.html').read_text()
+
+
 def test_without_config_it_says_so():
   done = call('doctor', check=False)
   assert done.returncode == 1

@@ -22,19 +22,21 @@ def make(taken: survey.Survey) -> np.ndarray:
   records = [record for record in taken.records if record.counted]
   if not records:
     return sheet([_write('no example can be read', TILE)], taken.classes)
-  tiles = []
-  for i in choose(np.array([record.counted.counts for record in records])):
+  counts, tiles = np.array([record.counted.counts for record in records]), []
+  rarest = counts.sum(axis=0).argsort()
+  for i in choose(counts):
     example = taken.read(records[i].key)
-    label = example['label']
-    planes = task.to_planes(label)
+    image, label = example['image'], example['label']
+    have = [taken.classes[k] for k in rarest if counts[i, k]]
     void = (label == labels.VOID).reshape(*label.shape[:2], -1).any(axis=-1)
-    have = [
-      name for k, name in enumerate(taken.classes) if planes[..., k].any()
-    ]
-    title = (
-      f'{example["name"]} ({records[i].split}): {", ".join(have) or "empty"}'
+    tiles.append(
+      tile(
+        image,
+        task.to_planes(label),
+        void,
+        f'{records[i].name} ({records[i].split}): {", ".join(have) or "empty"}',
+      )
     )
-    tiles.append(tile(example['image'], planes, void, title))
   return sheet(tiles, taken.classes)
 
 
