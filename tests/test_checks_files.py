@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unet_jax.data import diagnosis, survey
+
 SPLITS = dict(train='abcdef', val='gh', test='ij')
 
 
@@ -24,6 +26,19 @@ def test_clean_data_passes_in_silence(write_folder, diagnose, mask):
   task = 'multilabel' if mask == 'folders' else ''
   found = diagnose(root, mask, classes, task)
   assert {finding.severity for finding in found.values()} <= {'note'}
+
+
+@pytest.mark.parametrize('name', ['binary', 'multiclass', 'multilabel'])
+def test_embedded_set_is_read_and_has_no_error(load_config, fundus_root, name):
+  config = load_config(name, **{'data.root': fundus_root})
+  taken = survey.take(config)
+  assert len(taken.records) == 55
+  assert all(record.counted for record in taken.records)
+  found = diagnosis.diagnose(taken, num_devices=4)
+  assert not diagnosis.has_errors(found)
+  titles = {x.title for x in found if x.severity == 'warning'}
+  # Of their union; as four kinds they overlap as they may.
+  assert titles <= ({'overlapping classes'} if name == 'multiclass' else set())
 
 
 def test_image_without_mask_is_an_error_with_the_nearest_name(

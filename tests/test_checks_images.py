@@ -102,10 +102,10 @@ def test_a_split_of_another_color_is_found(write_folder, diagnose):
 
 
 def test_look_has_the_figures_that_numpy_has():
-  from unet_jax.data import survey
+  from unet_jax.data import figures
 
   image = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
-  look = survey.look_at(image)
+  look = figures.look_at(image)
   assert (look.low, look.high, look.full) == (0, 255, 255)
   np.testing.assert_allclose(look.mean, image.mean((0, 1)) / 255, atol=2e-3)
   blocks = image.mean(-1).reshape(16, 4, 16, 5).mean((1, 3))
@@ -182,11 +182,11 @@ def test_images_smaller_than_the_crop_are_a_note(write_folder, diagnose):
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float32])
 def test_range_of_a_look_goes_by_its_type(dtype):
-  from unet_jax.data import survey
+  from unet_jax.data import figures
 
   image = np.linspace(0, 1, 400).reshape(20, 20)
   top = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1
-  stored = survey.Stored('a', (20, 20), 'L')
-  look = survey.look_at((top * image).astype(dtype))
+  stored = figures.Stored('a', (20, 20), 'L')
+  look = figures.look_at((top * image).astype(dtype))
   record = survey.Record('a', 'a', 'train', stored, look, {})
   assert images._range(record) == f'0 to {top}'

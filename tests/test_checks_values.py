@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from unet_jax.data import sources
-from unet_jax.data.checks import values
+from unet_jax.data.checks import meanings
 
 
 def read(path):
@@ -259,8 +259,8 @@ def test_indices_that_never_are_0_may_be_off_by_one(write_folder, diagnose):
 
 
 def test_level_step_tells_levels_from_indices_and_blur():
-  assert values.level_step([0, 21, 42, 252]) == 21
-  assert values.level_step([0, 63, 126, 189, 252]) == 63
-  assert values.level_step([0, 1, 2, 3]) == 0
-  assert values.level_step([0, 255]) == 0
-  assert values.level_step(list(range(256))) == 0
+  assert meanings.level_step([0, 21, 42, 252]) == 21
+  assert meanings.level_step([0, 63, 126, 189, 252]) == 63
+  assert meanings.level_step([0, 1, 2, 3]) == 0
+  assert meanings.level_step([0, 255]) == 0
+  assert meanings.level_step(list(range(256))) == 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unet_jax import build
-from unet_jax.data import survey
+from unet_jax.data import figures, survey
 from unet_jax.training import capacity, overfit
 
 
@@ -38,7 +38,7 @@ def check(load_config):
     records = tuple(
       survey.Record(
         *(key, key, 'train', None, None, {}),
-        counted=survey.Counted(np.array([example['label'].sum()]), 64 * 64),
+        counted=figures.Counted(np.array([example['label'].sum()]), 64 * 64),
       )
       for key, example in examples.items()
     )
@@ -95,7 +95,7 @@ def test_images_are_chosen_that_have_all_classes():
   records = tuple(
     survey.Record(
       *(str(i), str(i), 'train', None, None, {}),
-      counted=survey.Counted(np.array(row), 100),
+      counted=figures.Counted(np.array(row), 100),
     )
     for i, row in enumerate(counts)
   )

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 
 from unet_jax.data import splits
 from unet_jax.data.checks.finding import Finding, flag, plural, some
-from unet_jax.data.survey import SWAPPED, Record, Stored, Survey
+from unet_jax.data.figures import SWAPPED, Stored
+from unet_jax.data.survey import Record, Survey
 
 
 def check(survey: Survey) -> list[Finding]:
