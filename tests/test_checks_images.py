@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unet_jax.data import figures, survey
 from unet_jax.data.checks import images
 
 SPLITS = dict(train='abcdef', val='gh', test='ij')
@@ -102,8 +103,6 @@ def test_a_split_of_another_color_is_found(write_folder, diagnose):
 
 
 def test_look_has_the_figures_that_numpy_has():
-  from unet_jax.data import figures
-
   image = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
   look = figures.look_at(image)
   assert (look.low, look.high, look.full) == (0, 255, 255)
@@ -182,8 +181,6 @@ def test_images_smaller_than_the_crop_are_a_note(write_folder, diagnose):
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float32])
 def test_range_of_a_look_goes_by_its_type(dtype):
-  from unet_jax.data import figures
-
   image = np.linspace(0, 1, 400).reshape(20, 20)
   top = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1
   stored = figures.Stored('a', (20, 20), 'L')

@@ -87,7 +87,9 @@ def undeclared(survey: Survey, seen: meanings.Seen) -> list[Finding]:
     for value, count in mask.values.items()
     if value not in declared
   )
-  what, settings = meanings.explain(survey, seen)
+  what, settings = meanings.explain(
+    seen, survey.classes, survey.config.data.background
+  )
   if 'data.classes' in settings and survey.config.task == 'binary':
     settings['task'] = 'multiclass'
   return [
