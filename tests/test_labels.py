@@ -195,6 +195,20 @@ def test_numbered_planes_are_classes_with_their_background_or_without():
     decode(dict.fromkeys(range(4), RED), 'planes')
 
 
+def test_void_planes_and_values_are_no_classes():
+  background = ~(RED | BRIGHT)
+  unsure = np.array([[1, 0, 0, 0]], bool)
+  for void in (0, 3):
+    planes = [background, RED, BRIGHT]
+    planes.insert(void, unsure)
+    label, *_ = decode(dict(enumerate(planes)), 'planes', void=(void,))
+    np.testing.assert_array_equal(label, [[255, 2, 2, 0]])
+  planes = np.stack([background, RED, BRIGHT]).astype(np.uint8)
+  planes[:, 0, 3] = 255
+  label, *_ = decode(dict(enumerate(planes)), 'planes')
+  np.testing.assert_array_equal(label, [[1, 2, 2, 255]])
+
+
 def test_numbered_planes_are_merged_and_255_is_void():
   planes = {0: RED, 1: BRIGHT, 2: np.array([[0, 0, 0, 255]], np.uint8)}
   merge = {'a': (1,), 'b': (0, 2)}

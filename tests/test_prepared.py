@@ -1,10 +1,12 @@
 """Data sets that are decoded once, and trained from as they are."""
 
 import json
+import shlex
 import shutil
 
 import numpy as np
 import pytest
+from test_run import call
 
 from unet_jax import config as config_lib
 from unet_jax.data import files, prepared, sources
@@ -29,7 +31,8 @@ def prepare(load_config, monkeypatch):
 
 def as_prepared(config, output, **data):
   again = config.copy_and_resolve_references()
-  again.data.update(source='tfds', name='prepared', root=str(output), **data)
+  with again.unlocked():
+    again.data.update(source='tfds', name='prepared', root=str(output), **data)
   return again
 
 
@@ -150,6 +153,7 @@ def test_foreign_folders_are_refused(prepare, write_folder, tmp_path):
       r'with config\.data\.resize=0, not 20; run unet_jax\.prep',
     ),
     (dict(void=(9,)), r'with config\.data\.void=\[\], not \[9\]'),
+    (dict(merge={'x': (2,)}), r"data\.merge={}, not {'x': \[2\]}"),
     (dict(classes=('x', 'q')), 'with the classes x, y; set'),
   ],
 )
@@ -171,3 +175,19 @@ def test_folder_that_was_never_prepared_is_told(load_config, tmp_path):
   (folder / prepared.MANIFEST).write_text(json.dumps({'shards': {}})[:-1])
   with pytest.raises(config_lib.InputError, match='can not be read'):
     load(config)
+
+
+def test_the_command_that_is_printed_trains(write_folder, tmp_path):
+  root = write_folder('abcdef', mask='folders')
+  done = call(
+    *('prepare', '--config', 'configs/multilabel.py:tiny'),
+    *('--output', tmp_path / 'out', f'--config.data.root={root}'),
+    *('--config.data.source=folder', "--config.data.classes=('a', 'b')"),
+    *('--config.image_size=32', '--config.model.depth=1'),
+  )
+  python, _, _, *args = shlex.split(done.stdout.splitlines()[-1])
+  assert python == 'python'
+  shutil.rmtree(root)
+  done = call('main', *args, '--workdir', tmp_path / 'run')
+  assert 'val is 1 of 6 images' in done.stdout
+  assert (tmp_path / 'run/evaluation/val.json').exists()

@@ -16,9 +16,7 @@ class Files(NamedTuple):
   """What lies in a folder, whether or not it fits together."""
 
   root: pathlib.Path
-  images: dict[
-    str, list[pathlib.Path]
-  ]  # NAME -> its files: one, if all's well.
+  images: dict[str, list[pathlib.Path]]  # NAME -> its files; one is right.
   masks: dict[str, dict[str, list[pathlib.Path]]]  # Mask folder -> likewise.
   fields: dict[str, list[pathlib.Path]]  # Of view, if data.fov is a folder.
   lists: dict[str, list[str]]  # Of those of train.txt, val.txt and test.txt.

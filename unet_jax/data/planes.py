@@ -19,19 +19,19 @@ def parts(mask: Mapping[Any, np.ndarray], coding, where: str) -> list[tuple]:
   """
   if coding.encoding == 'folders':
     return [tuple(coding.merge.get(name, (name,))) for name in coding.classes]
-  first = 0
+  numbers, first = [key for key in mask if key not in coding.void], 0
   if not any(name in coding.merge for name in coding.classes):
-    used = len(mask) - len(coding.void)
-    first = used - len(coding.classes)
+    first = len(numbers) - len(coding.classes)
     if first not in (0, 1 if coding.background and not coding.soft else 0):
       raise config_lib.InputError(
         f'{where} has {len(mask)} planes, but there are {len(coding.classes)} '
         'classes; correct config.data.classes, or say which planes each is '
         'made of in config.data.merge'
       )
+  default = numbers[first:] + [len(mask)] * len(coding.classes)
   chosen = [
-    tuple(coding.merge.get(name, (i + first,)))
-    for i, name in enumerate(coding.classes)
+    tuple(coding.merge.get(name, (number,)))
+    for name, number in zip(coding.classes, default, strict=False)
   ]
   missing = [n for n in (*sum(chosen, ()), *coding.void) if n not in mask]
   if missing:
@@ -40,15 +40,22 @@ def parts(mask: Mapping[Any, np.ndarray], coding, where: str) -> list[tuple]:
       'config.data.merge or config.data.void'
     )
   if first:
-    others = np.any([mask[i] != 0 for i in mask if i], axis=0)
-    wrong = np.count_nonzero((mask[0] != 0) == others)
-    if wrong:
-      raise config_lib.InputError(
-        f'{where}: plane 0 is not the background, since {wrong} of its pixels '
-        'are as in other planes; correct config.data.classes or '
-        'config.data.merge'
-      )
+    _check_background(mask, numbers, where)
   return chosen
+
+
+def _check_background(mask: Mapping, numbers: list[int], where: str) -> None:
+  """Refuses a first plane that isn't the complement of the others."""
+  background, *others = (mask[i] for i in numbers)
+  known = np.all([plane != _VOID for plane in (background, *others)], axis=0)
+  covered = np.any([plane != 0 for plane in others], axis=0)
+  wrong = np.count_nonzero(known & ((background != 0) == covered))
+  if wrong:
+    raise config_lib.InputError(
+      f'{where}: plane {numbers[0]} is not the background, since {wrong} of '
+      'its pixels are as in other planes; correct config.data.classes or '
+      'config.data.merge'
+    )
 
 
 def read(

@@ -11,13 +11,16 @@ from array_record.python import array_record_module
 from tensorflow_datasets.core import example_serializer
 
 from unet_jax import config as config_lib
-from unet_jax.data import labels, layout
+from unet_jax.data import labels, layout, stats
 
 NAME, VERSION = 'prepared', '1.0.0'  # As TFDS calls it.
 MANIFEST = 'prepared.json'
 SHARD = 64  # Examples of a file, which is written whole or not at all.
-# Keys of config.data that say where examples are, or who is in which split.
-FREE = ('source', 'name', 'root', 'classes', 'val_share', 'group', 'folds')
+# Keys of config.data that decide what images and labels are.
+SHAPING = (
+  *('mask', 'background', 'merge', 'void', 'threshold', 'soft', 'missing'),
+  *('fov', 'resize', 'train', 'val', 'test'),
+)
 
 
 def write(
@@ -56,8 +59,8 @@ def write(
     if name in shards and _digest(folder / name) == shards[name]['sha256']:
       continue
     records = [
-      serializer.serialize_example(features.encode_example(_entry(read(key))))
-      for key in keys
+      serializer.serialize_example(features.encode_example(_entry(example)))
+      for example in stats.in_order(keys, read)
     ]
     _write_shard(folder / name, records)
     shards[name] = dict(
@@ -121,13 +124,9 @@ def open_prepared(config) -> layout.Layout:
 
 def _settings(config) -> dict:
   """Returns what decides the images and labels, as JSON gives it back."""
-  shaping = {
-    key: value
-    for key, value in config_lib.flatten(config).items()
-    if key == 'task' or key.startswith('data.')
-    if key.split('.')[-1] not in (*FREE, 'fold')
-  }
-  return json.loads(json.dumps(shaping))
+  data = config.data.to_dict()
+  settings = {'task': config.task} | {f'data.{k}': data[k] for k in SHAPING}
+  return json.loads(json.dumps(settings))
 
 
 def _begin(folder: pathlib.Path, output: pathlib.Path, plan: dict) -> dict:
