@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import test_layouts
 from PIL import Image
 
 from unet_jax.data import diagnosis, survey
@@ -26,6 +27,21 @@ def test_clean_data_passes_in_silence(write_folder, diagnose, mask):
   task = 'multilabel' if mask == 'folders' else ''
   found = diagnose(root, mask, classes, task)
   assert {finding.severity for finding in found.values()} <= {'note'}
+
+
+@pytest.mark.parametrize('kind', test_layouts.LAYOUTS)
+def test_every_layout_passes_without_error(diagnose, tmp_path, kind):
+  write, data = test_layouts.LAYOUTS[kind]
+  for i in range(9):
+    image, label = test_layouts.draw(i)
+    test_layouts.save(tmp_path / f'images/im{i}.png', image)
+    write(tmp_path, f'im{i}', label)
+  data = dict(task='multiclass', classes='ab', train='im0-im7') | data
+  if data['task'] == 'binary':
+    data['classes'] = 'a'
+  found = diagnose(tmp_path, **data | {'classes': tuple(data['classes'])})
+  assert [x for x in found.values() if x.severity == 'error'] == []
+  assert 'agreement levels' in found or kind != 'grades'
 
 
 @pytest.mark.parametrize('name', ['binary', 'multiclass', 'multilabel'])

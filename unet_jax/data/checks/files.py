@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Sequence
 
+from unet_jax import config as config_lib
 from unet_jax.data import splits
 from unet_jax.data.checks.finding import Finding, flag, plural, some
 from unet_jax.data.figures import SWAPPED, Stored
@@ -26,7 +27,7 @@ def missing(survey: Survey) -> list[Finding]:
   if survey.files is None:
     return []
   found, findings = survey.files, []
-  listed = {name for names in found.lists.values() for name in names}
+  listed = _listed(survey)
   wanted = listed & set(found.images) if listed else set(found.images)
   data, absent = survey.config.data, ''
   if data.mask in ('binary', 'folders'):
@@ -227,6 +228,16 @@ def _fits_upright(record: Record) -> str:
   if record.image.orientation not in SWAPPED or size[0] == size[1]:
     return 'maybe'
   return 'yes' if {x.size for x in record.masks.values()} <= {size} else 'no'
+
+
+def _listed(survey: Survey) -> set[str]:
+  """Returns the names that lists, or else ranges in the config, choose."""
+  lists = survey.files.lists
+  try:
+    ranges = splits.from_ranges(survey.config, list(survey.files.images))
+  except config_lib.InputError:
+    ranges = {}  # It is refused.
+  return {name for names in (ranges or lists).values() for name in names}
 
 
 def _masks(survey: Survey) -> Iterable[tuple[Record, Stored]]:
