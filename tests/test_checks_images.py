@@ -75,7 +75,9 @@ def test_16_bits_beside_8_are_found(write_folder, diagnose):
   root = write_folder()
   deep = np.random.default_rng(0).integers(0, 2**16, (40, 48), np.uint16)
   Image.fromarray(deep).save(root / 'images/a.png')
-  assert '1 of 0 to 65535' in diagnose(root)['mixed ranges'].text
+  finding = diagnose(root)['mixed ranges']
+  assert finding.severity == 'warning'
+  assert '1 of 0 to 65535' in finding.text
 
 
 def test_grey_beside_color_is_a_note(write_folder, diagnose):
@@ -187,3 +189,19 @@ def test_range_of_a_look_goes_by_its_type(dtype):
   look = figures.look_at((top * image).astype(dtype))
   record = survey.Record('a', 'a', 'train', stored, look, {})
   assert images._range(record) == f'0 to {top}'
+
+
+def test_values_of_a_photograph_are_not_all_kept():
+  noise = np.random.default_rng(0).integers(0, 256, (99, 99, 3), np.uint8)
+  noise[:9, :9] = (1, 2, 3)
+  values = figures.value_counts(noise)
+  assert len(values) == figures.MAX_VALUES
+  assert values['#010203'] == 81
+
+
+def test_values_of_a_mask_are_numpys():
+  mask = np.random.default_rng(0).integers(3, 9, (20, 30), np.uint8)
+  for dtype in (np.uint8, np.uint16, np.int32):
+    values = figures.value_counts(mask.astype(dtype))
+    expected = dict(zip(*np.unique(mask, return_counts=True), strict=True))
+    assert values == expected

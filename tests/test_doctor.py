@@ -107,6 +107,12 @@ def test_training_tells_what_the_doctor_warns_of(write_folder, tmp_path):
 # The report.
 
 
+def test_report_that_can_not_be_written_is_told(tmp_path):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(config_lib.InputError, match='file/a.html can not be'):
+    findings.write('', tmp_path / 'file' / 'a.html')
+
+
 def test_mend_is_words_then_flags():
   assert mend(FINDING) == 'add images: --config.data.resize=96'
   assert command(FINDING._replace(settings={'data.void': (127,)})) == (

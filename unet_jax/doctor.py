@@ -43,14 +43,14 @@ def main() -> None:
   facts = findings.figures(diagnosis.tally(taken), taken.classes)
   findings.print_report(found, findings.tables(facts))
   if JSON.value:
-    pathlib.Path(JSON.value).write_text(findings.to_json(found, facts))
+    findings.write(findings.to_json(found, facts), pathlib.Path(JSON.value))
   if HTML.value:
     sheets = {'What is marked, the rarest class first': contact.make(taken)}
     findings.write_html(pathlib.Path(HTML.value), title, found, facts, sheets)
   if WRITE_CONFIG.value:
     path, proposed = WRITE_CONFIG.value, proposal.collect(found)
     text = proposal.to_source(config, proposed, title=title, path=path)
-    pathlib.Path(path).write_text(text)
+    findings.write(text, pathlib.Path(path))
   sys.exit(1 if diagnosis.has_errors(found) else 0)
 
 

@@ -13,6 +13,7 @@ from unet_jax.data import components, field, labels
 ORIENTATION = 0x0112  # EXIF's tag for how an image is to be turned.
 SWAPPED = (5, 6, 7, 8)  # Its values that swap width and height.
 THUMB = 16  # Pixels.
+MAX_VALUES = 4096  # Of a mask that are kept: a photograph has far more.
 
 
 class Stored(NamedTuple):
@@ -71,22 +72,30 @@ def read_stored(path: pathlib.Path) -> tuple[Stored, np.ndarray]:
 
 
 def describe(path: str, array: np.ndarray) -> Stored:
+  """Says of an array what there is to say of a file."""
   return Stored(path, array.shape[1::-1], str(array.dtype))
 
 
 def value_counts(mask: np.ndarray) -> dict[int | str, int]:
-  """Counts the pixels of each value of [H, W], or '#rrggbb' of [H, W, C]."""
+  """Counts the pixels of each value of [H, W], or '#rrggbb' of [H, W, C].
+
+  Of shares, in floats, it counts none.
+  """
   if mask.ndim == 3:
     colour = mask[..., :3].astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
-    found = zip(*np.unique(colour, return_counts=True), strict=True)
-    return {f'#{value:06x}': int(count) for value, count in found}
+    return {f'#{value:06x}': n for value, n in _commonest(colour)}
   if mask.dtype.kind == 'f':
     return {}
   if mask.itemsize > 1:
-    found = zip(*np.unique(mask, return_counts=True), strict=True)
-    return {int(value): int(count) for value, count in found}
+    return dict(_commonest(mask))
   counts = np.bincount(mask.ravel())
   return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
+
+
+def _commonest(values: np.ndarray) -> list[tuple[int, int]]:
+  found, counts = np.unique(values, return_counts=True)
+  kept = np.sort(np.argsort(-counts, kind='stable')[:MAX_VALUES])
+  return list(zip(found[kept].tolist(), counts[kept].tolist(), strict=True))
 
 
 def look_at(image: np.ndarray) -> Look:
@@ -154,6 +163,6 @@ def count(example: dict, coding: labels.Coding, *, with_areas: bool) -> Counted:
 
 
 def _digest(array: np.ndarray) -> str:
-  text = f'{array.shape}{array.dtype}'.encode()
-  data = np.ascontiguousarray(array).view(np.uint8)
-  return hashlib.blake2b(data, digest_size=8, key=text[:64]).hexdigest()
+  found = hashlib.blake2b(f'{array.shape}'.encode(), digest_size=8)
+  found.update(np.ascontiguousarray(array))
+  return found.hexdigest()

@@ -30,7 +30,8 @@ def collect(found: Sequence[Finding]) -> dict[str, tuple[Any, str]]:
   for finding in found:
     if finding.severity != 'note':
       for key, value in finding.settings.items():
-        proposed.setdefault(key, (value, f'{finding.title}: {finding.text}'))
+        why = f'{finding.title}: {finding.text}'
+        proposed.setdefault(key, (value, ' '.join(why.split())))
   return proposed
 
 

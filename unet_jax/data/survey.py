@@ -120,7 +120,11 @@ def _split(
   config, found: layout.Layout, seen: Mapping[str, stats.Seen]
 ) -> tuple[dict[str, str], str]:
   """Returns key -> split, drawn as training would from what can be read."""
-  listed = {key: split for split, keys in found.keys.items() for key in keys}
+  listed = {
+    key: 'train' if split == 'all' else split
+    for split, keys in found.keys.items()
+    for key in keys
+  }
   readable = {
     split: [key for key in keys if key in seen]
     for split, keys in found.keys.items()

@@ -12,6 +12,7 @@ import rich.console
 import rich.markup
 from PIL import Image
 
+from unet_jax import config as config_lib
 from unet_jax.data import files
 from unet_jax.data.checks.classes import Tally
 from unet_jax.data.checks.finding import (
@@ -139,6 +140,17 @@ def to_json(found: Sequence[Finding], facts: dict) -> str:
   return json.dumps({'findings': rows, **facts}, indent=2) + '\n'
 
 
+def write(text: str, path: pathlib.Path) -> None:
+  """Writes a file, making its folder if need be."""
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+  except OSError as error:
+    raise config_lib.InputError(
+      f'{path} can not be written ({error.strerror or error})'
+    ) from None
+
+
 def write_html(
   path: pathlib.Path,
   title: str,
@@ -147,7 +159,7 @@ def write_html(
   sheets: dict[str, np.ndarray],
 ) -> None:
   """Writes a page that needs no other file, and its pictures beside it."""
-  path.write_text(to_html(title, found, tables(facts), sheets))
+  write(to_html(title, found, tables(facts), sheets), path)
   for i, picture in enumerate(sheets.values()):
     name = f'{path.stem}-{i}.png' if i else f'{path.stem}.png'
     files.write_png(picture, path.with_name(name))

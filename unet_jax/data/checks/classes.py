@@ -27,7 +27,7 @@ class Tally(NamedTuple):
 
 
 def make_tally(seen: Sequence) -> Tally:
-  """Collects what `survey` has counted of a split."""
+  """Collects what `stats` has counted of a split."""
   return Tally(
     np.array([one.classes for one in seen]),
     np.array([one.pixels - one.void for one in seen]),
@@ -57,38 +57,20 @@ def absent(
     lacking = [name for name, n in zip(classes, total, strict=True) if not n]
     if not lacking:
       continue
+    severity = 'warning'
     text = f'no pixel of the {split} split is {" or ".join(lacking)}'
     if split != 'train':
-      findings.append(
-        Finding(
-          'warning',
-          'absent class',
-          f'{text}: there is no score for it',
-          'move images that have it there',
-          number=len(lacking),
-        )
-      )
-    elif len(lacking) == len(classes):
-      findings.append(
-        Finding(
-          'error',
-          'absent class',
-          text,
-          'correct config.data.classes, config.data.mask or the masks',
-          number=len(lacking),
-        )
-      )
+      text += ': there is no score for it'
+      remedy = 'move images that have it there'
+    elif len(lacking) < len(classes):
+      text += ': it can not be learnt'
+      remedy = 'add images that have it, or leave it out of config.data.classes'
     else:
-      findings.append(
-        Finding(
-          'warning',
-          'absent class',
-          f'{text}: it can not be learnt',
-          'add images that have it to train, or leave it out of '
-          'config.data.classes',
-          number=len(lacking),
-        )
-      )
+      severity = 'error'
+      remedy = 'correct config.data.classes, config.data.mask or the masks'
+    findings.append(
+      Finding(severity, 'absent class', text, remedy, number=len(lacking))
+    )
   return findings
 
 
@@ -194,13 +176,15 @@ def shift(
   if not parts:
     return []
   parts.sort()
+  others = ' and '.join(others)
   return [
     Finding(
       'warning',
       'distribution shift',
       f"{some([text for _, text in parts], most=6)} (Fisher's exact test, of "
       f'the first: p = {parts[0][0]:.0e}): train shows another mix of images',
-      'split anew, so that every split has its share of each class',
+      f'deal the names of train and {others} anew, so that each has its share '
+      'of every class',
       number=len(parts),
     )
   ]

@@ -57,7 +57,12 @@ def ranges(survey: Survey) -> list[Finding]:
     by_kind[record.image.kind].append(record)
   findings = []
   for title, groups, severity, remedy in (
-    ('mixed ranges', by_range, 'error', 'scale the images alike'),
+    (
+      'mixed ranges',
+      by_range,
+      'error' if '0 to 1' in by_range else 'warning',
+      'scale the images alike',
+    ),
     (
       'mixed channels',
       by_kind if len(by_range) == 1 else {},
@@ -85,8 +90,8 @@ def ranges(survey: Survey) -> list[Finding]:
 def colour_shift(survey: Survey) -> list[Finding]:
   """Finds splits whose images are of another brightness or colour.
 
-  By Cohen's d of a channel's mean, one figure an image: 1 or more, and four
-  standard errors from 0.
+  By Cohen's d of a channel's mean, one figure an image: 0.8 or more, which is
+  called large, and four standard errors from 0.
   """
   means = collections.defaultdict(list)
   for record in _seen(survey):
