@@ -40,6 +40,25 @@ def fundus_root(tmp_path_factory):
 
 
 @pytest.fixture
+def diagnose(load_config):
+  """Gives (root, **overrides) -> the doctor's findings, by their titles."""
+  from unet_jax.data import diagnosis, survey
+
+  def run(root, mask='binary', classes=('a',), task='', **overrides):
+    config = load_config('binary:folder')
+    overrides = {f'data.{k}': v for k, v in overrides.items()}
+    with config.unlocked():
+      config.task = task or ('binary' if len(classes) == 1 else 'multiclass')
+      config.update(image_size=32, batch_size=4, total_steps=20)
+      config.data.update(root=str(root), mask=mask, classes=classes)
+      config.update_from_flattened_dict(overrides)
+    found = diagnosis.diagnose(survey.take(config), num_devices=4)
+    return {finding.title: finding for finding in found}
+
+  return run
+
+
+@pytest.fixture
 def write_folder(tmp_path):
   """Gives a writer of a small folder of images and masks.
 

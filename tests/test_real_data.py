@@ -6,6 +6,8 @@ import os
 import pytest
 from test_run import call
 
+from unet_jax.data import diagnosis, survey
+
 DATA = os.environ.get('UNET_JAX_DATA', '')
 pytestmark = pytest.mark.skipif(
   not os.path.isdir(DATA), reason='UNET_JAX_DATA names no folder'
@@ -51,3 +53,41 @@ def test_a_real_set_trains_from_its_config(
   assert report['num_images'] == num_images
   assert all(row['support'] for row in report['pooled']['per_class'].values())
   assert note in done.stdout
+
+
+@pytest.mark.parametrize(
+  ('config', 'titles', 'said'),
+  [
+    ('binary:stare', set(), ''),
+    ('multiclass:catdog', {'near duplicates'}, 'cat013 (train) and cat020'),
+    (
+      'multiclass:diaretdb1',
+      {
+        'overlapping classes',
+        'distribution shift',
+        'outside the view',
+        'agreement levels',
+      },
+      'hardexudates in 27 of 27 train and 19 of 62 test images',
+    ),
+    (
+      'multiclass:camvid',
+      {
+        'near duplicates',
+        'group leakage',
+        'distribution shift',
+        'colour shift',
+      },
+      '0001TP_009360 and 0001TP_009390',
+    ),
+  ],
+)
+def test_doctor_finds_what_is_known_of_a_real_set(
+  load_config, config, titles, said
+):
+  taken = survey.take(load_config(config))
+  found = diagnosis.diagnose(taken, num_devices=1)
+  assert not diagnosis.has_errors(found)
+  told = {'present in all', 'empty images', 'steps per epoch', 'rare class'}
+  assert {finding.title for finding in found} - told == titles
+  assert any(said in finding.text for finding in found)

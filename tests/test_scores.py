@@ -178,6 +178,7 @@ def test_json_has_the_shape_that_is_promised(tmp_path):
   assert set(report) == {
     'pooled',
     'per_image',
+    'trivial_f1',
     'additive_dice',
     'confusion',
     'num_images',
@@ -203,13 +204,35 @@ def test_score_is_macro_f1_and_minus_1_where_undefined():
   assert scores.score(np.array([[HALF, NOWHERE]]), 1) == -1
 
 
+def test_trivial_scores_are_those_of_drawn_predictions():
+  rng = np.random.default_rng(0)
+  true = rng.choice(3, 200_000, p=[0.7, 0.25, 0.05])
+  drawn = rng.choice(3, 200_000, p=np.bincount(true) / len(true))
+  found = scores.trivial(np.bincount(true), len(true))
+  for k in range(3):
+    for name, pred in (
+      ('prior', drawn == k),
+      ('everywhere', np.ones(len(true), bool)),
+      ('nowhere', np.zeros(len(true), bool)),
+    ):
+      expected = metrics.f1_score(true == k, pred, zero_division=0)
+      assert found[name][k] == pytest.approx(expected, abs=5e-3)
+
+
+def test_trivial_scores_of_a_class_that_never_occurs_are_undefined():
+  found = scores.trivial(np.array([0, 10]), 40)
+  assert all(math.isnan(f1[0]) for f1 in found.values())
+  assert found['everywhere'][1] == pytest.approx(20 / 50)
+
+
 def test_baseline_is_what_constant_predictions_score():
   true = np.repeat([0, 1, 2], [60, 30, 10])
   everywhere = np.mean([2 * 30 / (2 * 30 + 70), 2 * 10 / (2 * 10 + 90)])
   counts = count(true, np.zeros_like(true), 3)[None]
   text = scores.baseline(counts, 2)
   assert f'everywhere {everywhere:.4f}' in text
-  assert 'anywhere 0.0000' in text
+  assert 'nowhere 0.0000' in text
+  assert f'prior {np.mean([0.3, 0.1]):.4f}' in text
 
 
 def test_table_has_a_line_a_class_and_a_dash_where_undefined():
@@ -220,6 +243,7 @@ def test_table_has_a_line_a_class_and_a_dash_where_undefined():
     '0.8000',
     '0.3333',
     '0.5000',
+    '0.3333',
     '20',
   ]
-  assert lines[3].split()[1:] == ['-', '-', '1.0000', '-', '-', '0']
+  assert lines[3].split()[1:] == ['-', '-', '1.0000', '-', '-', '-', '0']

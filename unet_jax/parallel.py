@@ -103,6 +103,11 @@ def place_ahead(
   yield from placed
 
 
+def num_devices() -> int:
+  """Returns how many devices there are, of all processes."""
+  return jax.device_count()
+
+
 def check_batch(batch_size: int, accumulate: int) -> None:
   """Raises InputError unless devices and turns get equal shares of a batch."""
   count = jax.device_count()

@@ -113,7 +113,7 @@ def open_files(config, found: Files) -> layout.Layout:
       if name not in paths:
         planes[folder] = np.zeros(image.shape[:2], bool)
         continue
-      planes[folder] = _read_mask(paths[name], data.mask)
+      planes[folder] = read_mask(paths[name], data.mask)
       _check_size(image, path, planes[folder], paths[name])
     field = None
     if fields:
@@ -131,7 +131,8 @@ def open_files(config, found: Files) -> layout.Layout:
   )
 
 
-def _read_mask(path: pathlib.Path, mask: str) -> np.ndarray:
+def read_mask(path: pathlib.Path, mask: str) -> np.ndarray:
+  """Reads a mask as config.data.mask says."""
   if mask == 'planes':
     return files.read_planes(path)
   if mask == 'color':

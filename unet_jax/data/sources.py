@@ -25,6 +25,8 @@ from unet_jax.data import (
   splits,
   stats,
 )
+from unet_jax.data.checks import classes as class_checks
+from unet_jax.data.checks import quick
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +85,13 @@ def load(
   train = [seen[key] for key in keys['train']]
   mean, std = stats.moments(train)
   used = [seen[key] for split in keys for key in keys[split]]
-  notes += stats.notes(used, coding) + stats.check_presence(train, coding)
+  stats.check_presence(train, coding)
+  tallies = {
+    split: class_checks.make_tally([seen[key] for key in keys[split]])
+    for split in keys
+  }
+  notes += stats.notes(used, coding)
+  notes += quick.notes(quick.check(config, tallies, found.classes))
   digests = {split: _digest(keys[split]) for split in keys}
   return Dataset(
     *(sources, found.classes, found.root, mean, std, digests),

@@ -119,8 +119,8 @@ def notes(seen: Sequence[Seen], coding: labels.Coding) -> list[str]:
   return found
 
 
-def check_presence(seen: Sequence[Seen], coding: labels.Coding) -> list[str]:
-  """Says which classes train lacks; refuses a train split without any."""
+def check_presence(seen: Sequence[Seen], coding: labels.Coding) -> None:
+  """Refuses a train split that lacks every class."""
   counts = sum(one.classes for one in seen)
   absent = [
     name for name, n in zip(coding.classes, counts, strict=True) if not n
@@ -135,7 +135,6 @@ def check_presence(seen: Sequence[Seen], coding: labels.Coding) -> list[str]:
     raise config_lib.InputError(
       f'no pixel of the train split is {" or ".join(absent)}{hint}'
     )
-  return [f'no pixel of the train split is {name}' for name in absent]
 
 
 def in_order(keys: Sequence, read: Callable) -> Iterator:

@@ -8,7 +8,7 @@ import numpy as np
 from unet_jax import config as config_lib
 
 ENCODINGS = ('binary', 'index', 'color')
-_VOID, _UNDECLARED = 255, 254  # The former is labels.VOID.
+_VOID, UNDECLARED = 255, 254  # The former is labels.VOID.
 
 
 def make_table(
@@ -28,7 +28,7 @@ def make_table(
   """
   size = 1 << 24 if encoding == 'color' else 256
   default = {'binary': (0, 255), 'index': range(256), 'color': ()}[encoding]
-  table = np.full(size, _UNDECLARED, np.uint8)
+  table = np.full(size, UNDECLARED, np.uint8)
   if encoding == 'index':
     table[_VOID] = _VOID
   owners = {}
@@ -66,7 +66,7 @@ def to_codes(
   if encoding == 'color':
     mask = mask.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
   codes = table[mask]
-  undeclared = mask[codes == _UNDECLARED]
+  undeclared = mask[codes == UNDECLARED]
   if undeclared.size:
     value = int(undeclared.min())
     count = np.count_nonzero(undeclared == value)
@@ -104,7 +104,7 @@ def _to_place(value, size: int) -> int:
 
 
 def _list(table: np.ndarray) -> str:
-  declared = np.flatnonzero(table < _UNDECLARED).tolist()
+  declared = np.flatnonzero(table < UNDECLARED).tolist()
   if len(declared) > 1 and declared == [*range(len(declared))]:
     return f'0 to {declared[-1]}'
   return ' and '.join(map(str, declared))

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Okabe and Ito's colours, told apart by colour-blind people too.
+# Okabe and Ito's colours, told apart by colour-blind people too; then Tol's,
+# for sets of more classes.
 COLORS = np.array(
   [
     (86, 180, 233),
@@ -14,6 +15,12 @@ COLORS = np.array(
     (204, 121, 167),
     (0, 114, 178),
     (230, 159, 0),
+    (51, 34, 136),
+    (170, 68, 153),
+    (153, 153, 51),
+    (136, 34, 85),
+    (17, 119, 51),
+    (221, 204, 119),
   ],
   np.float32,
 )

@@ -75,9 +75,14 @@ def report(
     for name, row in zip(names, pooled, strict=True)
   }
   per_image = _summary(counts, names, num_foreground)
+  blind = trivial(pooled[:, 0] + pooled[:, 2], pooled.sum(axis=-1))
   return {
     'pooled': _map(float, _summary(pooled, names, num_foreground)),
     'per_image': _map(lambda x: float(_mean(x, np.ones_like(x))), per_image),
+    'trivial_f1': {
+      name: dict(zip(names, f1.tolist(), strict=True))
+      for name, f1 in blind.items()
+    },
     'additive_dice': float(np.nansum(ratios(pooled)['f1'])),
     'confusion': confusion,
     'num_images': len(counts),
@@ -107,17 +112,35 @@ def score(counts: np.ndarray, num_foreground: int) -> float:
   return value if math.isfinite(value) else -1.0
 
 
+def trivial(support: np.ndarray, pixels: np.ndarray) -> dict[str, np.ndarray]:
+  """Returns the F1 of predictions that look at no image, float64[K].
+
+  nowhere: no pixel has the class, 0. everywhere: each has it, 2 p / (1 + p)
+  where p is its share of the pixels. prior: each pixel has it by chance p,
+  expected to be p. NaN for a class that never occurs.
+
+  Args:
+    support: int64[K], pixels of each class.
+    pixels: int64[K] or int64, that count.
+  """
+  support = np.where(support > 0, support, np.nan)
+  prior = support / np.maximum(pixels, 1)
+  return {
+    'nowhere': 0 * prior,
+    'everywhere': 2 * prior / (1 + prior),
+    'prior': prior,
+  }
+
+
 def baseline(counts: np.ndarray, num_foreground: int) -> str:
-  """Says what calling every pixel foreground, or none, would score."""
+  """Says in a line what macro F1 the trivial predictions reach."""
   pooled = counts.sum(axis=0)[-num_foreground:]
-  true, false = pooled[:, 0] + pooled[:, 2], pooled[:, 1] + pooled[:, 3]
-  none = np.zeros_like(true)
-  everywhere = means(np.stack([true, false, none, none], axis=-1))
-  nowhere = means(np.stack([none, none, true, false], axis=-1))
-  return (
-    f'macro F1 of each class everywhere {everywhere["macro"]["f1"]:.4f}, '
-    f'of none anywhere {nowhere["macro"]["f1"]:.4f}'
-  )
+  found = trivial(pooled[:, 0] + pooled[:, 2], pooled.sum(axis=-1))
+  parts = [
+    f'{name} {float(_mean(f1, np.ones_like(f1))):.4f}'
+    for name, f1 in found.items()
+  ]
+  return f'macro F1 of calling each class, blindly, {", ".join(parts)}'
 
 
 def write(report: dict, path: pathlib.Path) -> None:
@@ -128,12 +151,20 @@ def write(report: dict, path: pathlib.Path) -> None:
 
 
 def table(report: dict) -> str:
-  """Lays the pooled scores out as plain text, a class a line."""
-  pooled = report['pooled']
-  rows = [('class', *NAMES, 'support')]
-  rows += [(name, *_cells(row)) for name, row in pooled['per_class'].items()]
+  """Lays the pooled scores out as plain text, a class a line.
+
+  `blind F1` is what calling every pixel that class would score, the best that
+  is to be had without looking at an image.
+  """
+  pooled, blind = report['pooled'], report['trivial_f1']['everywhere']
+  rows = [('class', *NAMES, 'blind F1', 'support')]
   rows += [
-    (mean, *_cells(pooled[mean])) for mean in ('macro', 'micro', 'weighted')
+    (name, *_cells(row), _cell(blind[name]), f'{row["support"]:.0f}')
+    for name, row in pooled['per_class'].items()
+  ]
+  rows += [
+    (mean, *_cells(pooled[mean]), '', '')
+    for mean in ('macro', 'micro', 'weighted')
   ]
   width = max(len(row[0]) for row in rows)
   return '\n'.join(
@@ -173,6 +204,8 @@ def _null(value):
 
 
 def _cells(scores: dict) -> list[str]:
-  cells = ['-' if math.isnan(scores[n]) else f'{scores[n]:.4f}' for n in NAMES]
-  support = scores.get('support')
-  return [*cells, '' if support is None else f'{support:.0f}']
+  return [_cell(scores[name]) for name in NAMES]
+
+
+def _cell(score: float) -> str:
+  return '-' if math.isnan(score) else f'{score:.4f}'

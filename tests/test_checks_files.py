@@ -1,0 +1,181 @@
+"""Planted faults of files, and what the doctor says of them."""
+
+import numpy as np
+import pytest
+import test_layouts
+from PIL import Image
+
+from unet_jax.data import diagnosis, survey
+
+SPLITS = dict(train='abcdef', val='gh', test='ij')
+
+
+def turn(path, orientation):
+  """Marks a file as turned, as a camera does; returns its pixels."""
+  with Image.open(path) as image:
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    pixels = np.asarray(image)
+    image.save(path, exif=exif)
+  return pixels
+
+
+@pytest.mark.parametrize('mask', ['binary', 'folders'])
+def test_clean_data_passes_in_silence(write_folder, diagnose, mask):
+  root = write_folder('abcdefghij', mask, **SPLITS)
+  classes = ('a',) if mask == 'binary' else ('a', 'b')
+  task = 'multilabel' if mask == 'folders' else ''
+  found = diagnose(root, mask, classes, task)
+  assert {finding.severity for finding in found.values()} <= {'note'}
+
+
+@pytest.mark.parametrize('kind', test_layouts.LAYOUTS)
+def test_every_layout_passes_without_error(diagnose, tmp_path, kind):
+  write, data = test_layouts.LAYOUTS[kind]
+  for i in range(9):
+    image, label = test_layouts.draw(i)
+    test_layouts.save(tmp_path / f'images/im{i}.png', image)
+    write(tmp_path, f'im{i}', label)
+  data = dict(task='multiclass', classes='ab', train='im0-im7') | data
+  if data['task'] == 'binary':
+    data['classes'] = 'a'
+  found = diagnose(tmp_path, **data | {'classes': tuple(data['classes'])})
+  assert [x for x in found.values() if x.severity == 'error'] == []
+  assert 'agreement levels' in found or kind != 'grades'
+
+
+@pytest.mark.parametrize('name', ['binary', 'multiclass', 'multilabel'])
+def test_embedded_set_is_read_and_has_no_error(load_config, fundus_root, name):
+  config = load_config(name, **{'data.root': fundus_root})
+  taken = survey.take(config)
+  assert len(taken.records) == 55
+  assert all(record.counted for record in taken.records)
+  found = diagnosis.diagnose(taken, num_devices=4)
+  assert not diagnosis.has_errors(found)
+  titles = {x.title for x in found if x.severity == 'warning'}
+  # Of their union; as four kinds they overlap as they may.
+  assert titles <= ({'overlapping classes'} if name == 'multiclass' else set())
+
+
+def test_image_without_mask_is_an_error_with_the_nearest_name(
+  write_folder, diagnose
+):
+  root = write_folder(['left_01', 'left_02', 'right_03'])
+  (root / 'masks/left_02.png').rename(root / 'masks/left_O2.png')
+  found = diagnose(root)
+  finding = found['image without mask']
+  assert finding.severity == 'error'
+  assert finding.number == 1
+  assert finding.files == (str(root / 'images/left_02.png'),)
+  assert 'left_02 (nearest: left_O2)' in finding.text
+  orphan = found['mask without image']
+  assert orphan.severity == 'error'
+  assert orphan.files == (str(root / 'masks/left_O2.png'),)
+
+
+def test_missing_mask_file_may_mean_absent(write_folder, diagnose):
+  root = write_folder()
+  (root / 'masks/b.png').unlink()
+  finding = diagnose(root)['image without mask']
+  assert '--config.data.missing=absent' in finding.remedy
+  assert 'image without mask' not in diagnose(root, missing='absent')
+
+
+def test_spare_mask_is_but_a_note_where_lists_choose(write_folder, diagnose):
+  root = write_folder('abcdef', train='abc', val='d')
+  (root / 'images/f.png').unlink()
+  assert diagnose(root)['mask without image'].severity == 'note'
+
+
+def test_two_files_of_one_name_are_ambiguous(write_folder, diagnose):
+  root = write_folder()
+  Image.new('RGB', (48, 40)).save(root / 'images/b.jpg')
+  finding = diagnose(root)['ambiguous pair']
+  assert finding.severity == 'error'
+  assert 'b.jpg and b.png' in finding.text
+
+
+def test_lists_are_held_against_the_files(write_folder, diagnose):
+  root = write_folder('abcd', train=['a', 'b', 'bee'], val=['b', 'c'])
+  found = diagnose(root)
+  assert 'bee' in found['listed without file'].text
+  assert 'b in train and val' in found['listed twice'].text
+  assert found['unlisted images'].severity == 'note'
+  assert found['unlisted images'].files == (str(root / 'images/d.png'),)
+
+
+def test_size_mismatch_names_both_sizes(write_folder, diagnose):
+  root = write_folder()
+  Image.new('L', (47, 40)).save(root / 'masks/b.png')
+  finding = diagnose(root)['size mismatch']
+  assert finding.severity == 'error'
+  assert 'b.png 47x40, image 48x40' in finding.text
+  assert finding.files == (str(root / 'masks/b.png'),)
+
+
+def test_transposed_masks_are_told_from_other_sizes(write_folder, diagnose):
+  root = write_folder()
+  path = root / 'masks/c.png'
+  with Image.open(path) as image:
+    transposed = np.asarray(image).T
+  Image.fromarray(transposed).save(path)
+  found = diagnose(root)
+  assert found['transposed mask'].files == (str(path),)
+  assert 'size mismatch' not in found
+
+
+def test_exif_rotation_that_masks_do_not_follow_is_an_error(
+  write_folder, diagnose
+):
+  root = write_folder()
+  turn(root / 'images/b.png', 6)
+  found = diagnose(root)
+  assert found['EXIF rotation'].severity == 'error'
+  assert found['EXIF rotation'].files == (str(root / 'images/b.png'),)
+  assert 'transposed mask' not in found  # It is said once.
+
+
+def test_exif_rotation_that_masks_follow_is_a_note(write_folder, diagnose):
+  root = write_folder()
+  turn(root / 'images/b.png', 6)
+  with Image.open(root / 'masks/b.png') as image:
+    mask = np.asarray(image)
+  Image.fromarray(np.rot90(mask, -1)).save(root / 'masks/b.png')
+  found = diagnose(root)
+  assert found['EXIF rotation'].severity == 'note'
+  assert not any(x.severity == 'error' for x in found.values())
+
+
+def test_exif_rotation_by_half_a_turn_is_a_warning(write_folder, diagnose):
+  root = write_folder()
+  turn(root / 'images/b.png', 3)
+  assert diagnose(root)['EXIF rotation'].severity == 'warning'
+
+
+@pytest.mark.parametrize('folder', ['images', 'masks'])
+def test_damaged_file_is_found_and_the_rest_is_read(
+  write_folder, diagnose, folder
+):
+  root = write_folder()
+  path = root / folder / 'b.png'
+  path.write_bytes(path.read_bytes()[:-40])
+  found = diagnose(root)
+  assert found['unreadable file'].severity == 'error'
+  assert found['unreadable file'].files == (str(path),)
+  assert 'refused' not in found  # It is said once.
+
+
+def test_what_no_check_explains_is_still_an_error(write_folder, diagnose):
+  root = write_folder()
+  with Image.open(root / 'images/b.png') as image:
+    image.putalpha(Image.new('L', (48, 40), 99))
+    image.save(root / 'images/b.png')
+  finding = diagnose(root)['refused']
+  assert finding.severity == 'error'
+  assert 'b.png: some of its pixels are transparent' in finding.text
+
+
+def test_a_set_that_does_not_open_says_why(write_folder, diagnose):
+  root = write_folder()
+  (root / 'train.txt').write_text('')
+  assert 'train.txt is empty' in diagnose(root)['set refused'].text

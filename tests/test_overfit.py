@@ -1,0 +1,113 @@
+"""Whether two crops can be learnt, and what is found at fault if not."""
+
+import numpy as np
+import pytest
+
+from unet_jax import build
+from unet_jax.data import figures, survey
+from unet_jax.training import capacity, overfit
+
+
+def make_example(seed, *, is_learnable=True):
+  """Draws bright squares on dark noise; or the same grey with random labels."""
+  rng = np.random.default_rng(seed)
+  label = np.zeros((64, 64), np.uint8)
+  for _ in range(3):
+    y, x = rng.integers(0, 44, 2)
+    label[y : y + 20, x : x + 20] = 1
+  image = 60 + 120 * label + rng.integers(0, 20, (64, 64)).astype(np.uint8)
+  if not is_learnable:
+    image = np.full((64, 64), 99, np.uint8)
+    label = rng.integers(0, 2, (64, 64)).astype(np.uint8)
+  return dict(name=f'{seed}', image=image[..., None], label=label)
+
+
+@pytest.fixture
+def check(load_config):
+  """Gives (**overrides) -> what overfit finds with two small crops."""
+
+  def run(is_learnable=True, **overrides):
+    config = load_config('binary:tiny')
+    with config.unlocked():
+      config.image_size = 32
+      config.model.update(depth=1, width=8)
+      config.update_from_flattened_dict(overrides)
+    examples = {
+      str(i): make_example(i, is_learnable=is_learnable) for i in range(2)
+    }
+    records = tuple(
+      survey.Record(
+        *(key, key, 'train', None, None, {}),
+        counted=figures.Counted(np.array([example['label'].sum()]), 64 * 64),
+      )
+      for key, example in examples.items()
+    )
+    taken = survey.Survey(config, ('a',), None, records, examples.get)
+    (finding,) = overfit.check(taken)
+    return finding
+
+  return run
+
+
+def test_what_can_be_learnt_is_learnt(check):
+  finding = check()
+  assert finding.severity == 'note'
+  assert 'the run can learn' in finding.text
+
+
+@pytest.mark.parametrize('lr', [1e-8, 1e4])
+def test_learning_rate_is_found_at_fault(check, lr):
+  finding = check(**{'optim.lr': lr})
+  assert finding.severity == 'error'
+  assert 'the learning rate is at fault' in finding.text
+  assert finding.settings == {'optim.lr': 2e-3}
+
+
+def test_loss_is_found_at_fault(check):
+  finding = check(**{'loss.name': 'dice', 'loss.smooth': 1e12})
+  assert finding.severity == 'error'
+  assert 'the loss is at fault' in finding.text
+  assert finding.settings == {'loss.name': 'dice_ce', 'loss.smooth': 1.0}
+
+
+def test_data_is_found_at_fault(check):
+  finding = check(is_learnable=False)
+  assert finding.severity == 'error'
+  assert 'the data is at fault' in finding.text
+  assert not finding.settings
+
+
+def test_densest_crop_is_that_where_classes_are_mixed():
+  label = np.zeros((128, 160), np.uint8)
+  label[64:, 96:] = 1
+  image = np.arange(128 * 160).reshape(128, 160, 1).astype(np.uint8)
+  task = build.Task(('a',), 1, exclusive=False)
+  crop, marked = overfit.densest_crop(image, label, 32, task)
+  assert crop.shape == (32, 32, 1)
+  assert marked.mean() == 0.5
+  crop, marked = overfit.densest_crop(image, label, 192, task)
+  assert crop.shape == (192, 192, 1)
+  assert (marked == 255).sum() == 192 * 192 - 128 * 160
+
+
+def test_images_are_chosen_that_have_all_classes():
+  counts = [(50, 0), (90, 1), (0, 3), (1, 30)]
+  records = tuple(
+    survey.Record(
+      *(str(i), str(i), 'train', None, None, {}),
+      counted=figures.Counted(np.array(row), 100),
+    )
+    for i, row in enumerate(counts)
+  )
+  taken = survey.Survey(None, ('a', 'b'), None, records, None)
+  assert overfit.choose(taken) == ['1', '3']
+  assert overfit.choose(taken._replace(records=records[2:3])) == ['2']
+
+
+def test_step_s_memory_grows_with_the_batch(load_config):
+  config = load_config('binary:tiny')
+  small = capacity.step_bytes(config, ('a',), channels=3)
+  config.batch_size *= 4
+  large = capacity.step_bytes(config, ('a',), channels=3)
+  assert 2 * small < large < 5 * small
+  assert capacity.device_bytes() > large

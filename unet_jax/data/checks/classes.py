@@ -1,0 +1,211 @@
+"""Which classes occur where: absent, rare, everywhere, shifted.
+
+These take counts alone, so that a run can look at them before it trains.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from unet_jax.data.checks.finding import Finding, percent, some
+
+FEW_IMAGES = 5  # To learn a class from.
+FEW_PIXELS = 0.001  # Share of train: cross entropy can leave the class out.
+MANY_EMPTY = 0.5  # Share of train's images.
+CHANCE = 0.001  # Of a shift that is none, over all classes and splits.
+EFFECT = 0.2  # Difference between two shares of images that is one to tell.
+
+
+class Tally(NamedTuple):
+  """What the labels of a split hold."""
+
+  counts: np.ndarray  # int64[N, K], pixels of each foreground class.
+  pixels: np.ndarray  # int64[N], that count: not void.
+
+
+def make_tally(seen: Sequence) -> Tally:
+  """Collects what `stats` has counted of a split."""
+  return Tally(
+    np.array([one.classes for one in seen]),
+    np.array([one.pixels - one.void for one in seen]),
+  )
+
+
+def check(
+  tallies: Mapping[str, Tally], classes: Sequence[str]
+) -> list[Finding]:
+  """Runs every check of this file."""
+  return [
+    *absent(tallies, classes),
+    *rare(tallies['train'], classes),
+    *everywhere(tallies['train'], classes),
+    *empty(tallies),
+    *shift({k: x.counts > 0 for k, x in tallies.items()}, classes),
+  ]
+
+
+def absent(
+  tallies: Mapping[str, Tally], classes: Sequence[str]
+) -> list[Finding]:
+  """Finds classes of which a split has no pixel."""
+  findings = []
+  for split, tally in tallies.items():
+    total = tally.counts.sum(axis=0)
+    lacking = [name for name, n in zip(classes, total, strict=True) if not n]
+    if not lacking:
+      continue
+    severity = 'warning'
+    text = f'no pixel of the {split} split is {" or ".join(lacking)}'
+    if split != 'train':
+      text += ': there is no score for it'
+      remedy = 'move images that have it there'
+    elif len(lacking) < len(classes):
+      text += ': it can not be learnt'
+      remedy = 'add images that have it, or leave it out of config.data.classes'
+    else:
+      severity = 'error'
+      remedy = 'correct config.data.classes, config.data.mask or the masks'
+    findings.append(
+      Finding(severity, 'absent class', text, remedy, number=len(lacking))
+    )
+  return findings
+
+
+def rare(train: Tally, classes: Sequence[str]) -> list[Finding]:
+  """Finds classes that few images, or few pixels, of train have."""
+  findings = []
+  pixels = max(1, int(train.pixels.sum()))
+  for k, name in enumerate(classes):
+    images = int(np.count_nonzero(train.counts[:, k]))
+    share = train.counts[:, k].sum() / pixels
+    if 0 < images < FEW_IMAGES and images < len(train.counts):
+      findings.append(
+        Finding(
+          'warning',
+          'rare class',
+          f'only {images} of {len(train.counts)} train images have {name}',
+          'add images, or merge it with another class (config.data.merge)',
+          number=images,
+        )
+      )
+    if 0 < share < FEW_PIXELS:
+      findings.append(
+        Finding(
+          'note',
+          'rare class',
+          f"{name} is {percent(share)} of train's pixels: by the pixel, a loss "
+          'hardly feels it',
+          'keep a Dice term in the loss',
+          number=int(train.counts[:, k].sum()),
+        )
+      )
+  return findings
+
+
+def everywhere(train: Tally, classes: Sequence[str]) -> list[Finding]:
+  """Finds classes that every image of train has."""
+  always = (train.counts > 0).all(axis=0)
+  found = [name for name, x in zip(classes, always, strict=True) if x]
+  if not found or len(train.counts) < 2:
+    return []
+  verb = 'is' if len(found) == 1 else 'are'
+  return [
+    Finding(
+      'note',
+      'present in all',
+      f'{", ".join(found)} {verb} in all {len(train.counts)} train images: the '
+      'model never sees one without',
+      'if there will be such images, add some',
+      number=len(found),
+    )
+  ]
+
+
+def empty(tallies: Mapping[str, Tally]) -> list[Finding]:
+  """Counts images without any foreground."""
+  parts, worst = [], 0.0
+  for split, tally in tallies.items():
+    count = int(np.count_nonzero(tally.counts.sum(axis=1) == 0))
+    if count:
+      parts.append(f'{count} of {len(tally.counts)} {split} images')
+      if split == 'train':
+        worst = count / len(tally.counts)
+  if not parts:
+    return []
+  return [
+    Finding(
+      'warning' if worst > MANY_EMPTY else 'note',
+      'empty images',
+      f'{" and ".join(parts)} have no foreground',
+      'if their masks are missing rather than empty, leave them out of '
+      'train.txt'
+      if worst > MANY_EMPTY
+      else '',
+      number=sum(int(part.split()[0]) for part in parts),
+    )
+  ]
+
+
+def shift(
+  present: Mapping[str, np.ndarray], names: Sequence[str]
+) -> list[Finding]:
+  """Finds classes that far more images of train have than of another split.
+
+  By Fisher's exact test, two-sided, at 0.001 over all tests together, and
+  a difference of a fifth of the images or more.
+
+  Args:
+    present: split -> bool[N, K], whether an image has the class.
+    names: K, of the classes.
+  """
+  others = [split for split in present if split != 'train']
+  tests = itertools.product(others, range(len(names)))
+  chance = CHANCE / max(1, len(others) * len(names))
+  parts = []
+  for split, k in tests:
+    a, n = int(present['train'][:, k].sum()), len(present['train'])
+    b, m = int(present[split][:, k].sum()), len(present[split])
+    p = fisher_exact(a, n, b, m)
+    if p < chance and abs(a / n - b / m) >= EFFECT:
+      parts.append(
+        (p, f'{names[k]} in {a} of {n} train and {b} of {m} {split} images')
+      )
+  if not parts:
+    return []
+  parts.sort()
+  others = ' and '.join(others)
+  return [
+    Finding(
+      'warning',
+      'distribution shift',
+      f"{some([text for _, text in parts], most=6)} (Fisher's exact test, of "
+      f'the first: p = {parts[0][0]:.0e}): train shows another mix of images',
+      f'deal the names of train and {others} anew, so that each has its share '
+      'of every class',
+      number=len(parts),
+    )
+  ]
+
+
+def fisher_exact(a: int, n: int, b: int, m: int) -> float:
+  """Returns the two-sided p of a of n against b of m, by Fisher's exact test.
+
+  The chance, with as many hits in all, of a table that is no likelier than
+  this one.
+  """
+  hits = a + b
+  ways = [
+    _log_choose(n, x) + _log_choose(m, hits - x)
+    for x in range(max(0, hits - m), min(n, hits) + 1)
+  ]
+  this = _log_choose(n, a) + _log_choose(m, b)
+  total = _log_choose(n + m, hits)
+  # As SciPy's, with some room for rounding.
+  return min(1.0, sum(math.exp(x - total) for x in ways if x <= this + 1e-7))
+
+
+def _log_choose(n: int, k: int) -> float:
+  return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

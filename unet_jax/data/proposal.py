@@ -1,0 +1,75 @@
+"""What the checks propose, as a config file that can be trained with."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import ml_collections
+
+from unet_jax import config as config_lib
+from unet_jax import defaults
+from unet_jax.data.checks.finding import Finding
+
+_HEAD = '''"""{title}, with what the doctor proposes: read it, then train.
+
+  python -m unet_jax.main --config {path}
+"""
+
+from unet_jax import defaults
+
+
+def get_config(arg=''):
+  """Returns the configuration of one run."""
+  del arg
+  config = defaults.get_config()
+'''
+
+
+def collect(found: Sequence[Finding]) -> dict[str, tuple[Any, str]]:
+  """Returns {key: (value, why)} of errors and warnings, the worst first."""
+  proposed = {}
+  for finding in found:
+    if finding.severity != 'note':
+      for key, value in finding.settings.items():
+        why = f'{finding.title}: {finding.text}'
+        proposed.setdefault(key, (value, ' '.join(why.split())))
+  return proposed
+
+
+def to_source(
+  config: ml_collections.ConfigDict,
+  proposed: dict[str, tuple[Any, str]],
+  *,
+  title: str,
+  path: str,
+) -> str:
+  """Returns a config file that sets what `config` does, then what is proposed.
+
+  Args:
+    config: the run's, with what the command line overrode.
+    proposed: from `collect`.
+    title: of the config.
+    path: that the text will have.
+  """
+  usual, given = _flatten(defaults.get_config()), _flatten(config)
+  lines = [_HEAD.format(title=title, path=path)]
+  for key, value in given.items():
+    if value != usual[key] and key not in proposed:
+      lines.append(f'  config.{key} = {value!r}\n')
+  for key, (value, why) in proposed.items():
+    lines.append(f'  # {why}\n  config.{key} = {value!r}\n')
+  return ''.join([*lines, '  return config\n'])
+
+
+def _flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """Flattens a config, but for the groups whose keys are the user's own."""
+  free = [
+    k for k, v in config_lib.flatten(defaults.get_config()).items() if v == {}
+  ]
+  tree = config.copy_and_resolve_references()
+  flat = {}
+  for key in free:
+    group, _, name = key.rpartition('.')
+    flat[key] = tree[group][name].to_dict()
+    with tree.unlocked():
+      del tree[group][name]
+  return config_lib.flatten(tree) | flat

@@ -1,0 +1,58 @@
+"""Looks at the data before training: python -m unet_jax.doctor --config ..."""
+
+import pathlib
+import sys
+
+from absl import flags
+
+from unet_jax import config as config_lib
+
+CONFIG = config_lib.define_flag()
+JSON = flags.DEFINE_string('json', '', 'File for the findings, as JSON.')
+HTML = flags.DEFINE_string(
+  'html', '', 'File for the report with a contact sheet, which is a PNG, too.'
+)
+WRITE_CONFIG = flags.DEFINE_string(
+  'write_config', '', 'File for a config that sets what is proposed.'
+)
+OVERFIT = flags.DEFINE_bool(
+  'overfit', False, 'Whether to try if two crops can be learnt by heart.'
+)
+
+
+def main() -> None:
+  """Reads the data as training would, and says what is wrong with it."""
+  if CONFIG.value is None:
+    raise config_lib.InputError(
+      'no config; give one, e.g. --config configs/multiclass.py'
+    )
+  from unet_jax import build, parallel  # Below, since --help needs none of it.
+  from unet_jax.data import diagnosis, proposal, survey
+  from unet_jax.evaluation import contact, findings
+  from unet_jax.training import capacity, overfit
+
+  build.start()
+  config, title = CONFIG.value, flags.FLAGS['config'].config_filename
+  config_lib.check(config)
+  taken = survey.take(config)
+  found = diagnosis.diagnose(taken, parallel.num_devices())
+  if not diagnosis.has_errors(found):
+    found += capacity.check(taken)
+    found += overfit.check(taken) if OVERFIT.value else []
+    found = diagnosis.ordered(found)
+  facts = findings.figures(diagnosis.tally(taken), taken.classes)
+  findings.print_report(found, findings.tables(facts))
+  if JSON.value:
+    findings.write(findings.to_json(found, facts), pathlib.Path(JSON.value))
+  if HTML.value:
+    sheets = {'What is marked, the rarest class first': contact.make(taken)}
+    findings.write_html(pathlib.Path(HTML.value), title, found, facts, sheets)
+  if WRITE_CONFIG.value:
+    path, proposed = WRITE_CONFIG.value, proposal.collect(found)
+    text = proposal.to_source(config, proposed, title=title, path=path)
+    findings.write(text, pathlib.Path(path))
+  sys.exit(1 if diagnosis.has_errors(found) else 0)
+
+
+if __name__ == '__main__':
+  config_lib.run(main)
