@@ -160,7 +160,12 @@ OUT_OF_RANGE = [
   ('data.source', 'internet'),
   ('data.mask', 'coloured'),
   ('model.norm', 'layer'),
-  ('loss.name', 'focal'),
+  ('loss.class_weights', 'balanced'),
+  ('loss.dice', -1.0),
+  ('loss.focal', float('inf')),
+  ('loss.beta', 1.5),
+  ('loss.tversky_gamma', 0.5),
+  ('loss.radius', 0),
 ]
 
 
@@ -168,6 +173,11 @@ OUT_OF_RANGE = [
 def test_value_out_of_range_is_named_before_the_data(refused, key, value):
   text = refused('/untouched', **{key: value})
   assert_says(text, f'config.{key} is {value!r}', 'it must be ')
+
+
+def test_a_loss_of_no_term_is_refused(refused):
+  text = refused('/untouched', **{'loss.dice': 0.0, 'loss.ce': 0.0})
+  assert_says(text, 'every term of config.loss', '--config.loss.dice=1.0')
 
 
 @pytest.mark.parametrize(

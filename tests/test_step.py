@@ -9,8 +9,8 @@ import optax
 import pytest
 from jax.sharding import AxisType
 
-from unet_jax import build, parallel
-from unet_jax.nn import augment, losses, unet
+from unet_jax import build, defaults, parallel
+from unet_jax.nn import augment, objective, unet
 from unet_jax.training import optimizer
 from unet_jax.training import step as step_lib
 
@@ -44,8 +44,9 @@ def make(tx, *, axis_name=parallel.AXIS, per_image=False):
     step_lib.train_step,
     augment_fn=functools.partial(augment.augment, **AUGMENT),
     preprocess_fn=build.make_preprocess(TASK, (128.0,) * 3, (64.0,) * 3),
-    loss_of=losses.make_loss(
-      'dice_ce', exclusive=True, per_image=per_image, smooth=1.0
+    loss_of=objective.make_loss(
+      exclusive=True,
+      **defaults.get_config().loss.to_dict() | {'per_image': per_image},
     ),
     schedule=optax.constant_schedule(0.1),
     ema=0.9,

@@ -18,8 +18,17 @@ CHOICES = {
   'data.source': ('synthetic_fundus', 'folder', 'tfds'),
   'data.mask': ('binary', 'index', 'folders'),
   'model.norm': ('batch', 'group', 'none'),
-  'loss.name': ('dice', 'ce', 'dice_ce'),
+  'loss.class_weights': ('none', 'inverse', 'median'),
 }
+TERMS = (
+  'dice',
+  'negative_dice',
+  'generalised_dice',
+  'tversky',
+  'cldice',
+  'ce',
+  'focal',
+)
 # Key -> smallest and largest value; a positive float's smallest is TINY.
 TINY, HUGE = sys.float_info.min, sys.float_info.max
 RANGES = {
@@ -40,7 +49,12 @@ RANGES = {
   'model.depth': (1, 10),
   'model.width': (1, 4096),
   'model.remat': (0, 11),
+  **{f'loss.{term}': (0.0, HUGE) for term in TERMS},
   'loss.smooth': (TINY, HUGE),
+  'loss.beta': (0.0, 1.0),
+  'loss.tversky_gamma': (1.0, 3.0),
+  'loss.radius': (1, 100),
+  'loss.gamma': (0.0, 10.0),
   'optim.lr': (TINY, HUGE),
   'optim.warmup': (0.0, 1.0),
   'optim.ema': (0.0, 1.0 - 1e-9),
@@ -55,6 +69,7 @@ TYPES = {
   'augment.flip': bool,
   'augment.turn': bool,
   'loss.per_image': bool,
+  'loss.background': bool,
 }
 MERGE = 'data.merge'  # Its keys are class names.
 
@@ -168,6 +183,11 @@ def check(config: ml_collections.ConfigDict) -> None:
       raise InputError(
         f'config.{key} is {flat[key]!r}; it must be a tuple of names'
       )
+  if not any(config.loss[term] for term in TERMS):
+    raise InputError(
+      'every term of config.loss has weight 0; give one a positive weight, as '
+      '--config.loss.dice=1.0'
+    )
   if config.task == 'binary' and len(config.data.classes) > 1:
     raise InputError(
       f'config.data.classes has {len(config.data.classes)} names; task binary '

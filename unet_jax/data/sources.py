@@ -46,6 +46,9 @@ class Dataset(NamedTuple):
   std: tuple[float, ...]
   digests: dict[str, str]  # Of each split's names, to know it again by.
   notes: tuple[str, ...]  # What a person should read before training.
+  # Of train's labels, for each plane: how many pixels it has, how many the
+  # images have in which it occurs, and how many there are.
+  pixels: tuple[tuple[int, int, int], ...] = ()
 
 
 def load(config, found: layout.Layout) -> Dataset:
@@ -71,8 +74,10 @@ def load(config, found: layout.Layout) -> Dataset:
     )
   notes += _check_presence(totals['train']['label'], config, found.classes)
   digests = {split: _digest(keys[split]) for split in keys}
+  planes = labels.class_names(config.task, found.classes)
+  pixels = _count_planes(totals['train'], len(planes), config.task)
   return Dataset(
-    sources, found.classes, found.root, mean, std, digests, tuple(notes)
+    sources, found.classes, found.root, mean, std, digests, tuple(notes), pixels
   )
 
 
@@ -207,7 +212,8 @@ def _check_presence(
 def _read_all(source: Source) -> tuple[Sequence[dict], dict]:
   """Decodes a split in threads; keeps it in memory where it is small."""
   kept, size = [], 0
-  totals = dict(overlap=0, pixels=0, sum=0, squares=0, label=0)
+  totals = dict(overlap=0, pixels=0, sum=0, squares=0)
+  totals |= dict(label=0, nearby=0, known=0)
   with concurrent.futures.ThreadPoolExecutor() as pool:
     for example in _in_order(pool, source):
       image = example['image'].astype(np.int64)
@@ -215,7 +221,12 @@ def _read_all(source: Source) -> tuple[Sequence[dict], dict]:
       totals['squares'] += (image**2).sum(axis=(0, 1))
       totals['pixels'] += image.shape[0] * image.shape[1]
       totals['overlap'] += example['overlap']
-      totals['label'] += _count_values(example['label'])
+      counts = _count_values(example['label'])
+      known = np.atleast_3d(example['label']) != labels.VOID
+      known = np.count_nonzero(known.all(axis=-1))
+      totals['label'] += counts
+      totals['nearby'] += np.where(counts > 0, known, 0)
+      totals['known'] += known
       size += example['image'].nbytes + example['label'].nbytes
       if size <= IN_MEMORY:
         kept.append(example)
@@ -228,6 +239,17 @@ def _count_values(label: np.ndarray) -> np.ndarray:
     counted = np.count_nonzero(label == 1, axis=(0, 1))
     return np.pad(counted, (0, 256 - len(counted)))
   return np.bincount(label.ravel(), minlength=256)
+
+
+def _count_planes(
+  totals: dict, num_planes: int, task: str
+) -> tuple[tuple[int, int, int], ...]:
+  """Returns Dataset.pixels; a binary task's plane is the label 1."""
+  first = 1 if task == 'binary' else 0
+  return tuple(
+    (int(totals['label'][i]), int(totals['nearby'][i]), totals['known'])
+    for i in range(first, first + num_planes)
+  )
 
 
 def _in_order(

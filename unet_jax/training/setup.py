@@ -14,7 +14,7 @@ from unet_jax import build, parallel
 from unet_jax import config as config_lib
 from unet_jax.data import layout, sources
 from unet_jax.evaluation import counts, trained
-from unet_jax.nn import augment, losses, native, unet
+from unet_jax.nn import augment, native, objective, unet
 from unet_jax.training import optimizer, transfer
 from unet_jax.training import step as step_lib
 
@@ -60,7 +60,9 @@ def make_run(
     step_lib.train_step,
     augment_fn=functools.partial(augment.augment, **config.augment),
     preprocess_fn=preprocess_fn,
-    loss_of=losses.make_loss(exclusive=task.exclusive, **config.loss),
+    loss_of=objective.make_loss(
+      exclusive=task.exclusive, pixels=dataset.pixels, **config.loss
+    ),
     schedule=schedule,
     ema=config.optim.ema,
     axis_name=parallel.AXIS,
