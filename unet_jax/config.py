@@ -17,6 +17,13 @@ CHOICES = {
   'engine': ('auto', 'native', 'rewritten', 'xla'),
   'data.source': ('synthetic_fundus', 'folder', 'tfds'),
   'data.mask': ('binary', 'index', 'folders'),
+  'model.name': (
+    'unet',
+    'residual',
+    'tutorial',
+    'tutorial_vessels',
+    'tutorial_lesions',
+  ),
   'model.norm': ('batch', 'group', 'none'),
   'loss.class_weights': ('none', 'inverse', 'median'),
 }
@@ -48,6 +55,8 @@ RANGES = {
   'augment.contrast': (0.0, 1.0),
   'model.depth': (1, 10),
   'model.width': (1, 4096),
+  'model.dilated': (0, 10),
+  'model.dropout': (0.0, 0.95),
   'model.remat': (0, 11),
   **{f'loss.{term}': (0.0, HUGE) for term in TERMS},
   'loss.smooth': (TINY, HUGE),
@@ -183,6 +192,14 @@ def check(config: ml_collections.ConfigDict) -> None:
       raise InputError(
         f'config.{key} is {flat[key]!r}; it must be a tuple of names'
       )
+  model = config.model
+  if model.name.startswith('tutorial') and (
+    model.norm != 'batch' or model.remat
+  ):
+    raise InputError(
+      f'config.model.name={model.name} has batch norm and no remat; set '
+      'config.model.norm=batch and config.model.remat=0, or name another model'
+    )
   if not any(config.loss[term] for term in TERMS):
     raise InputError(
       'every term of config.loss has weight 0; give one a positive weight, as '

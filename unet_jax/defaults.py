@@ -42,10 +42,17 @@ def get_config() -> ml_collections.ConfigDict:
     contrast=0.2,  # Share, more or less.
   )
   config.model = dict(
+    # unet | residual, its blocks add to what comes in | tutorial,
+    # tutorial_vessels, tutorial_lesions: see configs/tutorial.py
+    name='unet',
     depth=4,
     width=16,
-    norm='batch',  # batch | group | none
-    remat=0,  # Levels, from the top, that trade a third more time for memory.
+    norm='batch',  # batch | group | none; tutorial's is batch
+    dilated=0,  # Levels, from the top, with taps 2 pixels apart going down.
+    dropout=0.0,  # Share of features dropped where the way down ends.
+    # Levels, from the top, that trade a third more time for memory; not for
+    # tutorial.
+    remat=0,
   )
   config.loss = dict(
     # Weights of the terms that are summed; at 0 a term is not computed.

@@ -167,7 +167,8 @@ def describe(
     f'data: {config.data.source} in {dataset.root}: {sizes} images',
     *(f'  {note}' for note in dataset.notes),
     f'classes: {", ".join(run.task.planes)} ({config.task})',
-    f'model: depth {config.model.depth}, width {config.model.width}, '
+    f'model: {config.model.name}, depth {config.model.depth}, '
+    f'width {config.model.width}, '
     f'{num_params:,} parameters',
     f'steps: {config.total_steps} of {config.batch_size} images, '
     f'{num_train / config.batch_size:.3g} steps per epoch',

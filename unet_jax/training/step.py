@@ -73,6 +73,7 @@ def train_step(
     The new state, and scalars: loss, its terms, grad_norm, learning_rate.
   """
   rngs = jax.vmap(jax.random.fold_in, (None, 0))(state.rng, batch['index'])
+  rngs, rngs_dropout = jax.vmap(jax.random.split, out_axes=1)(rngs)
   image, label = jax.vmap(augment_fn)(rngs, batch['image'], batch['label'])
   inputs = preprocess_fn(image, label)
 
@@ -81,6 +82,7 @@ def train_step(
       {'params': params, 'batch_stats': state.batch_stats},
       inputs.image,
       train=True,
+      rng_dropout=rngs_dropout,
       mutable=['batch_stats'],
     )
     loss, terms = loss_of(logits, inputs.target, inputs.weight, axis_name)
