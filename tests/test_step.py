@@ -37,9 +37,11 @@ def make_batch(first=0, size=4):
   )
 
 
-def make(tx, *, axis_name=parallel.AXIS, per_image=False):
+def make(tx, *, axis_name=parallel.AXIS, per_image=False, dropout=0.0):
   """Returns a first state and the step that goes with it."""
-  model = unet.UNet(num_planes=3, depth=1, width=4, axis_name=axis_name)
+  model = unet.UNet(
+    num_planes=3, depth=1, width=4, dropout=dropout, axis_name=axis_name
+  )
   step = functools.partial(
     step_lib.train_step,
     augment_fn=functools.partial(augment.augment, **AUGMENT),
@@ -96,12 +98,13 @@ def test_four_devices_take_the_sgd_steps_of_one(per_image):
   assert largest_difference(state.averaged, alone.averaged) < 1e-5
 
 
-def test_four_devices_have_the_gradients_of_one():
+@pytest.mark.parametrize('dropout', [0.0, 0.5])
+def test_four_devices_have_the_gradients_of_one(dropout):
   # One step of SGD at rate 1 moves the weights by the gradients.
   tx = optax.sgd(1.0)
-  first, step = make(tx, axis_name=None)
+  first, step = make(tx, axis_name=None, dropout=dropout)
   alone, _ = run(jax.jit(step), first, 1)
-  state, step = make(tx)
+  state, step = make(tx, dropout=dropout)
   state, _ = run(
     parallel.map_step(step), parallel.replicate(state), 1, parallel.place_batch
   )

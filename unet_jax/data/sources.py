@@ -247,7 +247,7 @@ def _count_planes(
   """Returns Dataset.pixels; a binary task's plane is the label 1."""
   first = 1 if task == 'binary' else 0
   return tuple(
-    (int(totals['label'][i]), int(totals['nearby'][i]), totals['known'])
+    (int(totals['label'][i]), int(totals['nearby'][i]), int(totals['known']))
     for i in range(first, first + num_planes)
   )
 

@@ -33,26 +33,20 @@ def soft_skeleton(mask: jax.Array, *, radius: int) -> jax.Array:
 
 def _erode(mask: jax.Array) -> jax.Array:
   """Takes the minimum over a pixel and the four beside it."""
-  rows, cols = _neighbours(mask, 1), _neighbours(mask, 2)
-  return jnp.minimum(_fold(jnp.minimum, rows), _fold(jnp.minimum, cols))
+  return -jnp.maximum(_widen(-mask, 1), _widen(-mask, 2))
 
 
 def _dilate(mask: jax.Array) -> jax.Array:
   """Takes the maximum over 3x3 pixels."""
-  rows = _fold(jnp.maximum, _neighbours(mask, 1))
-  return _fold(jnp.maximum, _neighbours(rows, 2))
+  return _widen(_widen(mask, 1), 2)
 
 
-def _neighbours(mask: jax.Array, axis: int) -> list[jax.Array]:
-  """Returns the pixel before, itself, and after; at an edge itself again."""
+def _widen(mask: jax.Array, axis: int) -> jax.Array:
+  """Takes the maximum of a pixel and the two beside it along an axis."""
   size = mask.shape[axis]
   pad = [(int(i == axis),) * 2 for i in range(mask.ndim)]
-  padded = jnp.pad(mask, pad, mode='edge')
-  return [
-    jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(3)
-  ]
-
-
-def _fold(pick, neighbours):
-  before, middle, after = neighbours
-  return pick(pick(before, after), middle)
+  padded = jnp.pad(mask, pad, constant_values=-jnp.inf)
+  before, after = (
+    jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in (0, 2)
+  )
+  return jnp.maximum(jnp.maximum(before, after), mask)
