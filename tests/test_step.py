@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import AxisType
 
 from unet_jax import build, defaults, parallel
-from unet_jax.nn import augment, objective, unet
+from unet_jax.nn import augment, objective, tutorial_unet, unet
 from unet_jax.training import optimizer
 from unet_jax.training import step as step_lib
 
@@ -37,9 +37,16 @@ def make_batch(first=0, size=4):
   )
 
 
-def make(tx, *, axis_name=parallel.AXIS, per_image=False, dropout=0.0):
+def make(
+  tx,
+  *,
+  axis_name=parallel.AXIS,
+  per_image=False,
+  kind=unet.UNet,
+  dropout=0.0,
+):
   """Returns a first state and the step that goes with it."""
-  model = unet.UNet(
+  model = kind(
     num_planes=3, depth=1, width=4, dropout=dropout, axis_name=axis_name
   )
   step = functools.partial(
@@ -98,13 +105,20 @@ def test_four_devices_take_the_sgd_steps_of_one(per_image):
   assert largest_difference(state.averaged, alone.averaged) < 1e-5
 
 
-@pytest.mark.parametrize('dropout', [0.0, 0.5])
-def test_four_devices_have_the_gradients_of_one(dropout):
+@pytest.mark.parametrize(
+  ('kind', 'dropout'),
+  [
+    (unet.UNet, 0.0),
+    (unet.UNet, 0.5),
+    (tutorial_unet.TutorialUNet, 0.5),
+  ],
+)
+def test_four_devices_have_the_gradients_of_one(kind, dropout):
   # One step of SGD at rate 1 moves the weights by the gradients.
   tx = optax.sgd(1.0)
-  first, step = make(tx, axis_name=None, dropout=dropout)
+  first, step = make(tx, axis_name=None, kind=kind, dropout=dropout)
   alone, _ = run(jax.jit(step), first, 1)
-  state, step = make(tx, dropout=dropout)
+  state, step = make(tx, kind=kind, dropout=dropout)
   state, _ = run(
     parallel.map_step(step), parallel.replicate(state), 1, parallel.place_batch
   )

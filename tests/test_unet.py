@@ -90,6 +90,18 @@ def test_bfloat16_computes_in_it_and_keeps_float32_parameters(norm):
   assert np.any(low != high)
 
 
+@pytest.mark.parametrize('name', ['residual', 'tutorial_vessels'])
+def test_other_models_compute_in_bfloat16_as_well(name):
+  model = MODELS[name](num_planes=2, depth=1, width=4, dtype=jnp.bfloat16)
+  image = random((1, 8, 8, 3))
+  variables = stir(init(model, image.shape))
+  low = model.apply(variables, image)
+  high = model.clone(dtype=jnp.float32).apply(variables, image)
+  assert low.dtype == jnp.float32
+  np.testing.assert_allclose(low, high, atol=0.05 * np.abs(high).max())
+  assert np.any(low != high)
+
+
 def test_an_image_is_padded_by_its_edge_not_by_zero():
   model = unet.UNet(num_planes=1, depth=2, width=4)
   variables = init(model, (1, 8, 8, 1))
