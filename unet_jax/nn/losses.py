@@ -122,7 +122,7 @@ def tversky(
   false = (1 - beta) * (predicted - found) + beta * (size - found)
   loss = false / (found + false + smooth)
   if gamma != 1:
-    loss = jnp.maximum(loss, 1e-7) ** (1 / gamma)  # At 0 it is infinite.
+    loss = jnp.maximum(loss, 1e-7) ** (1 / gamma)  # At 0 it is too steep.
   return _mean(loss, weight, per_image, axis_name)
 
 
@@ -138,18 +138,10 @@ def centerline_dice(
 ) -> jax.Array:
   """Computes clDice: 1 - the harmonic mean of how far centre lines are covered.
 
-  Shit et al. 2021, arXiv:2003.07311, for vessels and other tubes: the share of
-  the prediction's skeleton that lies in the target, and of the target's in the
-  prediction. It says little of a tube's width; add it to another loss.
-
-  Args:
-    probs: see the module; likewise the rest.
-    target:
-    weight:
-    radius: half the widest tube, in pixels.
-    smooth: pixels added to both parts of each share.
-    per_image:
-    axis_name:
+  Shit et al. 2021, arXiv:2003.07311, for vessels and other tubes, half the
+  widest of which is `radius` pixels: the share of the prediction's skeleton
+  that lies in the target, and of the target's in the prediction, both smoothed.
+  It says little of a tube's width; add it to another loss.
   """
   counted = (weight > 0)[..., None]
   probs, target = (jnp.where(counted, x, 0) for x in (probs, target))
@@ -181,18 +173,16 @@ def cross_entropy(
   """Computes the mean of -(1 - p)^gamma log p, p being that of the target.
 
   Cross entropy with gamma = 0, else the focal loss (Lin et al. 2017,
-  arXiv:1708.02002, equation 5). The mean is over pixels, and over planes that
-  don't exclude each other, and weighted by the pixels' and classes' weights.
+  arXiv:1708.02002, equations 4 and 5, and their alpha as class weights). The
+  mean is over pixels, and over planes that don't exclude each other, and
+  weighted by the pixels' and classes' weights, as in PyTorch's cross entropy.
 
   Args:
-    logits: see the module; likewise the rest.
-    target:
-    weight:
+    logits: as target and weight, see the module.
     exclusive: softmax over the planes; else a sigmoid each.
     gamma: how much less a pixel counts the better it is predicted.
     class_weights: float32[1 or 2, K], of a plane where the target has it and,
       unless exclusive, where not; None weighs all alike.
-    axis_name:
   """
   if exclusive:
     sides = [(target, jax.nn.log_softmax(logits))]

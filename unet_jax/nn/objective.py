@@ -21,7 +21,7 @@ def balance(
       its own complement.
     by: `none`; `inverse` frequency, which gives every class the same total; or
       `median` frequency over a class' own, each counted in the images that have
-      it (Eigen and Fergus 2015, arXiv:1411.4734, section 6.3.2).
+      it (Eigen and Fergus 2015, arXiv:1411.4734).
 
   Returns:
     What `losses.cross_entropy` takes; a class without pixels has weight 0.

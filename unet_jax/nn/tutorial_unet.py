@@ -70,11 +70,8 @@ class TutorialUNet(nn.Module):
       features = self.width * 2 ** min(i, self.depth)
       dilation = 2 if i < self.dilated else 1
       x = with_norm(features, dilation=dilation, name=name)(x, train)
-      layer = i + 2 - len(names)  # From 0 for the last two.
-      if layer >= 0:
-        x = dropout.sample_dropout(
-          rng_dropout, x, rate=self.dropout, layer=layer
-        )
+      if name in names[-2:]:
+        x = dropout.sample_dropout(rng_dropout, x, rate=self.dropout, layer=i)
       if i < self.depth:
         skips.append(x)
         x = norm.max_pool2x2(x, engine=self.engine)
