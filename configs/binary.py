@@ -3,10 +3,11 @@
   python -m unet_jax.main --config configs/binary.py[:VARIANT]
 
 Variants, with their time on 2 cores without a GPU and test F1:
-  none    vessels of the embedded data
-  folder  your own images, with masks of 0 and 255
-  stare   vessels of STARE: 9 minutes, 0.804
-  tiny    seconds, for tests
+  none      vessels of the embedded data
+  residual  the same, with residual blocks
+  folder    your own images, with masks of 0 and 255
+  stare     vessels of STARE: 9 minutes, 0.804
+  tiny      seconds, for tests
 """
 
 import os
@@ -23,7 +24,9 @@ def get_config(arg=''):
   config.image_size = 256
   config.total_steps = 600
   config.data.update(mask='binary', classes=('vessels',))
-  if arg == 'folder':
+  if arg == 'residual':
+    config.model.name = 'residual'
+  elif arg == 'folder':
     config.data.update(source='folder', classes=('foreground',))
   elif arg == 'stare':
     config.data.update(source='folder', root=f'{ROOT}/stare_vessels')

@@ -183,7 +183,15 @@ OUT_OF_RANGE = [
   ('data.source', 'internet'),
   ('data.mask', 'coloured'),
   ('model.norm', 'layer'),
-  ('loss.name', 'focal'),
+  ('model.name', 'vnet'),
+  ('model.dilated', -1),
+  ('model.dropout', 1.0),
+  ('loss.class_weights', 'balanced'),
+  ('loss.dice', -1.0),
+  ('loss.focal', float('inf')),
+  ('loss.beta', 1.5),
+  ('loss.tversky_gamma', 0.5),
+  ('loss.radius', 0),
 ]
 
 
@@ -191,6 +199,19 @@ OUT_OF_RANGE = [
 def test_value_out_of_range_is_named_before_the_data(refused, key, value):
   text = refused('/untouched', **{key: value})
   assert_says(text, f'config.{key} is {value!r}', 'it must be ')
+
+
+@pytest.mark.parametrize(
+  'setting', [{'model.norm': 'none'}, {'model.remat': 1}]
+)
+def test_what_the_tutorials_networks_lack_is_refused(refused, setting):
+  text = refused('/untouched', **{'model.name': 'tutorial'} | setting)
+  assert_says(text, 'config.model.name=tutorial', 'config.model.remat=0')
+
+
+def test_a_loss_of_no_term_is_refused(refused):
+  text = refused('/untouched', **{'loss.dice': 0.0, 'loss.ce': 0.0})
+  assert_says(text, 'every term of config.loss', '--config.loss.dice=1.0')
 
 
 @pytest.mark.parametrize(

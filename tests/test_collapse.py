@@ -222,8 +222,11 @@ def test_a_planted_collapse_is_called_within_50_steps(
   assert watch.faults(('squares',)) == f'{state} (squares)'
 
 
-@pytest.mark.parametrize('loss', ['dice', 'ce', 'dice_ce'])
-def test_a_healthy_run_is_not_called_collapsed(load_config, monkeypatch, loss):
-  said, watch = train(load_config, monkeypatch, **{'loss.name': loss})
+@pytest.mark.parametrize(('dice', 'ce'), [(1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
+def test_a_healthy_run_is_not_called_collapsed(
+  load_config, monkeypatch, dice, ce
+):
+  weights = {'loss.dice': dice, 'loss.ce': ce}
+  said, watch = train(load_config, monkeypatch, **weights)
   assert said == []
   assert watch.states == [collapse.LEARNING]

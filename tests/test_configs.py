@@ -10,6 +10,7 @@ from unet_jax.training import setup
 
 VARIANTS = [
   ('binary', ''),
+  ('binary', 'residual'),
   ('binary', 'folder'),
   ('binary', 'stare'),
   ('binary', 'tiny'),
@@ -29,30 +30,52 @@ VARIANTS = [
   ('transfer', 'diaretdb1'),
   ('transfer', 'stare'),
   ('transfer', 'tiny'),
+  ('tutorial', ''),
+  ('tutorial', 'vessels'),
+  ('tutorial', 'lesions'),
 ]
+
+
+def make_run(config, channels=3):
+  dataset = sources.Dataset(
+    {'train': [], 'val': []},
+    tuple(config.data.classes) or ('a', 'b'),
+    '',
+    (0.0,) * channels,
+    (1.0,) * channels,
+    {},
+    (),
+  )
+  return setup.make_run(config, dataset)
 
 
 @pytest.mark.parametrize(('name', 'variant'), VARIANTS)
 def test_every_config_builds_its_state(load_config, name, variant):
   config = load_config(f'{name}:{variant}' if variant else name)
   config_lib.check(config)
-  dataset = sources.Dataset(
-    {'train': [], 'val': []},
-    tuple(config.data.classes) or ('a', 'b'),
-    '',
-    (0.0,) * 3,
-    (1.0,) * 3,
-    {},
-    (),
-  )
-  run = setup.make_run(config, dataset)
+  run = make_run(config)
   state = jax.eval_shape(run.init)
   head = state.params['head']['bias']
-  planes = len(dataset.classes) + (
+  assert head.shape == (len(run.task.planes),)
+  planes = run.task.num_foreground + (
     config.task == 'multiclass' and config.data.background != ''
   )
-  assert head.shape == (planes,)
+  assert len(run.task.planes) == planes
   assert state.step.dtype == jnp.int32
+
+
+@pytest.mark.parametrize(
+  ('variant', 'count'),
+  [('', 31_046_465), ('vessels', 31_047_557), ('lesions', 3_111_139)],
+)
+def test_tutorials_networks_have_as_many_parameters_as_in_keras(
+  load_config, variant, count
+):
+  run = make_run(load_config(f'tutorial:{variant}'), channels=1)
+  averaged = jax.eval_shape(run.init).averaged
+  # What Keras lists: weights, and batch norm's means and variances.
+  assert set(averaged) == {'params', 'batch_stats'}
+  assert sum(x.size for x in jax.tree.leaves(averaged)) == count
 
 
 def test_all_configs_have_the_same_keys(load_config):
@@ -61,7 +84,7 @@ def test_all_configs_have_the_same_keys(load_config):
     return {key for key in flat if not key.startswith('data.merge')}
 
   expected = keys('binary')
-  for name in ('multiclass', 'multilabel', 'transfer'):
+  for name in ('multiclass', 'multilabel', 'transfer', 'tutorial'):
     assert keys(name) == expected
 
 
@@ -81,7 +104,7 @@ def test_every_key_is_read_somewhere(load_config):
       assert f'config.{key}' in source, key
 
 
-@pytest.mark.parametrize('name', ['binary', 'multiclass:camvid'])
+@pytest.mark.parametrize('name', ['binary', 'multiclass:camvid', 'tutorial'])
 def test_a_config_survives_its_file(load_config, tmp_path, name):
   config = load_config(name)
   config_lib.save(config, tmp_path / 'config.json')
@@ -89,5 +112,5 @@ def test_a_config_survives_its_file(load_config, tmp_path, name):
   assert config_lib.differences(config, again) == []
   again.optim.lr = 1.0
   assert config_lib.differences(config, again) == [
-    'config.optim.lr: 0.002 -> 1.0'
+    f'config.optim.lr: {config.optim.lr} -> 1.0'
   ]

@@ -11,15 +11,16 @@ import numpy as np
 import optax
 import pytest
 
-from unet_jax import build, parallel
+from unet_jax import build, defaults, parallel
 from unet_jax import config as config_lib
 from unet_jax.data import sources
-from unet_jax.nn import losses, unet
+from unet_jax.nn import objective, unet
 from unet_jax.training import guard, loop, setup
 from unet_jax.training import step as step_lib
 from unet_jax.training import watch as watch_lib
 
 TASK = build.Task(('background', 'a'), 1, exclusive=True)
+LOSS = defaults.get_config().loss.to_dict()
 BAD_TARGET, BAD_WEIGHT = 7, 8  # Label values that the planted faults look for.
 NAMES = dict(enumerate('pqrs'))
 
@@ -59,9 +60,7 @@ def made():
   shared = dict(
     augment_fn=lambda rng, image, label: (image, label),
     preprocess_fn=preprocess_fn,
-    loss_of=losses.make_loss(
-      'dice_ce', exclusive=True, per_image=False, smooth=1.0
-    ),
+    loss_of=objective.make_loss(exclusive=True, **LOSS),
     axis_name=parallel.AXIS,
   )
 

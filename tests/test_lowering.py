@@ -11,9 +11,9 @@ import optax
 import pytest
 from jax._src import array
 
-from unet_jax import build, parallel
+from unet_jax import build, defaults, parallel
 from unet_jax.data import sources
-from unet_jax.nn import losses, unet
+from unet_jax.nn import objective, unet
 from unet_jax.training import loop, setup, watch
 from unet_jax.training import step as step_lib
 
@@ -31,9 +31,7 @@ def make(**model):
     step_lib.train_step,
     augment_fn=lambda rng, image, label: (image, label),
     preprocess_fn=build.make_preprocess(TASK, (0.0,) * 3, (1.0,) * 3),
-    loss_of=losses.make_loss(
-      'dice_ce', exclusive=True, per_image=False, smooth=1.0
-    ),
+    loss_of=objective.make_loss(exclusive=True, **defaults.get_config().loss),
     schedule=optax.constant_schedule(0.1),
     ema=0.9,
     exclusive=True,

@@ -64,10 +64,10 @@ def test_learning_rate_is_found_at_fault(check, lr):
 
 
 def test_loss_is_found_at_fault(check):
-  finding = check(**{'loss.name': 'dice', 'loss.smooth': 1e12})
+  finding = check(**{'loss.ce': 0.0, 'loss.smooth': 1e12})
   assert finding.severity == 'error'
   assert 'the loss is at fault' in finding.text
-  assert finding.settings == {'loss.name': 'dice_ce', 'loss.smooth': 1.0}
+  assert finding.settings == {'loss.ce': 1.0, 'loss.smooth': 1.0}
 
 
 def test_data_is_found_at_fault(check):

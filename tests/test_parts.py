@@ -8,13 +8,14 @@ import numpy as np
 import optax
 import pytest
 
-from unet_jax import build, checkpoint, parallel
+from unet_jax import build, checkpoint, defaults, parallel
 from unet_jax import config as config_lib
-from unet_jax.nn import losses, unet
+from unet_jax.nn import objective, unet
 from unet_jax.training import optimizer, parts, setup
 from unet_jax.training import step as step_lib
 
 TASK = build.Task(('background', 'a'), 1, exclusive=True)
+LOSS = defaults.get_config().loss.to_dict()
 ENCODER = ('encoder', 'bottleneck')
 
 
@@ -94,8 +95,8 @@ def make(
     step_lib.train_step,
     augment_fn=lambda rng, image, label: (image, label),
     preprocess_fn=build.make_preprocess(TASK, (128.0,) * 3, (64.0,) * 3),
-    loss_of=losses.make_loss(
-      'dice_ce', exclusive=True, per_image=per_image, smooth=1.0
+    loss_of=objective.make_loss(
+      exclusive=True, **(LOSS | dict(per_image=per_image))
     ),
     schedule=optax.constant_schedule(0.1),
     ema=0.5,

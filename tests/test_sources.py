@@ -185,17 +185,6 @@ def test_overlap_is_counted_over_all_splits(write_folder, load):
   assert 'the later of a, b wins' in note
 
 
-def test_resize_scales_image_and_label_alike(write_folder, load):
-  root = write_folder(mask='index', train='abcd')
-  dataset = load(
-    'multiclass:folder', root=str(root), classes=('x', 'y'), resize=24
-  )
-  example = dataset.splits['train'][0]
-  assert example['image'].shape == (20, 24, 3)
-  label = read_png(root / 'masks' / 'a.png')  # Squares of even sizes.
-  np.testing.assert_array_equal(example['label'], label[1::2, 1::2])
-
-
 def test_pixels_of_each_plane_are_counted_in_train(write_folder, load):
   root = write_folder('abc', mask='index', size=(2, 3), train='ab', val='c')
   first = np.array([[0, 0, 1], [255, 1, 1]], np.uint8)
@@ -205,6 +194,17 @@ def test_pixels_of_each_plane_are_counted_in_train(write_folder, load):
   data = dict(root=str(root), classes=('x', 'y'))
   by_class = load('multiclass:folder', **data).pixels
   assert by_class == ((6, 11, 11), (3, 5, 11), (2, 6, 11))
+
+
+def test_resize_scales_image_and_label_alike(write_folder, load):
+  root = write_folder(mask='index', train='abcd')
+  dataset = load(
+    'multiclass:folder', root=str(root), classes=('x', 'y'), resize=24
+  )
+  example = dataset.splits['train'][0]
+  assert example['image'].shape == (20, 24, 3)
+  label = read_png(root / 'masks' / 'a.png')  # Squares of even sizes.
+  np.testing.assert_array_equal(example['label'], label[1::2, 1::2])
 
 
 def test_large_set_is_decoded_anew_and_is_the_same(
@@ -336,6 +336,22 @@ def test_root_that_can_hold_no_data_set_is_named(load_config, tmp_path):
     sources.open_layout(config)
 
 
+@pytest.mark.parametrize(
+  ('task', 'pixels'),
+  [
+    ('multiclass', ((147, 147, 294), (70, 70, 294), (77, 77, 294))),
+    ('multilabel', ((70, 70, 294), (77, 77, 294))),
+  ],
+)
+def test_pixels_are_counted_for_every_task(load_config, tmp_path, task, pixels):
+  config = load_config('multiclass:folder', task=task)
+  with config.unlocked():
+    config.data.update(source='tfds', name='tiny_shapes', root=str(tmp_path))
+  dataset = sources.load(config, sources.open_layout(config))
+  # Images of 9, 10, 11 and 12 rows of 7, all 0, 1, 2 and 0.
+  assert dataset.pixels == pixels
+
+
 def test_any_tfds_set_with_one_mask_is_read(load_tfds):
   dataset = load_tfds()
   assert dataset.classes == ('disc', 'ring')
@@ -371,19 +387,3 @@ def test_any_tfds_set_with_one_mask_is_read(load_tfds):
 def test_tfds_set_that_does_not_fit_is_told(load_tfds, settings, message):
   with pytest.raises(config_lib.InputError, match=message):
     load_tfds(**settings)
-
-
-@pytest.mark.parametrize(
-  ('task', 'pixels'),
-  [
-    ('multiclass', ((147, 147, 294), (70, 70, 294), (77, 77, 294))),
-    ('multilabel', ((70, 70, 294), (77, 77, 294))),
-  ],
-)
-def test_pixels_are_counted_for_every_task(load_config, tmp_path, task, pixels):
-  config = load_config('multiclass:folder', task=task)
-  with config.unlocked():
-    config.data.update(source='tfds', name='tiny_shapes', root=str(tmp_path))
-  dataset = sources.load(config, sources.open_layout(config))
-  # Images of 9, 10, 11 and 12 rows of 7, all 0, 1, 2 and 0.
-  assert dataset.pixels == pixels

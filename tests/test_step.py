@@ -9,8 +9,8 @@ import optax
 import pytest
 from jax.sharding import AxisType
 
-from unet_jax import build, parallel
-from unet_jax.nn import augment, losses, unet
+from unet_jax import build, defaults, parallel
+from unet_jax.nn import augment, objective, tutorial_unet, unet
 from unet_jax.training import optimizer
 from unet_jax.training import step as step_lib
 
@@ -37,15 +37,25 @@ def make_batch(first=0, size=4):
   )
 
 
-def make(tx, *, axis_name=parallel.AXIS, per_image=False):
+def make(
+  tx,
+  *,
+  axis_name=parallel.AXIS,
+  per_image=False,
+  kind=unet.UNet,
+  dropout=0.0,
+):
   """Returns a first state and the step that goes with it."""
-  model = unet.UNet(num_planes=3, depth=1, width=4, axis_name=axis_name)
+  model = kind(
+    num_planes=3, depth=1, width=4, dropout=dropout, axis_name=axis_name
+  )
   step = functools.partial(
     step_lib.train_step,
     augment_fn=functools.partial(augment.augment, **AUGMENT),
     preprocess_fn=build.make_preprocess(TASK, (128.0,) * 3, (64.0,) * 3),
-    loss_of=losses.make_loss(
-      'dice_ce', exclusive=True, per_image=per_image, smooth=1.0
+    loss_of=objective.make_loss(
+      exclusive=True,
+      **defaults.get_config().loss.to_dict() | {'per_image': per_image},
     ),
     schedule=optax.constant_schedule(0.1),
     ema=0.9,
@@ -96,12 +106,20 @@ def test_four_devices_take_the_sgd_steps_of_one(per_image):
   assert largest_difference(state.averaged, alone.averaged) < 1e-5
 
 
-def test_four_devices_have_the_gradients_of_one():
+@pytest.mark.parametrize(
+  ('kind', 'dropout'),
+  [
+    (unet.UNet, 0.0),
+    (unet.UNet, 0.5),
+    (tutorial_unet.TutorialUNet, 0.5),
+  ],
+)
+def test_four_devices_have_the_gradients_of_one(kind, dropout):
   # One step of SGD at rate 1 moves the weights by the gradients.
   tx = optax.sgd(1.0)
-  first, step = make(tx, axis_name=None)
+  first, step = make(tx, axis_name=None, kind=kind, dropout=dropout)
   alone, _ = run(jax.jit(step), first, 1)
-  state, step = make(tx)
+  state, step = make(tx, kind=kind, dropout=dropout)
   state, _ = run(
     parallel.map_step(step), parallel.replicate(state), 1, parallel.place_batch
   )

@@ -11,7 +11,7 @@ import numpy as np
 from unet_jax import cache, parallel
 from unet_jax import config as config_lib
 from unet_jax.data import labels
-from unet_jax.nn import conv, native, preprocess, unet
+from unet_jax.nn import conv, native, preprocess, tutorial_unet, unet
 
 
 class Task(NamedTuple):
@@ -63,18 +63,31 @@ def compute_dtype(precision: str, engine: str) -> jnp.dtype:
   return jnp.dtype(precision)
 
 
-def make_model(config, task: Task) -> unet.UNet:
+def make_model(config, task: Task) -> unet.UNet | tutorial_unet.TutorialUNet:
   """Builds the model; it names the devices' axis in training only."""
   engine = choose_engine(config.engine)
-  return unet.UNet(
+  name = config.model.name
+  options = dict(
     num_planes=len(task.planes),
     depth=config.model.depth,
     width=config.model.width,
-    norm=config.model.norm,
+    dilated=config.model.dilated,
+    dropout=config.model.dropout,
     dtype=compute_dtype(config.precision, engine),
-    remat=config.model.remat,
     engine=engine,
     axis_name=parallel.AXIS,
+  )
+  if name.startswith('tutorial'):
+    return tutorial_unet.TutorialUNet(
+      **options,
+      narrow=name == 'tutorial_vessels',
+      again=name == 'tutorial_lesions',
+    )
+  return unet.UNet(
+    **options,
+    residual=name == 'residual',
+    norm=config.model.norm,
+    remat=config.model.remat,
   )
 
 

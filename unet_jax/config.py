@@ -18,13 +18,29 @@ CHOICES = {
   'data.source': ('synthetic_fundus', 'folder', 'tfds'),
   'data.mask': ('binary', 'index', 'color', 'folders', 'planes'),
   'data.missing': ('error', 'absent'),
-  'model.norm': ('batch', 'group', 'none'),
-  'loss.name': ('dice', 'ce', 'dice_ce'),
   'optim.name': ('adam', 'adamw', 'sgd'),
   'optim.schedule': ('cosine', 'constant', 'step'),
   'transfer.resize': ('never', 'corner'),
   'transfer.batch_stats': ('keep', 'reestimate'),
+  'model.name': (
+    'unet',
+    'residual',
+    'tutorial',
+    'tutorial_vessels',
+    'tutorial_lesions',
+  ),
+  'model.norm': ('batch', 'group', 'none'),
+  'loss.class_weights': ('none', 'inverse', 'median'),
 }
+TERMS = (
+  'dice',
+  'negative_dice',
+  'generalised_dice',
+  'tversky',
+  'cldice',
+  'ce',
+  'focal',
+)
 # Key -> smallest and largest value; a positive float's smallest is TINY.
 TINY, HUGE = sys.float_info.min, sys.float_info.max
 RANGES = {
@@ -48,8 +64,15 @@ RANGES = {
   'augment.contrast': (0.0, 1.0),
   'model.depth': (1, 10),
   'model.width': (1, 4096),
+  'model.dilated': (0, 10),
+  'model.dropout': (0.0, 0.95),
   'model.remat': (0, 11),
+  **{f'loss.{term}': (0.0, HUGE) for term in TERMS},
   'loss.smooth': (TINY, HUGE),
+  'loss.beta': (0.0, 1.0),
+  'loss.tversky_gamma': (1.0, 3.0),
+  'loss.radius': (1, 100),
+  'loss.gamma': (0.0, 10.0),
   'optim.lr': (TINY, HUGE),
   'optim.warmup': (0.0, 1.0),
   'optim.weight_decay': (0.0, 1.0),
@@ -77,6 +100,7 @@ TYPES = {
   'augment.turn': bool,
   'loss.per_image': bool,
   'transfer.freeze': tuple,
+  'loss.background': bool,
 }
 # Their keys are class names: the type of their values, and what that means.
 MAPS = {
@@ -196,6 +220,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     if not isinstance(flat[key], kind):
       raise InputError(f'config.{key} is {flat[key]!r}; it must be {meaning}')
   _check_data(config)
+  _check_model(config)
   _check_optim(config)
 
 
@@ -245,6 +270,23 @@ def _check_data(config: ml_collections.ConfigDict) -> None:
     raise InputError(
       f'config.data.group {data.group!r} has no (group) that is the patient; '
       'put parentheses around it'
+    )
+
+
+def _check_model(config: ml_collections.ConfigDict) -> None:
+  """Refuses settings of the model and the loss that don't go together."""
+  model = config.model
+  if model.name.startswith('tutorial') and (
+    model.norm != 'batch' or model.remat
+  ):
+    raise InputError(
+      f'config.model.name={model.name} has batch norm and no remat; set '
+      'config.model.norm=batch and config.model.remat=0, or name another model'
+    )
+  if not any(config.loss[term] for term in TERMS):
+    raise InputError(
+      'every term of config.loss has weight 0; give one a positive weight, as '
+      '--config.loss.dice=1.0'
     )
 
 

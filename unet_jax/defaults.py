@@ -59,15 +59,36 @@ def get_config() -> ml_collections.ConfigDict:
     contrast=0.2,  # Share, more or less.
   )
   config.model = dict(
+    # unet | residual, its blocks add to what comes in | tutorial,
+    # tutorial_vessels, tutorial_lesions: see configs/tutorial.py
+    name='unet',
     depth=4,
     width=16,
-    norm='batch',  # batch | group | none
-    remat=0,  # Levels, from the top, that trade a third more time for memory.
+    norm='batch',  # batch | group | none; tutorial's is batch
+    dilated=0,  # Levels, from the top, with taps 2 pixels apart going down.
+    dropout=0.0,  # Share of features dropped where the way down ends.
+    # Levels, from the top, that trade a third more time for memory; not for
+    # tutorial.
+    remat=0,
   )
   config.loss = dict(
-    name='dice_ce',  # dice | ce | dice_ce, their sum
-    per_image=False,  # Dice of each image, or of the batch as one.
-    smooth=1.0,  # Pixels added to both parts of Dice's fraction.
+    # Weights of the terms that are summed; at 0 a term is not computed.
+    dice=1.0,
+    negative_dice=0.0,  # The tutorial's: all planes as one, from 0 to -1.
+    generalised_dice=0.0,  # Small and large classes count alike.
+    tversky=0.0,  # Dice that tells missed pixels from those too many.
+    cldice=0.0,  # Of centre lines, for vessels.
+    ce=1.0,  # Cross entropy.
+    focal=0.0,  # Cross entropy of what is still predicted badly.
+    # How the terms count.
+    per_image=False,  # All but ce and focal: each image, or the batch as one.
+    background=False,  # Multiclass: whether it is a class to them as well.
+    smooth=1.0,  # Pixels added to both parts of their fractions.
+    beta=0.7,  # Tversky's cost of a missed pixel; one too many costs the rest.
+    tversky_gamma=1.0,  # 4/3 makes it the focal Tversky loss.
+    radius=5,  # Pixels: half the widest vessel, for clDice.
+    gamma=2.0,  # How strongly focal turns to what is predicted badly.
+    class_weights='none',  # none | inverse | median frequency, of ce and focal
   )
   config.optim = dict(
     name='adam',  # adam | adamw | sgd, with Nesterov's momentum of 0.9

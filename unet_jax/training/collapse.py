@@ -20,7 +20,7 @@ REMEDIES = {
   DEAD: 'it is rare, looks like another class, or the steps are too large: '
   'lower config.optim.lr, or merge it with the class it looks like',
   COLLAPSE: 'background is the easy answer where foreground is rare or the '
-  'steps are too large: lower config.optim.lr, use config.loss.name=dice_ce, '
+  'steps are too large: lower config.optim.lr, use config.loss.ce=1, '
   'and see that the masks are right',
   FLOOD: 'foreground everywhere comes of too large steps or of swapped masks: '
   'lower config.optim.lr, and see which value of the masks is the background',

@@ -59,7 +59,8 @@ def trace_step(
 
   traced = state.replace(apply_fn=traced_apply)
   loss, aux, grads = step_lib.loss_and_grads(
-    *(traced, inputs, loss_of, 1, stages, axis_name)
+    *(traced, inputs, step_lib.sample_rngs(state.rng, batch['index'])[1]),
+    *(loss_of, 1, stages, axis_name),
   )
   samples = {
     'index': batch['index'],

@@ -16,7 +16,7 @@ from unet_jax import build, parallel
 from unet_jax import config as config_lib
 from unet_jax.data import drawing, layout, pipeline, sources
 from unet_jax.evaluation import counts, trained
-from unet_jax.nn import augment, losses, native, unet
+from unet_jax.nn import augment, native, objective, unet
 from unet_jax.training import guard, optimizer, parts, transfer
 from unet_jax.training import step as step_lib
 
@@ -78,9 +78,10 @@ def make_run(
     augment_fn=functools.partial(augment.augment, **config.augment),
     preprocess_fn=preprocess_fn,
   )
-  loss_of = losses.make_loss(
+  loss_of = objective.make_loss(
     exclusive=task.exclusive,
     has_background=len(task.planes) > task.num_foreground,
+    pixels=dataset.pixels,
     **config.loss,
   )
   shared = dict(
@@ -261,8 +262,8 @@ def describe(
     f'data: {config.data.source} in {dataset.root}: {sizes} images',
     *(f'  {note}' for note in dataset.notes),
     f'classes: {", ".join(run.task.planes)} ({config.task})',
-    f'model: depth {config.model.depth}, width {config.model.width}, '
-    f'{num_params:,} parameters'
+    f'model: {config.model.name}, depth {config.model.depth}, '
+    f'width {config.model.width}, {num_params:,} parameters'
     + (f', {num_frozen:,} of them frozen' if num_frozen else ''),
     f'steps: {config.total_steps} of {config.batch_size} images, '
     f'{num_train / config.batch_size:.3g} steps per epoch',

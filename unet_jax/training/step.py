@@ -87,7 +87,8 @@ def train_step(
   """
   inputs = make_inputs(state.rng, batch, augment_fn, preprocess_fn)
   loss, aux, grads = loss_and_grads(
-    *(state, inputs, loss_of, accumulate, stages, axis_name)
+    *(state, inputs, sample_rngs(state.rng, batch['index'])[1]),
+    *(loss_of, accumulate, stages, axis_name),
   )
   grad_norms = part_norms(grads)
   grad_norm = optax.tree.norm(grad_norms)
@@ -118,6 +119,14 @@ def train_step(
   return new, metrics
 
 
+def sample_rngs(
+  rng: jax.Array, index: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Returns key[B] for augmentation and for dropout, by stream position."""
+  rngs = jax.vmap(jax.random.fold_in, (None, 0))(rng, index)
+  return tuple(jax.vmap(jax.random.split, out_axes=1)(rngs))
+
+
 def make_inputs(
   rng: jax.Array,
   batch: dict[str, jax.Array],
@@ -125,7 +134,7 @@ def make_inputs(
   preprocess_fn: Callable[..., preprocess.Inputs],
 ) -> preprocess.Inputs:
   """Augments each example by a key of its own, and makes model inputs."""
-  rngs = jax.vmap(jax.random.fold_in, (None, 0))(rng, batch['index'])
+  rngs, _ = sample_rngs(rng, batch['index'])
   image, label = jax.vmap(augment_fn)(rngs, batch['image'], batch['label'])
   return preprocess_fn(image, label)
 
@@ -133,6 +142,7 @@ def make_inputs(
 def loss_and_grads(
   state: TrainState,
   inputs: preprocess.Inputs,
+  rng_dropout: jax.Array,
   loss_of: Callable,
   accumulate: int,
   stages: parts.Stages,
@@ -152,6 +162,7 @@ def loss_and_grads(
         parts.fill(trained, state.params),
         state.batch_stats,
         inputs.image,
+        rng_dropout,
         frozen=parts.still_blocks(state.params, frozen),
         turns=accumulate,
       )
@@ -176,6 +187,7 @@ def forward(
   params: dict,
   batch_stats: dict,
   image: jax.Array,
+  rng_dropout: jax.Array | None = None,
   *,
   frozen: tuple[str, ...] = (),
   turns: int = 1,
@@ -189,20 +201,23 @@ def forward(
     Logits float32[B, H, W, K], and the new batch_stats.
   """
 
-  def apply(image):
+  def apply(image, rng_dropout):
     logits, updated = apply_fn(
       {'params': params, 'batch_stats': batch_stats},
       image,
       train=True,
       frozen=frozen,
+      rng_dropout=rng_dropout,
       mutable=['batch_stats'],
     )
     return logits, updated.get('batch_stats', {})
 
   if turns == 1:
-    return apply(image)
-  shares = image.reshape(turns, -1, *image.shape[1:])
-  once = jax.checkpoint(lambda image: apply(image)[0], prevent_cse=False)
+    return apply(image, rng_dropout)
+  shares = jax.tree.map(
+    lambda x: x.reshape(turns, -1, *x.shape[1:]), (image, rng_dropout)
+  )
+  once = jax.checkpoint(lambda share: apply(*share)[0], prevent_cse=False)
   logits = jax.lax.map(once, shares)
   return logits.reshape(-1, *logits.shape[2:]), batch_stats
 
