@@ -300,7 +300,7 @@ def test_a_vessel_run_starts_a_lesion_run(finished, tmp_path, fundus_root):
   remade = {k for k, v in lines.items() if v.startswith('re-initialised (')}
   assert remade == {'params/head/kernel', 'params/head/bias'}
   # Of the averages, which are what is taken and what is used.
-  before, after = weights(vessels)[1], weights(lesions)[1]
+  (_, before), (_, after) = weights(vessels), weights(lesions)
   before = {k: x for k, x in before.items() if k.startswith("['averaged']")}
 
   def same(part):
