@@ -3,10 +3,11 @@
   python -m unet_jax.main --config configs/binary.py[:VARIANT]
 
 Variants, with their time on 2 cores without a GPU and test F1:
-  none    vessels of the embedded data
-  folder  your own images, with masks of 0 and 255
-  stare   vessels of STARE: 9 minutes, 0.804
-  tiny    seconds, for tests
+  none      vessels of the embedded data
+  folder    your own images, with masks of 0 and 255
+  stare     vessels of STARE: 9 minutes, 0.804
+  tutorial  likewise, augmented as a Keras tutorial on it does
+  tiny      seconds, for tests
 """
 
 import os
@@ -25,8 +26,11 @@ def get_config(arg=''):
   config.data.update(mask='binary', classes=('vessels',))
   if arg == 'folder':
     config.data.update(source='folder', classes=('foreground',))
-  elif arg == 'stare':
+  elif arg in ('stare', 'tutorial'):
     config.data.update(source='folder', root=f'{ROOT}/stare_vessels')
+    if arg == 'tutorial':
+      vessels = defaults.tutorial_augment(0.05, vertical_flip=False)
+      config.augment.update(vessels)
   elif arg == 'tiny':
     defaults.shrink(config)
   elif arg:

@@ -16,6 +16,7 @@ CHOICES = {
   'precision': ('auto', 'float32', 'bfloat16'),
   'engine': ('auto', 'native', 'rewritten', 'xla'),
   'data.source': ('synthetic_fundus', 'folder', 'tfds'),
+  'data.channels': ('all', 'green'),
   'data.mask': ('binary', 'index', 'folders'),
   'model.norm': ('batch', 'group', 'none'),
   'loss.name': ('dice', 'ce', 'dice_ce'),
@@ -32,11 +33,18 @@ RANGES = {
   'data.threshold': (1, 255),
   'data.resize': (0, 2**15),
   'data.val_share': (0.0, 0.9),
-  'augment.rotate': (0.0, 180.0),
-  'augment.zoom': (0.0, 0.9),
-  'augment.shift': (0.0, 1.0),
+  'data.foreground_share': (0.0, 1.0),
+  'augment.rotation_range': (0.0, 180.0),
+  'augment.width_shift_range': (0.0, 1.0),
+  'augment.height_shift_range': (0.0, 1.0),
+  'augment.shear_range': (0.0, 60.0),
+  'augment.elastic': (0.0, HUGE),
   'augment.brightness': (0.0, 1.0),
   'augment.contrast': (0.0, 1.0),
+  'augment.gamma': (0.0, 9.0),
+  'augment.color': (0.0, 1.0),
+  'augment.blur': (0.0, 16.0),
+  'augment.noise': (0.0, 1.0),
   'model.depth': (1, 10),
   'model.width': (1, 4096),
   'model.remat': (0, 11),
@@ -52,8 +60,10 @@ TYPES = {
   'data.name': str,
   'data.root': str,
   'data.classes': tuple,
-  'augment.flip': bool,
-  'augment.turn': bool,
+  'augment.horizontal_flip': bool,
+  'augment.vertical_flip': bool,
+  'augment.quarter_turns': bool,
+  'augment.zoom_range': tuple,
   'loss.per_image': bool,
 }
 MERGE = 'data.merge'  # Its keys are class names.
@@ -168,10 +178,30 @@ def check(config: ml_collections.ConfigDict) -> None:
       raise InputError(
         f'config.{key} is {flat[key]!r}; it must be a tuple of names'
       )
+  _check_geometry(config.augment, config.image_size)
   if config.task == 'binary' and len(config.data.classes) > 1:
     raise InputError(
       f'config.data.classes has {len(config.data.classes)} names; task binary '
       'takes one (or set config.task=multiclass)'
+    )
+
+
+def _check_geometry(augment, image_size: int) -> None:
+  zooms = augment.zoom_range
+  if not (
+    len(zooms) == 2
+    and all(type(zoom) in (int, float) for zoom in zooms)
+    and 0.1 <= zooms[0] <= zooms[1] <= 10
+  ):
+    raise InputError(
+      f'config.augment.zoom_range is {zooms}; it must be the least and most '
+      'that may be looked at, from 0.1 to 10, e.g. (0.9, 1.1)'
+    )
+  if augment.elastic >= image_size / 16:  # A quarter of a cell of its grid.
+    raise InputError(
+      f'config.augment.elastic is {augment.elastic} pixels, which would fold '
+      f'images; it must be below a sixteenth of config.image_size, '
+      f'{image_size / 16:g}'
     )
 
 

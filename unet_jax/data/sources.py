@@ -16,7 +16,7 @@ from PIL import Image
 
 from unet_jax import cache
 from unet_jax import config as config_lib
-from unet_jax.data import files, folder, labels, layout, splits
+from unet_jax.data import crops, files, folder, labels, layout, splits
 
 IN_MEMORY = 4 * 2**30  # Bytes of decoded images and labels that are kept.
 STRETCH = 64  # Examples decoded before the first of them is used.
@@ -46,6 +46,7 @@ class Dataset(NamedTuple):
   std: tuple[float, ...]
   digests: dict[str, str]  # Of each split's names, to know it again by.
   notes: tuple[str, ...]  # What a person should read before training.
+  places: Sequence = ()  # Pixels of each class of train: crops.make_table's.
 
 
 def load(config, found: layout.Layout) -> Dataset:
@@ -71,8 +72,9 @@ def load(config, found: layout.Layout) -> Dataset:
     )
   notes += _check_presence(totals['train']['label'], config, found.classes)
   digests = {split: _digest(keys[split]) for split in keys}
+  places = crops.make_table(totals['train']['places'], len(found.classes))
   return Dataset(
-    sources, found.classes, found.root, mean, std, digests, tuple(notes)
+    sources, found.classes, found.root, mean, std, digests, tuple(notes), places
   )
 
 
@@ -132,7 +134,7 @@ def _example_reader(config, found: layout.Layout) -> Callable[[Any], dict]:
       merge=config.data.merge,
       where=raw.where,
     )
-    image = raw.image
+    image = files.keep_channels(raw.image, config.data.channels)
     if image.dtype != np.uint8 or image.shape[:2] != label.shape[:2]:
       raise config_lib.InputError(
         f'{raw.where}: image {image.dtype}{list(image.shape)} and mask '
@@ -207,7 +209,7 @@ def _check_presence(
 def _read_all(source: Source) -> tuple[Sequence[dict], dict]:
   """Decodes a split in threads; keeps it in memory where it is small."""
   kept, size = [], 0
-  totals = dict(overlap=0, pixels=0, sum=0, squares=0, label=0)
+  totals = dict(overlap=0, pixels=0, sum=0, squares=0, label=0, places=[])
   with concurrent.futures.ThreadPoolExecutor() as pool:
     for example in _in_order(pool, source):
       image = example['image'].astype(np.int64)
@@ -216,6 +218,7 @@ def _read_all(source: Source) -> tuple[Sequence[dict], dict]:
       totals['pixels'] += image.shape[0] * image.shape[1]
       totals['overlap'] += example['overlap']
       totals['label'] += _count_values(example['label'])
+      totals['places'].append(crops.find_places(example['label']))
       size += example['image'].nbytes + example['label'].nbytes
       if size <= IN_MEMORY:
         kept.append(example)

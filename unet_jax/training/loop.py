@@ -6,9 +6,9 @@ import pathlib
 import jax
 import ml_collections
 
-from unet_jax import checkpoint, parallel
+from unet_jax import build, checkpoint, parallel
 from unet_jax import config as config_lib
-from unet_jax.data import pipeline, sources
+from unet_jax.data import sources
 from unet_jax.evaluation import scores, trained
 from unet_jax.training import logs, setup
 from unet_jax.training import workdir as workdir_lib
@@ -90,11 +90,9 @@ def train(
   log: logs.Log,
 ) -> None:
   """Trains from the step after `first` to the last, evaluating and saving."""
-  batches = pipeline.train_batches(
-    dataset.splits['train'],
-    batch_size=config.batch_size,
-    image_size=config.image_size,
-    seed=config.seed,
+  batches = build.make_batches(
+    config,
+    dataset,
     first_step=first + 1,
     process_index=jax.process_index(),
     process_count=jax.process_count(),

@@ -14,7 +14,7 @@ from unet_jax import build, parallel
 from unet_jax import config as config_lib
 from unet_jax.data import layout, sources
 from unet_jax.evaluation import counts, trained
-from unet_jax.nn import augment, losses, native, unet
+from unet_jax.nn import losses, native, unet
 from unet_jax.training import optimizer, transfer
 from unet_jax.training import step as step_lib
 
@@ -58,7 +58,7 @@ def make_run(
   )
   train_step = functools.partial(
     step_lib.train_step,
-    augment_fn=functools.partial(augment.augment, **config.augment),
+    augment_fn=build.make_augment(config),
     preprocess_fn=preprocess_fn,
     loss_of=losses.make_loss(exclusive=task.exclusive, **config.loss),
     schedule=schedule,
@@ -165,9 +165,29 @@ def describe(
     f'data: {config.data.source} in {dataset.root}: {sizes} images',
     *(f'  {note}' for note in dataset.notes),
     f'classes: {", ".join(run.task.planes)} ({config.task})',
+    *describe_samples(config, dataset),
     f'model: depth {config.model.depth}, width {config.model.width}, '
     f'{num_params:,} parameters',
     f'steps: {config.total_steps} of {config.batch_size} images, '
     f'{num_train / config.batch_size:.3g} steps per epoch',
   ]
   return '\n'.join(lines)
+
+
+def describe_samples(config, dataset: sources.Dataset) -> list[str]:
+  """Says what share of the crops each class gets, and what may surprise."""
+  share = config.data.foreground_share
+  named = list(zip(dataset.classes, dataset.places, strict=True))
+  occurring = [f'{name} ({len(of)} images)' for name, of in named if of]
+  lines = []
+  if share and occurring:
+    lines.append(
+      f'crops: {share:.3g} about a class, {share / len(occurring):.3g} each of '
+      f'{", ".join(occurring)}; the others anywhere'
+    )
+  if 0 < config.augment.rotation_range < 1:
+    lines.append(
+      f'  config.augment.rotation_range is {config.augment.rotation_range} '
+      'degrees, as in Keras: hardly a rotation'
+    )
+  return lines

@@ -9,7 +9,7 @@ import optax
 from flax.training import train_state
 from jax import flatten_util
 
-from unet_jax.nn import preprocess
+from unet_jax.nn import augment, preprocess
 
 
 class TrainState(train_state.TrainState):
@@ -60,9 +60,9 @@ def train_step(
 
   Args:
     state: the same on every device.
-    batch: image uint8[b, S, S, C], label uint8[b, S, S] or [b, S, S, K], and
+    batch: image uint8[b, W, W, C], label uint8[b, W, W] or [b, W, W, K], and
       index int32[b], the position in the global stream.
-    augment_fn: (key, image, label) of one example -> image and label.
+    augment_fn: (key, image, label) of one example -> [S, S, ...] of both.
     preprocess_fn: (image, label) -> Inputs.
     loss_of: (logits, target, weight, axis_name) -> loss and its terms.
     schedule: step -> learning rate, to be logged.
@@ -72,7 +72,7 @@ def train_step(
   Returns:
     The new state, and scalars: loss, its terms, grad_norm, learning_rate.
   """
-  rngs = jax.vmap(jax.random.fold_in, (None, 0))(state.rng, batch['index'])
+  rngs = augment.sample_rngs(state.rng, batch['index'])
   image, label = jax.vmap(augment_fn)(rngs, batch['image'], batch['label'])
   inputs = preprocess_fn(image, label)
 
