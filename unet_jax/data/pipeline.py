@@ -1,6 +1,7 @@
 """grain: examples -> batches that are the same for any number of processes."""
 
 import collections
+import functools
 from collections.abc import Iterator, Sequence
 
 import grain
@@ -45,12 +46,13 @@ def train_batches(
     image uint8[B, W, W, C], label uint8[B, W, W] or [B, W, W, K], and index
     int32[B], the sample's position in the global stream.
   """
+  num = len(source)
   margin = (window_size - image_size) // 2
   share = foreground_share if any(table) else 0.0
 
   def crop(index: int, i: int) -> dict:
     rng = np.random.default_rng((seed, index))
-    place = None
+    i, place = int(_order(num, seed, epoch=index // num)[i]), None
     if crops.is_foreground(index, share):
       i, place = crops.draw_place(rng, table)
     example = source[i]  # Which may decode it.
@@ -65,10 +67,17 @@ def train_batches(
     )
     return dict(image=image, label=label, index=np.int32(index))
 
-  stream = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
-  stream = stream.map_with_index(crop)[process_index::process_count]
+  stream = grain.MapDataset.range(num).repeat().map_with_index(crop)
+  stream = stream[process_index::process_count]
   batches = stream.batch(batch_size // process_count)[first_step - 1 :]
   return iter(batches.to_iter_dataset(AHEAD))
+
+
+@functools.lru_cache(maxsize=4)
+def _order(num: int, seed: int, epoch: int) -> np.ndarray:
+  """Shuffles an epoch; grain's own way takes 6 ms a sample of 3 images."""
+  # The last number keeps it apart from the keys of the crops.
+  return np.random.default_rng((seed, epoch, 1)).permutation(num)
 
 
 def pad(
