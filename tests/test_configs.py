@@ -12,10 +12,12 @@ VARIANTS = [
   ('binary', ''),
   ('binary', 'folder'),
   ('binary', 'stare'),
+  ('binary', 'tutorial'),
   ('binary', 'tiny'),
   ('multiclass', ''),
   ('multiclass', 'folder'),
   ('multiclass', 'diaretdb1'),
+  ('multiclass', 'tutorial'),
   ('multiclass', 'catdog'),
   ('multiclass', 'tiny'),
 ]

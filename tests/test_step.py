@@ -15,14 +15,18 @@ from unet_jax.training import optimizer
 from unet_jax.training import step as step_lib
 
 TASK = build.Task(('background', 'a', 'b'), 2, exclusive=True)
-AUGMENT = dict(
-  flip=True,
-  turn=True,
-  rotate=15.0,
-  zoom=0.1,
-  shift=0.1,
-  brightness=0.1,
-  contrast=0.2,
+AUGMENT = functools.partial(
+  augment.augment,
+  size=16,
+  ranges=augment.Ranges(
+    horizontal_flip=True,
+    quarter_turns=True,
+    rotation_range=15.0,
+    zoom_range=(0.9, 1.1),
+    height_shift_range=0.1,
+    brightness=0.1,
+    contrast=0.2,
+  ),
 )
 
 
@@ -42,7 +46,7 @@ def make(tx, *, axis_name=parallel.AXIS, per_image=False):
   model = unet.UNet(num_planes=3, depth=1, width=4, axis_name=axis_name)
   step = functools.partial(
     step_lib.train_step,
-    augment_fn=functools.partial(augment.augment, **AUGMENT),
+    augment_fn=AUGMENT,
     preprocess_fn=build.make_preprocess(TASK, (128.0,) * 3, (64.0,) * 3),
     loss_of=losses.make_loss(
       'dice_ce', exclusive=True, per_image=per_image, smooth=1.0
@@ -210,12 +214,8 @@ def test_a_sample_is_augmented_by_its_place_in_the_stream_alone():
   batch = make_batch()
   image = np.repeat(batch['image'][:1], 4, axis=0)
   label = np.repeat(batch['label'][:1], 4, axis=0)
-  rngs = jax.vmap(jax.random.fold_in, (None, 0))(
-    jax.random.key(0), jnp.array([7, 8, 7, 9])
-  )
-  images, _ = jax.vmap(functools.partial(augment.augment, **AUGMENT))(
-    rngs, image, label
-  )
+  rngs = augment.sample_rngs(jax.random.key(0), jnp.array([7, 8, 7, 9]))
+  images, _ = jax.vmap(AUGMENT)(rngs, jnp.array(image), jnp.array(label))
   np.testing.assert_array_equal(images[0], images[2])
   assert np.any(images[0] != images[1])
   assert np.any(images[1] != images[3])
