@@ -60,6 +60,7 @@ def batches(config, source):
     source,
     batch_size=config.batch_size,
     image_size=config.image_size,
+    window_size=build.window_size(config),
     seed=config.seed,
     first_step=1,
   )

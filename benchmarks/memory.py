@@ -62,6 +62,7 @@ def gibibytes(
     **{
       'engine': 'xla',
       'precision': precision,
+      'image_size': size,
       'model.depth': DEPTH,
       'model.width': width,
       'model.remat': remat,

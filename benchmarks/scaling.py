@@ -101,7 +101,9 @@ def measure(rounds: int, *, devices, size, batch, width, engine) -> dict:
     jax.config.update('jax_platforms', 'cpu')
     jax.config.update('jax_num_cpu_devices', devices)
   build.start()
-  run = trainer.make_run(**{'engine': engine, 'model.width': width})
+  run = trainer.make_run(
+    **{'engine': engine, 'image_size': size, 'model.width': width}
+  )
   state = parallel.replicate(run.init())
   rng = np.random.default_rng(0)
   placed = parallel.place_batch(

@@ -58,7 +58,10 @@ def main() -> None:
   parser.add_argument('--only', nargs='*', default=list(CONTESTANTS))
   parser.add_argument('--python311', default='python3.11')
   args = parser.parse_args()
-  pythons = {name: find_python(name, args.python311) for name in args.only}
+  pythons = {
+    name: find_python(CONTESTANTS[name][1], args.python311)
+    for name in args.only
+  }
   for case in args.cases:
     for precision in args.precisions:
       width, size, batch = map(int, case.split('x'))
@@ -71,9 +74,8 @@ def main() -> None:
       print(rate(*measured['unet_jax'], batch))
 
 
-def find_python(name: str, python311: str) -> str:
-  """Returns the contestant's interpreter, making its environment if need be."""
-  _, packages, _ = CONTESTANTS[name]
+def find_python(packages: tuple[str, ...], python311: str) -> str:
+  """Returns a contestant's interpreter, making its environment if need be."""
   if not packages:
     return sys.executable
   folder = PEERS / packages[0].split('=')[0]
@@ -88,9 +90,10 @@ def find_python(name: str, python311: str) -> str:
 
 def measure(settings: dict, pythons: dict, rounds: int) -> dict:
   """Returns {contestant: (facts, [[train, infer], ...])}, in seconds."""
-  processes = {
-    name: start(name, settings, python) for name, python in pythons.items()
-  }
+  processes = {}
+  for name, python in pythons.items():
+    script, _, more = CONTESTANTS[name]
+    processes[name] = start(script, settings | more, python)
   facts = {name: answer(p) for name, p in processes.items()}
   counts = {name: fact['parameters'] for name, fact in facts.items()}
   if len(set(counts.values())) > 1:
@@ -106,16 +109,16 @@ def measure(settings: dict, pythons: dict, rounds: int) -> dict:
   return {name: (facts[name], times[name]) for name in processes}
 
 
-def start(name: str, settings: dict, python: str) -> subprocess.Popen:
+def start(script: str, settings: dict, python: str) -> subprocess.Popen:
   """Starts a contestant's process."""
-  script, _, more = CONTESTANTS[name]
   return subprocess.Popen(
-    [python, HERE / 'peers' / script, json.dumps(settings | more)],
+    [python, HERE / 'peers' / script, json.dumps(settings)],
     stdin=subprocess.PIPE,
     stdout=subprocess.PIPE,
     stderr=subprocess.DEVNULL,
     text=True,
-    env=os.environ | {'PYTHONPATH': str(HERE)},
+    # This checkout, whichever is installed.
+    env=os.environ | {'PYTHONPATH': f'{HERE}{os.pathsep}{HERE.parent}'},
   )
 
 

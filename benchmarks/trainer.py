@@ -12,10 +12,16 @@ from unet_jax.training import setup
 CONFIG = pathlib.Path(__file__).parents[1] / 'configs/multiclass.py'
 
 
-def make_run(classes=('a', 'b'), **overrides) -> setup.Run:
-  """Builds a run without data; overrides are 'model.width': 32 and so on."""
+def make_config(**overrides):
+  """Returns the config; overrides are 'model.width': 32 and so on."""
   config = runpy.run_path(str(CONFIG))['get_config']()
   config.update_from_flattened_dict(overrides)
+  return config
+
+
+def make_run(classes=('a', 'b'), **overrides) -> setup.Run:
+  """Builds a run without data."""
+  config = make_config(**overrides)
   dataset = sources.Dataset(
     splits={},
     classes=classes,

@@ -16,10 +16,6 @@ import os
 from unet_jax import defaults
 
 ROOT = os.environ.get('UNET_JAX_DATA', 'data')
-LESIONS = dict(
-  red_lesions=('hemorrhages', 'redsmalldots'),
-  bright_lesions=('hardexudates', 'softexudates'),
-)
 STREET = (
   *('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence'),
   *('car', 'pedestrian', 'bicyclist'),
@@ -30,7 +26,8 @@ def get_config(arg=''):
   """Returns the configuration of one run; `arg` is the variant's name."""
   config = defaults.get_config()
   if arg in ('', 'tiny', 'diaretdb1'):
-    config.data.update(mask='folders', classes=tuple(LESIONS), merge=LESIONS)
+    lesions = defaults.LESIONS
+    config.data.update(mask='folders', classes=tuple(lesions), merge=lesions)
   if arg == 'folder':
     config.data.source = 'folder'
   elif arg == 'diaretdb1':
@@ -42,7 +39,8 @@ def get_config(arg=''):
     config.data.update(source='folder', root=f'{ROOT}/catdog')
     config.data.update(classes=('cat', 'dog'), resize=256)
     config.image_size = 256
-    config.augment.turn = False  # Heads are upright.
+    # Heads are upright.
+    config.augment.update(vertical_flip=False, quarter_turns=False)
     config.total_steps = 1000
   elif arg == 'camvid':
     config.data.update(source='folder', root=f'{ROOT}/camvid')

@@ -18,10 +18,6 @@ import os
 from unet_jax import defaults
 
 ROOT = os.environ.get('UNET_JAX_DATA', 'data')
-LESIONS = dict(
-  red_lesions=('hemorrhages', 'redsmalldots'),
-  bright_lesions=('hardexudates', 'softexudates'),
-)
 
 
 def get_config(arg=''):
@@ -31,7 +27,8 @@ def get_config(arg=''):
     config.task = 'binary'
     config.data.update(mask='binary', classes=('vessels',))
   else:
-    config.data.update(mask='folders', classes=tuple(LESIONS), merge=LESIONS)
+    lesions = defaults.LESIONS
+    config.data.update(mask='folders', classes=tuple(lesions), merge=lesions)
     # The head starts fresh: with transfer.classes = {'red_lesions': 'vessels'}
     # a run of 100 steps stood at 0.31 after 50 of them, and fresh at 0.43.
     config.eval_every = config.save_every = 25

@@ -262,3 +262,12 @@ def test_box_filter_averages_blocks():
   smaller = files.rescale(image, 2, Image.Resampling.BOX)
   means = image.reshape(2, 2, 2, 2, 3).mean(axis=(1, 3))
   np.testing.assert_allclose(smaller, means, atol=0.5)
+
+
+def test_green_is_kept_of_color_and_grey_stays():
+  image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+  green = files.keep_channels(image, 'green')
+  np.testing.assert_array_equal(green, image[..., [1]])
+  assert files.keep_channels(image, 'all') is image
+  grey = image[..., :1]
+  assert files.keep_channels(grey, 'green') is grey

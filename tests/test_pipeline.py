@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from unet_jax.data import labels, pipeline
+from unet_jax.data import crops, labels, pipeline
 
 KEYS = ('image', 'label', 'index')
 
@@ -22,9 +22,14 @@ def make_source(sizes, planes=()):
 
 
 def train_batches(source, num_steps, *, first_step=1, **settings):
-  settings = dict(batch_size=4, image_size=8, seed=0) | settings
+  settings = dict(batch_size=4, image_size=8, window_size=8, seed=0) | settings
   batches = pipeline.train_batches(source, first_step=first_step, **settings)
   return list(itertools.islice(batches, num_steps))
+
+
+def make_table(source):
+  found = [crops.find_places(example['label']) for example in source]
+  return crops.make_table(found, num_classes=2)
 
 
 def assert_same(batches, others):
@@ -42,6 +47,15 @@ def test_batch_has_fixed_shapes_and_types():
   assert batch['label'].shape == (4, 8, 8)
   assert batch['image'].dtype == batch['label'].dtype == np.uint8
   assert batch['index'].dtype == np.int32
+
+
+def test_window_is_the_crop_and_what_is_around_it():
+  source = make_source([(30, 40)] * 3)
+  (narrow,) = train_batches(source, 1)
+  (wide,) = train_batches(source, 1, window_size=14)
+  assert wide['image'].shape == (4, 14, 14, 3)
+  for key in ('image', 'label'):
+    np.testing.assert_array_equal(wide[key][:, 3:-3, 3:-3], narrow[key])
 
 
 def test_step_s_reads_element_s_of_the_stream():
@@ -83,11 +97,13 @@ def test_image_that_comes_again_is_cropped_elsewhere():
 
 
 @pytest.mark.parametrize('count', [2, 4])
-def test_parts_of_the_processes_are_the_batch_of_one(count):
+@pytest.mark.parametrize('share', [0.0, 0.5])
+def test_parts_of_the_processes_are_the_batch_of_one(count, share):
   source = make_source([(20, 20 + i) for i in range(7)])
-  whole = train_batches(source, 4)
+  settings = dict(table=make_table(source), foreground_share=share)
+  whole = train_batches(source, 4, **settings)
   parts = [
-    train_batches(source, 4, process_index=i, process_count=count)
+    train_batches(source, 4, process_index=i, process_count=count, **settings)
     for i in range(count)
   ]
   for step, batch in enumerate(whole):
@@ -99,51 +115,53 @@ def test_parts_of_the_processes_are_the_batch_of_one(count):
 
 
 @pytest.mark.parametrize('count', [1, 2])
-def test_resumed_stream_goes_on_where_an_unbroken_one_is(count):
+@pytest.mark.parametrize('share', [0.0, 0.5])
+def test_resumed_stream_goes_on_where_an_unbroken_one_is(count, share):
   source = make_source([(20, 20)] * 5)
   settings = dict(process_index=count - 1, process_count=count)
+  settings |= dict(table=make_table(source), foreground_share=share)
   unbroken = train_batches(source, 6, **settings)
   resumed = train_batches(source, 3, first_step=4, **settings)
   assert_same(unbroken[3:], resumed)
 
 
-def test_crop_is_a_window_of_image_and_label_alike():
-  (example,) = make_source([(30, 40)])
-  image = example['image']
-  label = (image[..., 1] * 3 + image[..., 2]) % 7
-  for seed in range(5):
-    rng = np.random.default_rng(seed)
-    crop, part = pipeline.random_crop(rng, image, label, 16)
-    top, left = crop[0, 0, 1:].astype(int)
-    window = (slice(top, top + 16), slice(left, left + 16))
-    np.testing.assert_array_equal(crop, image[window])
-    np.testing.assert_array_equal(part, label[window])
-
-
-def test_crops_reach_every_corner():
-  (example,) = make_source([(9, 10)])
-  rng = np.random.default_rng(0)
-  crops = [
-    pipeline.random_crop(rng, example['image'], example['label'], 8)[0]
-    for _ in range(60)
-  ]
-  corners = {tuple(crop[0, 0, 1:].tolist()) for crop in crops}
-  assert corners == set(itertools.product(range(2), range(3)))
-
-
-@pytest.mark.parametrize('planes', [(), (2,)])
-def test_small_image_is_padded_with_its_edge_and_void(planes):
-  (example,) = make_source([(5, 12)], planes)
-  rng = np.random.default_rng(0)
-  crop, label = pipeline.random_crop(rng, example['image'], example['label'], 8)
-  assert crop.shape == (8, 8, 3)
-  assert label.shape == (8, 8, *planes)
-  np.testing.assert_array_equal(crop[5:], crop[4:5].repeat(3, axis=0))
-  assert (label[:5] == 0).all()
-  assert (label[5:] == labels.VOID).all()
-
-
 SIZES = [(60, 70)] * 5 + [(64, 64)] * 3 + [(10, 200), (60, 70)]
+
+
+def lesions():
+  """Makes three images, the class 1 in two of them and 2 in one, rarely."""
+  source = make_source([(40, 50)] * 3)
+  for example in source:
+    example['label'][:] = 0
+  source[0]['label'][5:25, 10:40] = 1
+  source[1]['label'][30:, :20] = 1
+  source[1]['label'][0, 0] = 2
+  source[1]['label'][:, 45:] = labels.VOID
+  return source
+
+
+def test_stated_share_is_about_a_class_and_a_rare_one_as_often():
+  source = lesions()
+  settings = dict(table=make_table(source), foreground_share=0.75)
+  batches = train_batches(source, 100, batch_size=8, **settings)
+  seen = {1: 0, 2: 0}
+  for batch in batches:
+    is_about = [crops.is_foreground(i, 0.75) for i in batch['index'].tolist()]
+    assert sum(is_about) == 6
+    for label in batch['label'][is_about]:
+      assert (label == 1).any() or (label == 2).any()
+      seen[2 if (label == 2).any() else 1] += 1
+  # Of 600 draws: 5 standard deviations are 61.
+  assert abs(seen[1] - 300) < 61
+  assert abs(seen[2] - 300) < 61
+
+
+def test_without_a_class_crops_are_as_with_share_zero():
+  source = make_source([(40, 50)] * 3)
+  assert_same(
+    train_batches(source, 2),
+    train_batches(source, 2, table=((), ()), foreground_share=1.0),
+  )
 
 
 @pytest.mark.parametrize('num_devices', [1, 4])

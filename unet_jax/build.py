@@ -1,7 +1,7 @@
 """What training and evaluation build alike from a config."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -10,8 +10,15 @@ import numpy as np
 
 from unet_jax import cache, parallel
 from unet_jax import config as config_lib
-from unet_jax.data import labels
-from unet_jax.nn import conv, native, preprocess, tutorial_unet, unet
+from unet_jax.data import labels, pipeline, sources
+from unet_jax.nn import (
+  augment,
+  conv,
+  native,
+  preprocess,
+  tutorial_unet,
+  unet,
+)
 
 
 class Task(NamedTuple):
@@ -88,6 +95,46 @@ def make_model(config, task: Task) -> unet.UNet | tutorial_unet.TutorialUNet:
     residual=name == 'residual',
     norm=config.model.norm,
     remat=config.model.remat,
+  )
+
+
+def make_batches(
+  config,
+  dataset: sources.Dataset,
+  *,
+  first_step: int = 1,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> Iterator[dict[str, np.ndarray]]:
+  """Yields training's batches from a step on; see pipeline.train_batches."""
+  return pipeline.train_batches(
+    dataset.splits['train'],
+    batch_size=config.batch_size,
+    image_size=config.image_size,
+    window_size=window_size(config),
+    table=dataset.places,
+    foreground_share=config.data.foreground_share,
+    seed=config.seed,
+    first_step=first_step,
+    process_index=process_index,
+    process_count=process_count,
+  )
+
+
+def window_size(config) -> int:
+  """Returns the side of the images in training's batches."""
+  ranges = augment.Ranges(**config.augment)
+  return augment.window_size(config.image_size, ranges)
+
+
+def make_augment(config) -> Callable[..., tuple[jax.Array, jax.Array]]:
+  """Binds the config to `augment`, for one example."""
+  ranges = augment.Ranges(**config.augment)
+  return functools.partial(
+    augment.augment,
+    size=config.image_size,
+    ranges=ranges,
+    soft=config.data.soft > 0,
   )
 
 

@@ -16,6 +16,7 @@ CHOICES = {
   'precision': ('auto', 'float32', 'bfloat16'),
   'engine': ('auto', 'native', 'rewritten', 'xla'),
   'data.source': ('synthetic_fundus', 'folder', 'tfds'),
+  'data.channels': ('all', 'green'),
   'data.mask': ('binary', 'index', 'color', 'folders', 'planes'),
   'data.missing': ('error', 'absent'),
   'optim.name': ('adam', 'adamw', 'sgd'),
@@ -57,11 +58,18 @@ RANGES = {
   'data.val_share': (0.0, 0.9),
   'data.folds': (0, 100),
   'data.fold': (0, 99),
-  'augment.rotate': (0.0, 180.0),
-  'augment.zoom': (0.0, 0.9),
-  'augment.shift': (0.0, 1.0),
+  'data.foreground_share': (0.0, 1.0),
+  'augment.rotation_range': (0.0, 180.0),
+  'augment.width_shift_range': (0.0, 1.0),
+  'augment.height_shift_range': (0.0, 1.0),
+  'augment.shear_range': (0.0, 60.0),
+  'augment.elastic': (0.0, HUGE),
   'augment.brightness': (0.0, 1.0),
   'augment.contrast': (0.0, 1.0),
+  'augment.gamma': (0.0, 9.0),
+  'augment.color': (0.0, 1.0),
+  'augment.blur': (0.0, 16.0),
+  'augment.noise': (0.0, 1.0),
   'model.depth': (1, 10),
   'model.width': (1, 4096),
   'model.dilated': (0, 10),
@@ -96,8 +104,10 @@ TYPES = {
   'data.val': str,
   'data.test': str,
   'data.group': str,
-  'augment.flip': bool,
-  'augment.turn': bool,
+  'augment.horizontal_flip': bool,
+  'augment.vertical_flip': bool,
+  'augment.quarter_turns': bool,
+  'augment.zoom_range': tuple,
   'loss.per_image': bool,
   'transfer.freeze': tuple,
   'loss.background': bool,
@@ -220,6 +230,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     if not isinstance(flat[key], kind):
       raise InputError(f'config.{key} is {flat[key]!r}; it must be {meaning}')
   _check_data(config)
+  _check_geometry(config.augment, config.image_size)
   _check_model(config)
   _check_optim(config)
 
@@ -303,6 +314,25 @@ def _check_optim(config: ml_collections.ConfigDict) -> None:
       f'config.optim.accumulate is {optim.accumulate}, and batch norm needs '
       'the whole batch at once; set config.model.norm=group, or save memory by '
       'config.model.remat'
+    )
+
+
+def _check_geometry(augment, image_size: int) -> None:
+  zooms = augment.zoom_range
+  if not (
+    len(zooms) == 2
+    and all(type(zoom) in (int, float) for zoom in zooms)
+    and 0.1 <= zooms[0] <= zooms[1] <= 10
+  ):
+    raise InputError(
+      f'config.augment.zoom_range is {zooms}; it must be the least and most '
+      'that may be looked at, from 0.1 to 10, e.g. (0.9, 1.1)'
+    )
+  if augment.elastic >= image_size / 16:  # A quarter of a cell of its grid.
+    raise InputError(
+      f'config.augment.elastic is {augment.elastic} pixels, which would fold '
+      f'images; it must be below a sixteenth of config.image_size, '
+      f'{image_size / 16:g}'
     )
 
 

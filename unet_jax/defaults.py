@@ -5,6 +5,12 @@ A file in configs/ starts from these and sets what differs.
 
 import ml_collections
 
+# DIARETDB1's mask folders, as the tutorial merges them.
+LESIONS = dict(
+  red_lesions=('hemorrhages', 'redsmalldots'),
+  bright_lesions=('hardexudates', 'softexudates'),
+)
+
 
 def get_config() -> ml_collections.ConfigDict:
   """Returns the defaults; `config.check` has the values that a key may take."""
@@ -48,15 +54,27 @@ def get_config() -> ml_collections.ConfigDict:
     # or FILE.csv:COLUMN with names in its first column. They stay together.
     folds=0,  # Into which all but test is dealt; `fold` is then val. 0: none.
     fold=0,
+    channels='all',  # all | green, the best one of a retina's photograph.
+    # Share of the crops that are about a pixel of a class, rare ones as often.
+    foreground_share=0.5,
   )
+  # Names and units of Keras' ImageDataGenerator, and more; 0 does without.
   config.augment = dict(
-    flip=True,
-    turn=True,  # By quarter turns.
-    rotate=15.0,  # Degrees to either side.
-    zoom=0.1,  # Share of the size, larger or smaller.
-    shift=0.05,  # Share of the side.
+    horizontal_flip=True,
+    vertical_flip=True,
+    quarter_turns=True,
+    rotation_range=15.0,  # Degrees to either side.
+    width_shift_range=0.05,  # Share of image_size, to either side.
+    height_shift_range=0.05,
+    shear_range=0.0,  # Degrees to either side.
+    zoom_range=(0.9, 1.1),  # Of what is looked at: below 1, things grow.
+    elastic=0.0,  # Pixels that a point is moved at most.
     brightness=0.1,  # Share of the value range, to either side.
     contrast=0.2,  # Share, more or less.
+    gamma=0.0,  # The exponent is from 1 / (1 + gamma) to 1 + gamma.
+    color=0.0,  # Share, more or less, of each channel.
+    blur=0.0,  # Standard deviation at most, pixels.
+    noise=0.0,  # Standard deviation at most, share of the value range.
   )
   config.model = dict(
     # unet | residual, its blocks add to what comes in | tutorial,
@@ -112,6 +130,30 @@ def get_config() -> ml_collections.ConfigDict:
     lr_decay=1.0,  # Of the learning rate, a level further from the head.
   )
   return config
+
+
+def tutorial_augment(shift: float, *, vertical_flip: bool) -> dict:
+  """Returns `augment` as a well-known Keras tutorial on DIARETDB1 sets it.
+
+  Its rotation_range and shear_range are in degrees, as in Keras, and so hardly
+  turn or shear at all. See data_gen_args in the notebooks of
+  github.com/sohiniroych: U-net-for-Multi-class-semantic-segmentation (lesions:
+  shift 0.2, both flips) and Unet-using-TF2 (vessels of STARE: 0.05, one flip).
+  """
+  nothing = dict.fromkeys(
+    ('elastic', 'brightness', 'contrast', 'gamma', 'color', 'blur', 'noise'),
+    0.0,
+  )
+  return nothing | dict(
+    horizontal_flip=True,
+    vertical_flip=vertical_flip,
+    quarter_turns=False,
+    rotation_range=0.3,
+    width_shift_range=shift,
+    height_shift_range=shift,
+    shear_range=0.1,
+    zoom_range=(0.7, 1.0),
+  )
 
 
 def shrink(config: ml_collections.ConfigDict) -> None:

@@ -15,6 +15,9 @@ HTML = flags.DEFINE_string(
 WRITE_CONFIG = flags.DEFINE_string(
   'write_config', '', 'File for a config that sets what is proposed.'
 )
+SHOW_AUGMENTED = flags.DEFINE_string(
+  'show_augmented', '', 'Folder for a picture of crops as training sees them.'
+)
 OVERFIT = flags.DEFINE_bool(
   'overfit', False, 'Whether to try if two crops can be learnt by heart.'
 )
@@ -27,8 +30,8 @@ def main() -> None:
       'no config; give one, e.g. --config configs/multiclass.py'
     )
   from unet_jax import build, parallel  # Below, since --help needs none of it.
-  from unet_jax.data import diagnosis, proposal, survey
-  from unet_jax.evaluation import contact, findings
+  from unet_jax.data import diagnosis, files, proposal, sources, survey
+  from unet_jax.evaluation import augmented, contact, findings
   from unet_jax.training import capacity, overfit
 
   build.start()
@@ -44,14 +47,22 @@ def main() -> None:
   findings.print_report(found, findings.tables(facts))
   if JSON.value:
     findings.write(findings.to_json(found, facts), pathlib.Path(JSON.value))
+  has_errors = diagnosis.has_errors(found)
+  sheets = {'What is marked, the rarest class first': contact.make(taken)}
+  if not has_errors:
+    dataset = sources.load(config, sources.open_layout(config))
+    sheet = augmented.make_sheet(config, dataset)
+    sheets['Crops as they are cut, and as training will see them'] = sheet
+    if SHOW_AUGMENTED.value:
+      folder = pathlib.Path(SHOW_AUGMENTED.value)
+      files.write_png(sheet, folder / 'augmented.png')
   if HTML.value:
-    sheets = {'What is marked, the rarest class first': contact.make(taken)}
     findings.write_html(pathlib.Path(HTML.value), title, found, facts, sheets)
   if WRITE_CONFIG.value:
     path, proposed = WRITE_CONFIG.value, proposal.collect(found)
     text = proposal.to_source(config, proposed, title=title, path=path)
     findings.write(text, pathlib.Path(path))
-  sys.exit(1 if diagnosis.has_errors(found) else 0)
+  sys.exit(1 if has_errors else 0)
 
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@ import serve
 import trainer
 
 from unet_jax import build, parallel
+from unet_jax import config as config_lib
 from unet_jax.data import pipeline
 from unet_jax.nn import preprocess
 
@@ -35,6 +36,7 @@ def main() -> None:
     examples,
     batch_size=args['batch'],
     image_size=args['size'],
+    window_size=build.window_size(config_lib.from_dict(run.meta['config'])),
     seed=0,
     first_step=1,
   )

@@ -19,7 +19,7 @@ SHARD = 64  # Examples of a file, which is written whole or not at all.
 # Keys of config.data that decide what images and labels are.
 SHAPING = (
   *('mask', 'background', 'merge', 'void', 'threshold', 'soft', 'missing'),
-  *('fov', 'resize', 'train', 'val', 'test'),
+  *('fov', 'resize', 'channels', 'train', 'val', 'test'),
 )
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from unet_jax import cache
 from unet_jax import config as config_lib
 from unet_jax.data import (
+  crops,
   drawing,
   field,
   files,
@@ -59,6 +60,7 @@ class Dataset(NamedTuple):
   # images have in which it occurs, and how many there are.
   pixels: tuple[tuple[int, int, int], ...] = ()
   folds: tuple[Sequence[str], ...] = ()  # All of them, where there are.
+  places: Sequence = ()  # Pixels of each class of train: crops.make_table's.
 
 
 def load(
@@ -98,6 +100,7 @@ def load(
     notes=tuple(notes),
     pixels=stats.count_pixels(train),
     folds=folds,
+    places=crops.make_table([one.places for one in train], len(found.classes)),
   )
 
 
@@ -181,14 +184,15 @@ def _shape(
   config, raw: layout.Raw, label: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
   """Leaves out what the camera didn't see, and resizes."""
-  image, view = raw.image, raw.field
+  image = files.keep_channels(raw.image, config.data.channels)
+  view = raw.field
   if image.dtype != np.uint8 or image.shape[:2] != label.shape[:2]:
     raise config_lib.InputError(
       f'{raw.where}: image {image.dtype}{list(image.shape)} and mask '
       f'{list(label.shape)} must be of 8 bits and of one size'
     )
   if config.data.fov == 'estimate':
-    view = field.estimate(image)
+    view = field.estimate(raw.image)
   if view is not None:
     label[~view] = labels.VOID
   if config.data.resize:

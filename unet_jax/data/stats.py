@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from unet_jax import config as config_lib
-from unet_jax.data import labels
+from unet_jax.data import crops, labels
 
 IN_MEMORY = 4 * 2**30  # Bytes of decoded images and labels that are kept.
 STRETCH = 64  # Examples decoded before the first of them is used.
@@ -25,6 +25,7 @@ class Seen(NamedTuple):
   void: int  # Pixels.
   overlap: int  # Pixels where a later class hid an earlier one.
   marked: Mapping[str, tuple[int, int]]  # See labels.Decoded.
+  places: Mapping[int, np.ndarray]  # See crops.find_places.
 
 
 def read_all(
@@ -55,6 +56,14 @@ def look_at(example: dict, coding: labels.Coding) -> Seen:
     void=np.count_nonzero(void.any(axis=-1) if void.ndim == 3 else void),
     overlap=example['overlap'],
     marked=example['marked'],
+    places=crops.find_places(
+      labels.to_planes(
+        label,
+        len(coding.classes),
+        first=1 if coding.background else 0,
+        soft=coding.soft > 0,
+      )
+    ),
   )
 
 

@@ -51,7 +51,9 @@ def write(
   inputs = {path.resolve() for path in paths}
   written = set()
   for path in paths:
-    image = files.read_image(path, len(run.mean))
+    channels = run.config.data.channels
+    image = files.read_image(path, 3 if channels == 'green' else len(run.mean))
+    image = files.keep_channels(image, channels)
     planes = trained.predict(step, run.variables, image, run.config.data.resize)
     found = masks(planes, run.task)
     shown = planes[..., -run.task.num_foreground :]

@@ -1,14 +1,59 @@
 """Random changes of an image and its label: one coordinate map, one gather."""
 
 import functools
+import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from unet_jax.data import labels
 
+CELLS = 4  # Of the elastic grid, along a side.
+POINTS = CELLS + 3  # Cubic B-splines at these reach into the cells.
+
 # In full precision, which is not what accelerators give unasked.
 _matmul = functools.partial(jnp.matmul, precision='highest')
+
+
+class Ranges(NamedTuple):
+  """How far each change may go; 0 leaves it out of the compiled step.
+
+  What Keras' ImageDataGenerator has is named and measured as there. Its map is
+  a rotation after shift after shear after zoom after flips, and so is ours.
+  """
+
+  horizontal_flip: bool = False  # Mirrors left and right, every other time.
+  vertical_flip: bool = False
+  quarter_turns: bool = False  # By 0 to 3, each as often.
+  rotation_range: float = 0.0  # Degrees to either side.
+  width_shift_range: float = 0.0  # Share of the side, to either side.
+  height_shift_range: float = 0.0
+  shear_range: float = 0.0  # Degrees to either side.
+  # Of the side that is looked at, drawn for each axis: below 1, things grow.
+  zoom_range: tuple[float, float] = (1.0, 1.0)
+  elastic: float = 0.0  # Pixels that a point moves at most, along each axis.
+  brightness: float = 0.0  # Share of the value range, added or taken.
+  contrast: float = 0.0  # Share, more or less, about the mean.
+  gamma: float = 0.0  # The exponent is from 1 / (1 + gamma) to 1 + gamma.
+  color: float = 0.0  # Share, more or less, of each channel.
+  blur: float = 0.0  # Largest standard deviation, pixels.
+  noise: float = 0.0  # Largest standard deviation, share of the value range.
+
+
+class Draws(NamedTuple):
+  """All that is random of one example, float32 in [-1, 1)."""
+
+  moves: jax.Array  # [9], for `make_map`.
+  bend: jax.Array  # [2, POINTS, POINTS], how far the elastic grid moves.
+  tones: jax.Array  # [3 + C], for `change_color`.
+  grain: jax.Array  # [2], for blur and noise.
+
+
+def sample_rngs(rng: jax.Array, index: jax.Array) -> jax.Array:
+  """Returns the key of each sample by its position in the global stream."""
+  return jax.vmap(jax.random.fold_in, (None, 0))(rng, index)
 
 
 def augment(
@@ -16,108 +61,183 @@ def augment(
   image: jax.Array,
   label: jax.Array,
   *,
-  flip: bool,
-  turn: bool,
-  rotate: float,
-  zoom: float,
-  shift: float,
-  brightness: float,
-  contrast: float,
+  size: int,
+  ranges: Ranges,
+  soft: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
-  """Draws one change for one example; `vmap` it with a key each.
+  """Changes one example at random; `vmap` it with a key each.
 
   Args:
     rng: the sample's key.
-    image: uint8[S, S, C].
-    label: uint8[S, S] or uint8[S, S, K].
-    flip: whether to mirror, in each direction with probability 1/2.
-    turn: whether to turn by 0 to 3 quarters.
-    rotate: largest angle, degrees to either side.
-    zoom: largest share by which it grows or shrinks.
-    shift: largest share of the side, in each direction.
-    brightness: largest share of the value range that is added or taken.
-    contrast: largest share by which it rises or falls, about the mean.
+    image: uint8[W, W, C], W as `window_size` says.
+    label: uint8[W, W], or planes uint8[W, W, K].
+    size: S, side of the result, which is about the middle of the window.
+    ranges: of the changes.
+    soft: whether planes are probabilities, which keep their values.
 
   Returns:
     float32[S, S, C] in 0 to 255, and the label, void where outside.
   """
-  rng_map, rng_color = jax.random.split(rng)
-  matrix, offset = draw_map(
-    rng_map, flip=flip, turn=turn, rotate=rotate, zoom=zoom, shift=shift
-  )
-  rows, cols = map_coordinates(matrix, offset, *image.shape[:2])
-  image, label = (
-    sample_linear(image, rows, cols),
-    sample_nearest(label, rows, cols),
-  )
-  return change_color(rng_color, image, brightness, contrast), label
+  rng, rng_noise = jax.random.split(rng) if ranges.noise else (rng, None)
+  draws = draw(rng, image.shape[-1])
+  if is_moving(ranges) or image.shape[0] != size:
+    matrix, shift = make_map(draws.moves, size, ranges)
+    bend = ranges.elastic * draws.bend if ranges.elastic else None
+    rows, cols = map_coordinates(matrix, shift, bend, size, image.shape[0])
+    image = sample_linear(image, rows, cols)
+    sample = sample_nearest if soft or label.ndim == 2 else sample_planes
+    label = sample(label, rows, cols)
+  image = image.astype(jnp.float32)
+  if ranges.blur:
+    sigma = ranges.blur * jnp.abs(draws.grain[0])
+    image = blur(image, sigma, radius=math.ceil(3 * ranges.blur))
+  image = change_color(draws.tones, image, ranges)
+  if ranges.noise:
+    deviation = 255 * ranges.noise * jnp.abs(draws.grain[1])
+    noise = deviation * jax.random.normal(rng_noise, image.shape)
+    image = jnp.clip(image + noise, 0, 255)
+  return image, label
 
 
-def draw_map(
-  rng: jax.Array,
-  *,
-  flip: bool,
-  turn: bool,
-  rotate: float,
-  zoom: float,
-  shift: float,
+def draw(rng: jax.Array, channels: int) -> Draws:
+  """Draws the same numbers whatever is left out, at once.
+
+  XLA:CPU takes a second to compile each draw.
+  """
+  sizes = (9, 2 * POINTS**2, 3 + channels, 2)
+  draws = jax.random.uniform(rng, (sum(sizes),), minval=-1.0)
+  moves, bend, tones, grain = jnp.split(draws, np.cumsum(sizes)[:-1])
+  return Draws(moves, bend.reshape(2, POINTS, POINTS), tones, grain)
+
+
+def is_moving(ranges: Ranges) -> bool:
+  """Tells whether any pixel may change its place."""
+  still = Ranges()
+  geometry = Ranges._fields[: Ranges._fields.index('brightness')]
+  return any(getattr(ranges, x) != getattr(still, x) for x in geometry)
+
+
+def make_map(
+  moves: jax.Array, size: int, ranges: Ranges
 ) -> tuple[jax.Array, jax.Array]:
-  """Draws what maps an output's place about the centre to the input's.
+  """Turns numbers in [-1, 1) into what maps a place about the centre.
+
+  Args:
+    moves: float32[9]: flips, turn, zooms, shear, shifts and angle; row first.
+    size: what shifts are a share of.
+    ranges: of the changes.
 
   Returns:
-    float32[2, 2], and float32[2], a share of the side.
+    float32[2, 2] and float32[2]: an output's (row, column) times the first
+    plus the second, in pixels, is where the input is read.
   """
-  # One draw for all: XLA:CPU compiles each for a second.
-  draws = jax.random.uniform(rng, (7,), minval=-1.0)
   matrix = jnp.eye(2)
-  if flip:
-    matrix = jnp.diag(jnp.where(draws[:2] < 0, -1.0, 1.0))
-  if turn:
-    quarters = jnp.floor(2 * draws[2] + 2).astype(jnp.int32)
+  wanted = np.array([ranges.vertical_flip, ranges.horizontal_flip])
+  if wanted.any():
+    matrix = jnp.diag(jnp.where(wanted & (moves[:2] < 0), -1.0, 1.0))
+  if ranges.quarter_turns:
+    quarters = jnp.floor(2 * moves[2] + 2).astype(jnp.int32)
     cos, sin = jnp.array([[1.0, 0], [0, 1], [-1, 0], [0, -1]])[quarters]
-    matrix = _matmul(matrix, jnp.array([[cos, -sin], [sin, cos]]))
-  angle = jnp.deg2rad(rotate * draws[3])
-  cos, sin = jnp.cos(angle), jnp.sin(angle)
-  scale = 1 + zoom * draws[4]
-  matrix = _matmul(matrix, jnp.array([[cos, -sin], [sin, cos]])) / scale
-  return matrix, shift * draws[5:]
+    matrix = _matmul(jnp.array([[cos, sin], [-sin, cos]]), matrix)
+  low, high = ranges.zoom_range
+  if not low == high == 1:
+    zoom = low + (high - low) * (moves[3:5] + 1) / 2
+    matrix = _matmul(jnp.diag(zoom), matrix)
+  if ranges.shear_range:
+    angle = jnp.deg2rad(ranges.shear_range * moves[5])
+    sheared = jnp.array([[jnp.cos(angle), 0.0], [-jnp.sin(angle), 1.0]])
+    matrix = _matmul(sheared, matrix)
+  largest = np.array([ranges.height_shift_range, ranges.width_shift_range])
+  shift = size * largest.astype(np.float32) * moves[6:8]
+  if ranges.rotation_range:
+    angle = jnp.deg2rad(ranges.rotation_range * moves[8])
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    rotation = jnp.array([[cos, sin], [-sin, cos]])
+    matrix, shift = _matmul(rotation, matrix), _matmul(rotation, shift)
+  return matrix, shift
+
+
+def window_size(size: int, ranges: Ranges) -> int:
+  """Returns the side of the square that holds all that may be read.
+
+  Then void is met only where the image ends, not at the crop's corners.
+  """
+  degree = np.pi / 180
+  angle = degree * ranges.rotation_range * np.linspace(0, 1, 181)
+  sheared = angle[:, None] + degree * ranges.shear_range * np.linspace(
+    -1, 1, 61
+  )
+  angle = angle[:, None]
+  # Sums of the rows of rotation times shear, without signs.
+  reach = np.maximum(
+    np.abs(np.cos(sheared)) + np.abs(np.sin(angle)),
+    np.abs(np.sin(sheared)) + np.abs(np.cos(angle)),
+  )
+  shift = size * math.hypot(ranges.height_shift_range, ranges.width_shift_range)
+  half = (size - 1) / 2
+  farthest = half * ranges.zoom_range[1] * reach.max() + shift + ranges.elastic
+  return size + 2 * max(0, math.ceil(farthest - half))
 
 
 def map_coordinates(
-  matrix: jax.Array, offset: jax.Array, height: int, width: int
+  matrix: jax.Array,
+  shift: jax.Array,
+  bend: jax.Array | None,
+  size: int,
+  window: int,
 ) -> tuple[jax.Array, jax.Array]:
-  """Returns rows and columns to read from, float32[H, W] each."""
-  size = jnp.array([height, width], jnp.float32)
-  center = (size - 1) / 2
-  y, x = jnp.meshgrid(
-    jnp.arange(height) - center[0], jnp.arange(width) - center[1], indexing='ij'
-  )
+  """Returns rows and columns of the window to read from, float32[S, S] each."""
+  y = jnp.arange(size).reshape(-1, 1) - (size - 1) / 2
+  x = y.reshape(1, -1)
   # Written out: a matrix product may run in a lower precision on an
   # accelerator, and coordinates would be off by pixels.
-  rows = matrix[0, 0] * y + matrix[0, 1] * x + center[0] + offset[0] * size[0]
-  cols = matrix[1, 0] * y + matrix[1, 1] * x + center[1] + offset[1] * size[1]
-  return rows, cols
+  rows = matrix[0, 0] * y + matrix[0, 1] * x + shift[0]
+  cols = matrix[1, 0] * y + matrix[1, 1] * x + shift[1]
+  if bend is not None:
+    spline = jnp.asarray(spline_basis(size), jnp.float32)
+    moved = jnp.einsum(
+      'sp,kpq,tq->kst', spline, bend, spline, precision='highest'
+    )
+    rows, cols = rows + moved[0], cols + moved[1]
+  center = (window - 1) / 2
+  return rows + center, cols + center
+
+
+def spline_basis(size: int) -> np.ndarray:
+  """Returns what the uniform cubic B-splines weigh, float64[size, POINTS].
+
+  Each row sums to 1, so nothing moves farther than the points do.
+  """
+  place = CELLS * (np.arange(size) + 0.5) / size
+  distance = np.abs(place[:, None] - (np.arange(POINTS) - 1))
+  near = 2 / 3 - distance**2 + distance**3 / 2
+  return np.where(distance < 1, near, np.maximum(2 - distance, 0) ** 3 / 6)
 
 
 def sample_linear(
   image: jax.Array, rows: jax.Array, cols: jax.Array
 ) -> jax.Array:
   """Reads image[H, W, C] at fractional places, edges going on: float32."""
-  height, width, channels = image.shape
-  flat = image.reshape(height * width, channels)
+  corners, down, right = _corners(*image.shape[:2], rows, cols)
+  flat = image.reshape(-1, image.shape[-1])
+  values = [flat[corner].astype(jnp.float32) for corner in corners]
+  return _blend(values, down[..., None], right[..., None])
+
+
+def _corners(height: int, width: int, rows: jax.Array, cols: jax.Array):
+  """Returns the flat places of the four pixels about each, and the shares."""
   rows, cols = jnp.clip(rows, 0, height - 1), jnp.clip(cols, 0, width - 1)
   top = jnp.clip(jnp.floor(rows).astype(jnp.int32), 0, max(height - 2, 0))
   left = jnp.clip(jnp.floor(cols).astype(jnp.int32), 0, max(width - 2, 0))
-  down, right = (rows - top)[..., None], (cols - left)[..., None]
   corner = top * width + left
   below, beside = width * (height > 1), int(width > 1)
+  corners = [corner, corner + beside, corner + below, corner + below + beside]
+  return corners, rows - top, cols - left
 
-  def read(place: jax.Array) -> jax.Array:
-    return flat[place].astype(jnp.float32)
 
-  upper = read(corner) * (1 - right) + read(corner + beside) * right
-  lower = read(corner + below) * (1 - right)
-  lower += read(corner + below + beside) * right
+def _blend(values, down: jax.Array, right: jax.Array) -> jax.Array:
+  upper = values[0] * (1 - right) + values[1] * right
+  lower = values[2] * (1 - right) + values[3] * right
   return upper * (1 - down) + lower * down
 
 
@@ -135,11 +255,55 @@ def sample_nearest(
   return jnp.where(inside, found, jnp.uint8(labels.VOID))
 
 
-def change_color(
-  rng: jax.Array, image: jax.Array, brightness: float, contrast: float
+def sample_planes(
+  planes: jax.Array, rows: jax.Array, cols: jax.Array
 ) -> jax.Array:
-  """Changes float32[H, W, C] in 0 to 255, and keeps it there."""
-  gain, bias = jax.random.uniform(rng, (2,), minval=-1.0)
-  mean = jnp.mean(image)
-  image = image + (image - mean) * (contrast * gain)
-  return jnp.clip(image + 255 * brightness * bias, 0, 255)
+  """Reads planes[H, W, K] of 0 and 1: 1 where it is half or more of what isn't
+  void, and void where the nearest pixel is."""
+  nearest = sample_nearest(planes, rows, cols)
+  corners, down, right = _corners(*planes.shape[:2], rows, cols)
+  flat = planes.reshape(-1, planes.shape[-1])
+  # A pixel votes for or against, unless it is void.
+  votes = [(flat[c] == 1) * 2.0 - (flat[c] != labels.VOID) for c in corners]
+  share = _blend(votes, down[..., None], right[..., None])
+  return jnp.where(nearest == labels.VOID, nearest, share >= 0)
+
+
+def blur(image: jax.Array, sigma: jax.Array, radius: int) -> jax.Array:
+  """Blurs float32[H, W, C] by a Gaussian that ends at `radius` pixels."""
+  steps = jnp.arange(-radius, radius + 1)
+  taps = jnp.exp(-0.5 * (steps / jnp.maximum(sigma, 1e-3)) ** 2)
+  taps = taps / jnp.sum(taps)
+  for axis in (0, 1):
+    around = [(radius * (i == axis),) * 2 for i in range(3)]
+    wide = jnp.pad(image, around, mode='edge')
+    image = sum(
+      tap * jax.lax.slice_in_dim(wide, i, i + image.shape[axis], axis=axis)
+      for i, tap in enumerate(taps)
+    )
+  return image
+
+
+def change_color(
+  tones: jax.Array, image: jax.Array, ranges: Ranges
+) -> jax.Array:
+  """Changes float32[H, W, C] in 0 to 255, and keeps it there.
+
+  Args:
+    tones: float32[3 + C] in [-1, 1): brightness, contrast, gamma, and the gain
+      of each channel.
+    image: in 0 to 255.
+    ranges: of the changes.
+  """
+  if ranges.color:
+    gain = 1 + ranges.color * tones[3:]
+    image = image * gain.reshape(1, 1, -1)
+  if ranges.contrast:
+    mean = jnp.mean(image)
+    image = image + (image - mean) * (ranges.contrast * tones[1])
+  if ranges.brightness:
+    image = image + 255 * ranges.brightness * tones[0]
+  if ranges.gamma:
+    exponent = (1 + ranges.gamma) ** tones[2]
+    image = 255 * (jnp.clip(image, 0, 255) / 255) ** exponent
+  return jnp.clip(image, 0, 255)

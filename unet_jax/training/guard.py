@@ -59,7 +59,7 @@ def trace_step(
 
   traced = state.replace(apply_fn=traced_apply)
   loss, aux, grads = step_lib.loss_and_grads(
-    *(traced, inputs, step_lib.sample_rngs(state.rng, batch['index'])[1]),
+    *(traced, inputs, step_lib.dropout_rngs(state.rng, batch['index'])),
     *(loss_of, 1, stages, axis_name),
   )
   samples = {

@@ -189,7 +189,11 @@ def locate(config, dataset, run: setup.Run, state, step: int) -> str:
   batch = next(setup.train_batches(config, dataset, step))
   found = jax.device_get(run.trace_step(state, parallel.place_batch(batch)))
   names = pipeline.names(
-    dataset.splits['train'], seed=config.seed, positions=found['index']
+    dataset.splits['train'],
+    table=dataset.places,
+    foreground_share=config.data.foreground_share,
+    seed=config.seed,
+    positions=found['index'],
   )
   return f'in step {step}, {guard.explain(found, names)}'
 

@@ -14,9 +14,9 @@ from flax import traverse_util
 
 from unet_jax import build, parallel
 from unet_jax import config as config_lib
-from unet_jax.data import drawing, layout, pipeline, sources
+from unet_jax.data import drawing, layout, sources
 from unet_jax.evaluation import counts, trained
-from unet_jax.nn import augment, native, objective, unet
+from unet_jax.nn import native, objective, unet
 from unet_jax.training import guard, optimizer, parts, transfer
 from unet_jax.training import step as step_lib
 
@@ -75,7 +75,7 @@ def make_run(
     depth=config.model.depth,
   )
   inputs_of = dict(
-    augment_fn=functools.partial(augment.augment, **config.augment),
+    augment_fn=build.make_augment(config),
     preprocess_fn=preprocess_fn,
   )
   loss_of = objective.make_loss(
@@ -228,11 +228,9 @@ def train_batches(
   config: ml_collections.ConfigDict, dataset: sources.Dataset, first: int
 ) -> Iterator[dict]:
   """Yields this process's part of the batches from a step on."""
-  return pipeline.train_batches(
-    dataset.splits['train'],
-    batch_size=config.batch_size,
-    image_size=config.image_size,
-    seed=config.seed,
+  return build.make_batches(
+    config,
+    dataset,
     first_step=first,
     process_index=jax.process_index(),
     process_count=jax.process_count(),
@@ -262,6 +260,7 @@ def describe(
     f'data: {config.data.source} in {dataset.root}: {sizes} images',
     *(f'  {note}' for note in dataset.notes),
     f'classes: {", ".join(run.task.planes)} ({config.task})',
+    *describe_samples(config, dataset),
     f'model: {config.model.name}, depth {config.model.depth}, '
     f'width {config.model.width}, {num_params:,} parameters'
     + (f', {num_frozen:,} of them frozen' if num_frozen else ''),
@@ -269,3 +268,22 @@ def describe(
     f'{num_train / config.batch_size:.3g} steps per epoch',
   ]
   return '\n'.join(lines)
+
+
+def describe_samples(config, dataset: sources.Dataset) -> list[str]:
+  """Says what share of the crops each class gets, and what may surprise."""
+  share = config.data.foreground_share
+  named = list(zip(dataset.classes, dataset.places, strict=True))
+  occurring = [f'{name} ({len(of)} images)' for name, of in named if of]
+  lines = []
+  if share and occurring:
+    lines.append(
+      f'crops: {share:.3g} about a class, {share / len(occurring):.3g} each of '
+      f'{", ".join(occurring)}; the others anywhere'
+    )
+  if 0 < config.augment.rotation_range < 1:
+    lines.append(
+      f'  config.augment.rotation_range is {config.augment.rotation_range} '
+      'degrees, as in Keras: hardly a rotation'
+    )
+  return lines

@@ -10,7 +10,7 @@ import optax
 from flax.training import train_state
 from jax import flatten_util
 
-from unet_jax.nn import preprocess
+from unet_jax.nn import augment, preprocess
 from unet_jax.training import collapse, parts
 
 
@@ -67,9 +67,9 @@ def train_step(
 
   Args:
     state: the same on every device.
-    batch: image uint8[b, S, S, C], label uint8[b, S, S] or [b, S, S, K], and
+    batch: image uint8[b, W, W, C], label uint8[b, W, W] or [b, W, W, K], and
       index int32[b], the position in the global stream.
-    augment_fn: (key, image, label) of one example -> image and label.
+    augment_fn: (key, image, label) of one example -> [S, S, ...] of both.
     preprocess_fn: (image, label) -> Inputs.
     loss_of: (logits, target, weight, axis_name) -> loss and its terms.
     schedule: step -> learning rate, to be logged.
@@ -87,7 +87,7 @@ def train_step(
   """
   inputs = make_inputs(state.rng, batch, augment_fn, preprocess_fn)
   loss, aux, grads = loss_and_grads(
-    *(state, inputs, sample_rngs(state.rng, batch['index'])[1]),
+    *(state, inputs, dropout_rngs(state.rng, batch['index'])),
     *(loss_of, accumulate, stages, axis_name),
   )
   grad_norms = part_norms(grads)
@@ -119,12 +119,10 @@ def train_step(
   return new, metrics
 
 
-def sample_rngs(
-  rng: jax.Array, index: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """Returns key[B] for augmentation and for dropout, by stream position."""
-  rngs = jax.vmap(jax.random.fold_in, (None, 0))(rng, index)
-  return tuple(jax.vmap(jax.random.split, out_axes=1)(rngs))
+def dropout_rngs(rng: jax.Array, index: jax.Array) -> jax.Array:
+  """Returns key[B], apart from those of augmentation."""
+  rngs = augment.sample_rngs(rng, index)
+  return jax.vmap(jax.random.fold_in, (0, None))(rngs, 1)
 
 
 def make_inputs(
@@ -134,7 +132,7 @@ def make_inputs(
   preprocess_fn: Callable[..., preprocess.Inputs],
 ) -> preprocess.Inputs:
   """Augments each example by a key of its own, and makes model inputs."""
-  rngs, _ = sample_rngs(rng, batch['index'])
+  rngs = augment.sample_rngs(rng, batch['index'])
   image, label = jax.vmap(augment_fn)(rngs, batch['image'], batch['label'])
   return preprocess_fn(image, label)
 

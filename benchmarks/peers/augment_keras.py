@@ -1,0 +1,63 @@
+"""Keras' ImageDataGenerator, on all cores, as its users pair it with masks."""
+
+import json
+import multiprocessing
+import os
+import sys
+
+os.environ['KERAS_BACKEND'] = 'jax'  # Which it doesn't use.
+
+import keras  # noqa: E402
+import pairs  # noqa: E402
+import serve  # noqa: E402
+from keras._tf_keras.keras.preprocessing import image as keras_image  # noqa: E402
+
+SETTINGS = dict(
+  horizontal_flip=True,
+  vertical_flip=True,
+  rotation_range=pairs.ROTATION,
+  width_shift_range=pairs.SHIFT,
+  height_shift_range=pairs.SHIFT,
+  shear_range=pairs.SHEAR,
+  zoom_range=pairs.ZOOM,
+  fill_mode='nearest',
+)
+
+
+def work(queues, size: int, count: int) -> None:
+  """Augments a pair for each seed that comes in, until None does."""
+  images, masks = pairs.make(size, count)
+  of_images = keras_image.ImageDataGenerator(**SETTINGS)
+  of_masks = keras_image.ImageDataGenerator(interpolation_order=0, **SETTINGS)
+  todo, done = queues
+  for seed in iter(todo.get, None):
+    i = seed % count
+    of_images.random_transform(images[i], seed=seed)
+    of_masks.random_transform(masks[i][..., None], seed=seed)
+    done.put(seed)
+
+
+def main() -> None:
+  """Augments the batch that the arguments, as JSON, describe."""
+  args = json.loads(sys.argv[1])
+  queues = (multiprocessing.SimpleQueue(), multiprocessing.SimpleQueue())
+  for _ in range(pairs.CORES):
+    multiprocessing.Process(
+      target=work, args=(queues, args['size'], args['batch']), daemon=True
+    ).start()
+  first = 0
+
+  def run() -> None:
+    nonlocal first
+    first += args['batch']
+    for i in range(args['batch']):
+      queues[0].put(first + i)
+    for _ in range(args['batch']):
+      queues[1].get()
+
+  version = f'keras {keras.__version__}, {pairs.CORES} processes'
+  serve.serve(run, lambda: None, version=version)
+
+
+if __name__ == '__main__':
+  main()

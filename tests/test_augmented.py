@@ -1,0 +1,135 @@
+"""Augmented samples drawn again are those that a step saw."""
+
+import functools
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from PIL import Image
+
+from unet_jax import build, parallel
+from unet_jax.data import crops, labels, sources
+from unet_jax.evaluation import augmented
+from unet_jax.nn import preprocess
+from unet_jax.training import setup
+from unet_jax.training import step as step_lib
+
+
+@pytest.fixture(scope='module')
+def config(load_config):
+  return load_config('multiclass:tiny', image_size=16, seed=3)
+
+
+@pytest.fixture(scope='module')
+def dataset():
+  rng = np.random.default_rng(0)
+  examples = []
+  for i in range(5):
+    image = rng.integers(0, 256, (30, 40, 3), np.uint8)
+    label = np.zeros((30, 40), np.uint8)
+    label[10:20, 5 + i : 15] = 1
+    label[i, i] = 2
+    examples.append(dict(name=str(i), image=image, label=label, overlap=0))
+  found = [
+    crops.find_places(labels.to_planes(example['label'], 2))
+    for example in examples
+  ]
+  return sources.Dataset(
+    {'train': examples},
+    ('red', 'bright'),
+    '',
+    (0.0,) * 3,
+    (1.0,) * 3,
+    {},
+    (),
+    places=crops.make_table(found, 2),
+  )
+
+
+def identity_step(config):
+  """A training step that reports what the model would see, on one device."""
+
+  def see(image, label):
+    target = label.astype(jnp.float32)[..., None]
+    return preprocess.Inputs(image, target, jnp.ones(label.shape))
+
+  def report(logits, target, weight, axis_name):
+    seen = (logits, target)
+    if axis_name:
+      seen = jax.lax.all_gather(seen, axis_name, tiled=True)
+    return jnp.mean(logits), {'image': seen[0], 'label': seen[1]}
+
+  def apply(variables, image, *, train, mutable):
+    return image + 0 * variables['params']['zero'], {}
+
+  state = step_lib.TrainState.create(
+    apply_fn=apply,
+    params={'zero': jnp.zeros(())},
+    tx=optax.sgd(0.0),
+    batch_stats={},
+    averaged={'params': {'zero': jnp.zeros(())}, 'batch_stats': {}},
+    rng=jax.random.key(config.seed),
+  ).replace(step=jnp.zeros((), jnp.int32))
+  return state, functools.partial(
+    step_lib.train_step,
+    augment_fn=build.make_augment(config),
+    preprocess_fn=see,
+    loss_of=report,
+    schedule=optax.constant_schedule(0.0),
+    ema=0.0,
+    axis_name=parallel.AXIS,
+  )
+
+
+def test_samples_drawn_again_are_what_a_step_of_four_devices_saw(
+  config, dataset
+):
+  batch, image, label = augmented.draw_samples(config, dataset, 4)
+  np.testing.assert_array_equal(batch['index'], np.arange(4))
+  assert batch['image'].shape == (4, *(build.window_size(config),) * 2, 3)
+  assert image.shape == (4, 16, 16, 3)
+  state, step = identity_step(config)
+  placed = next(parallel.place_ahead(build.make_batches(config, dataset)))
+  _, seen = parallel.map_step(step)(parallel.replicate(state), placed)
+  np.testing.assert_allclose(seen['image'], image, atol=1e-3)
+  np.testing.assert_array_equal(seen['label'][..., 0], label)
+
+
+def test_sheet_has_every_pair_before_and_after(config, dataset, tmp_path):
+  path = augmented.show_augmented(config, dataset, tmp_path / 'new')
+  with Image.open(path) as picture:
+    width, height = picture.size
+  gap, window = 8, build.window_size(config)
+  assert height == augmented.NUM_SHOWN // 2 * (window + gap) - gap
+  assert width == 2 * (window + 16 + 2 * gap) + 2 * gap
+
+
+def test_outlines_are_in_the_classes_colors_and_void_is_grey():
+  image = np.full((9, 9, 3), 50, np.uint8)
+  label = np.zeros((9, 9), np.uint8)
+  label[2:7, 2:7], label[8] = 1, labels.VOID
+  picture = augmented._outlined(image, label, 2)
+  assert (picture[2, 2:7] == augmented.pictures.COLORS[0]).all()
+  assert (picture[3:6, 3:6] == 50).all()
+  assert (picture[8] == 128).all()
+
+
+def test_shares_of_the_classes_are_said_and_so_are_kerass_degrees(
+  load_config, dataset
+):
+  config = load_config('multiclass:tutorial')
+  lines = setup.describe_samples(config, dataset)
+  assert lines[0] == (
+    'crops: 0.5 about a class, 0.25 each of red (5 images), bright (5 images); '
+    'the others anywhere'
+  )
+  assert '0.3 degrees' in lines[1]
+  config.data.foreground_share = 0.0
+  config.augment.rotation_range = 15.0
+  assert setup.describe_samples(config, dataset) == []
+  config.data.foreground_share = 1.0
+  absent = types.SimpleNamespace(classes=('red',), places=((),))
+  assert setup.describe_samples(config, absent) == []

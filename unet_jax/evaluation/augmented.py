@@ -1,0 +1,78 @@
+"""What training sees: crops before and after augmentation, drawn again."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from unet_jax import build
+from unet_jax.data import labels, sources
+from unet_jax.evaluation import pictures
+from unet_jax.nn import augment
+
+NUM_SHOWN = 12
+
+
+def draw_samples(
+  config, dataset: sources.Dataset, count: int
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+  """Draws the first samples of a run's stream again.
+
+  Args:
+    config: the run's.
+    dataset: from `sources.load`.
+    count: N, of samples.
+
+  Returns:
+    What the host sends, as build.make_batches; and what the step makes of it,
+    float32[N, S, S, C] in 0 to 255 and the labels.
+  """
+  config = config.copy_and_resolve_references()
+  config.batch_size = count
+  batch = next(build.make_batches(config, dataset))
+  rng = jax.random.key(config.seed)
+  rngs = augment.sample_rngs(rng, jnp.asarray(batch['index']))
+  change = jax.jit(jax.vmap(build.make_augment(config)))
+  image, label = change(rngs, batch['image'], batch['label'])
+  return batch, np.asarray(image), np.asarray(label)
+
+
+def make_sheet(config, dataset: sources.Dataset) -> np.ndarray:
+  """Draws pairs: what the host cut, and what the net will see.
+
+  Borders of classes are coloured, and what is void is grey: uint8[H, W, 3].
+  """
+  batch, image, label = draw_samples(config, dataset, NUM_SHOWN)
+  changed = image.round().astype(np.uint8)
+  task = build.make_task(config, dataset.classes)
+  pairs = [
+    _beside(_outlined(*before, task), _outlined(*after, task))
+    for before, after in zip(
+      zip(batch['image'], batch['label'], strict=True),
+      zip(changed, label, strict=True),
+      strict=True,
+    )
+  ]
+  rows = [_beside(*pairs[i : i + 2]) for i in range(0, len(pairs), 2)]
+  return pictures.sheet(rows)
+
+
+def _outlined(
+  image: np.ndarray, label: np.ndarray, task: build.Task
+) -> np.ndarray:
+  planes = task.to_planes(label)
+  picture = pictures.overlay(image, planes, strength=0.0)
+  void = (label == labels.VOID).reshape(*label.shape[:2], -1).any(axis=-1)
+  picture[void] = 128
+  return picture
+
+
+def _beside(*pictures_: np.ndarray) -> np.ndarray:
+  """Puts uint8[H, W, 3] beside each other in the middle, on white."""
+  height = max(picture.shape[0] for picture in pictures_)
+  columns = []
+  for picture in pictures_:
+    above = (height - picture.shape[0]) // 2
+    below = height - picture.shape[0] - above
+    around = ((above, below), (0, pictures.GAP), (0, 0))
+    columns.append(np.pad(picture, around, constant_values=255))
+  return np.concatenate(columns, axis=1)
