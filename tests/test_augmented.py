@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from PIL import Image
 
 from unet_jax import build, parallel
 from unet_jax.data import crops, labels, sources
@@ -98,10 +97,8 @@ def test_samples_drawn_again_are_what_a_step_of_four_devices_saw(
   np.testing.assert_array_equal(seen['label'][..., 0], label)
 
 
-def test_sheet_has_every_pair_before_and_after(config, dataset, tmp_path):
-  path = augmented.show_augmented(config, dataset, tmp_path / 'new')
-  with Image.open(path) as picture:
-    width, height = picture.size
+def test_sheet_has_every_pair_before_and_after(config, dataset):
+  height, width, _ = augmented.make_sheet(config, dataset).shape
   gap, window = 8, build.window_size(config)
   assert height == augmented.NUM_SHOWN // 2 * (window + gap) - gap
   assert width == 2 * (window + 16 + 2 * gap) + 2 * gap
@@ -111,7 +108,8 @@ def test_outlines_are_in_the_classes_colors_and_void_is_grey():
   image = np.full((9, 9, 3), 50, np.uint8)
   label = np.zeros((9, 9), np.uint8)
   label[2:7, 2:7], label[8] = 1, labels.VOID
-  picture = augmented._outlined(image, label, 2)
+  task = build.Task(('background', 'a', 'b'), 2, exclusive=True)
+  picture = augmented._outlined(image, label, task)
   assert (picture[2, 2:7] == augmented.pictures.COLORS[0]).all()
   assert (picture[3:6, 3:6] == 50).all()
   assert (picture[8] == 128).all()
@@ -120,7 +118,7 @@ def test_outlines_are_in_the_classes_colors_and_void_is_grey():
 def test_shares_of_the_classes_are_said_and_so_are_kerass_degrees(
   load_config, dataset
 ):
-  config = load_config('multiclass:tutorial')
+  config = load_config('tutorial:lesions', **{'data.foreground_share': 0.5})
   lines = setup.describe_samples(config, dataset)
   assert lines[0] == (
     'crops: 0.5 about a class, 0.25 each of red (5 images), bright (5 images); '

@@ -28,7 +28,10 @@ def train_batches(source, num_steps, *, first_step=1, **settings):
 
 
 def make_table(source):
-  found = [crops.find_places(example['label']) for example in source]
+  found = [
+    crops.find_places(labels.to_planes(example['label'], 2))
+    for example in source
+  ]
   return crops.make_table(found, num_classes=2)
 
 
@@ -222,3 +225,17 @@ def test_evaluation_parts_joined_are_the_batches_of_one(count):
     for together in zip(*parts, strict=True)
   ]
   assert_same(whole, joined)
+
+
+def test_names_are_those_of_the_crops_at_each_position():
+  source = make_source([(20, 20)] * 6)
+  for example in source:
+    example['label'][3, 4] = 2
+  settings = dict(table=make_table(source), foreground_share=0.5)
+  batches = train_batches(source, 3, **settings)
+  shown = {
+    int(i): str(image[0, 0, 0])
+    for batch in batches
+    for i, image in zip(batch['index'], batch['image'], strict=True)
+  }
+  assert pipeline.names(source, **settings, seed=0, positions=shown) == shown

@@ -48,14 +48,16 @@ def main() -> None:
   if JSON.value:
     findings.write(findings.to_json(found, facts), pathlib.Path(JSON.value))
   has_errors = diagnosis.has_errors(found)
-  sheets = {'What is marked, the rarest class first': contact.make(taken)}
-  if not has_errors:
+  sheets = {}
+  if HTML.value:
+    sheets['What is marked, the rarest class first'] = contact.make(taken)
+  if (HTML.value or SHOW_AUGMENTED.value) and not has_errors:
     dataset = sources.load(config, sources.open_layout(config))
     sheet = augmented.make_sheet(config, dataset)
     sheets['Crops as they are cut, and as training will see them'] = sheet
     if SHOW_AUGMENTED.value:
-      folder = pathlib.Path(SHOW_AUGMENTED.value)
-      files.write_png(sheet, folder / 'augmented.png')
+      path = pathlib.Path(SHOW_AUGMENTED.value) / 'augmented.png'
+      files.write_png(sheet, path)
   if HTML.value:
     findings.write_html(pathlib.Path(HTML.value), title, found, facts, sheets)
   if WRITE_CONFIG.value:
