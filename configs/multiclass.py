@@ -47,7 +47,7 @@ def get_config(arg=''):
     # Every pixel is of a class, or void, so that sky is no background.
     config.data.update(classes=STREET, background='', void=(11,))
     config.image_size = 256
-    config.augment.turn = False
+    config.augment.update(vertical_flip=False, quarter_turns=False)
     config.total_steps = 2000
   elif arg == 'tiny':
     defaults.shrink(config)

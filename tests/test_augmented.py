@@ -61,7 +61,7 @@ def identity_step(config):
       seen = jax.lax.all_gather(seen, axis_name, tiled=True)
     return jnp.mean(logits), {'image': seen[0], 'label': seen[1]}
 
-  def apply(variables, image, *, train, mutable):
+  def apply(variables, image, **_):
     return image + 0 * variables['params']['zero'], {}
 
   state = step_lib.TrainState.create(
@@ -79,6 +79,7 @@ def identity_step(config):
     loss_of=report,
     schedule=optax.constant_schedule(0.0),
     ema=0.0,
+    exclusive=True,
     axis_name=parallel.AXIS,
   )
 

@@ -100,6 +100,7 @@ def make(
     ),
     schedule=optax.constant_schedule(0.1),
     ema=0.5,
+    exclusive=True,
     accumulate=accumulate,
     stages=stages,
     axis_name=axis_name,

@@ -112,7 +112,7 @@ def test_metrics_have_rows_of_every_split_with_plain_names(finished):
         assert row[f'grad_norm_{part}'] > 0
         assert row[f'update_ratio_{part}'] >= 0
       assert row['loss'] == pytest.approx(
-        row['dice_loss'] + row['cross_entropy'], rel=1e-5
+        row['dice_loss'] + row['ce_loss'], rel=1e-5
       )
     else:
       assert (row['split'] == 'val') == (row.get('loss', 0) > 0)

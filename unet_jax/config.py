@@ -294,6 +294,14 @@ def _check_model(config: ml_collections.ConfigDict) -> None:
       f'config.model.name={model.name} has batch norm and no remat; set '
       'config.model.norm=batch and config.model.remat=0, or name another model'
     )
+  if (
+    model.name.startswith('tutorial')
+    and config.transfer.batch_stats == 'reestimate'
+  ):
+    raise InputError(
+      f'config.transfer.batch_stats is reestimate, which '
+      f'config.model.name={model.name} does not know; set it to keep'
+    )
   if not any(config.loss[term] for term in TERMS):
     raise InputError(
       'every term of config.loss has weight 0; give one a positive weight, as '

@@ -105,7 +105,7 @@ class Log:
         print(text, flush=True)
 
   def _tell(self, step: int, split: str, row: dict) -> None:
-    if split != 'train':
+    if 'macro_f1' in row:
       f1s = [
         f'{name.removeprefix("f1_")} {_number(value)}'
         for name, value in row.items()

@@ -14,10 +14,10 @@ import jax
 from unet_jax import config as config_lib
 
 GROUPS = {
-  'encoder': ('down',),
+  'encoder': ('stem', 'down'),
   'bottleneck': ('bottleneck',),
   'decoder': ('up', 'merge'),
-  'head': ('head',),
+  'head': ('narrow', 'head'),
 }
 NORMS = 'norms'
 # Of updates that were made before, and the parts that stay from there on.

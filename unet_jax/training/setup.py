@@ -95,8 +95,9 @@ def make_run(
     exclusive=task.exclusive,
     accumulate=config.optim.accumulate,
   )
+  traced = model.clone(remat=0) if config.model.remat else model
   trace_step = functools.partial(
-    guard.trace_step, **shared, apply_fn=model.clone(remat=0).apply
+    guard.trace_step, **shared, apply_fn=traced.apply
   )
 
   @jax.jit

@@ -120,9 +120,8 @@ def train_step(
 
 
 def dropout_rngs(rng: jax.Array, index: jax.Array) -> jax.Array:
-  """Returns key[B], apart from those of augmentation."""
-  rngs = augment.sample_rngs(rng, index)
-  return jax.vmap(jax.random.fold_in, (0, None))(rngs, 1)
+  """Returns key[B], apart from those of augmentation: no index is that."""
+  return augment.sample_rngs(jax.random.fold_in(rng, 2**32 - 1), index)
 
 
 def make_inputs(
