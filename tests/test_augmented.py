@@ -52,7 +52,7 @@ def identity_step(config):
   """A training step that reports what the model would see, on one device."""
 
   def see(image, label):
-    target = label.astype(jnp.float32)[..., None]
+    target = label.astype(jnp.float32)[..., None].repeat(3, axis=-1)
     return preprocess.Inputs(image, target, jnp.ones(label.shape))
 
   def report(logits, target, weight, axis_name):

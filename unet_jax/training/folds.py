@@ -85,6 +85,7 @@ def summarise(folders: list[pathlib.Path]) -> dict:
   whole = scores.report(counts, task.planes, task.num_foreground, step=0)
   return {
     'pooled': whole['pooled'],
+    'trivial_f1': whole['trivial_f1'],
     'mean': {k: x.mean() if x.size else np.nan for k, x in defined.items()},
     'std': {
       k: x.std(ddof=1) if x.size > 1 else np.nan for k, x in defined.items()
