@@ -346,7 +346,7 @@ def test_own_images_train_by_the_commands_of_the_readme(tmp_path):
   readme = (ROOT / 'README.md').read_text()
   section = readme.split('## Your own images')[1].split('\n## ')[0]
   lines = re.findall(r'^    (?:\$ )?(python -m .*)$', section, re.MULTILINE)
-  assert len(lines) == 2
+  assert len(lines) == 3
   write_images(tmp_path / 'my_images', 6)
   tiny = (
     ' --config.total_steps=40 --config.image_size=64 --config.batch_size=4'
