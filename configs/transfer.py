@@ -35,11 +35,12 @@ def get_config(arg=''):
   if arg in ('stare', 'diaretdb1'):
     # Their test images are left alone: a quarter of train decides.
     config.data.update(source='folder', val_share=0.25)
-    config.image_size = 256
   if arg == 'stare':
     config.data.root = f'{ROOT}/stare_vessels'
-  elif arg == 'diaretdb1':
+  elif arg == 'diaretdb1':  # As configs/multiclass.py:diaretdb1.
     config.data.update(root=f'{ROOT}/diaretdb1_lesions', threshold=26)
+    config.data.resize = 256
+    config.loss.class_weights = 'inverse'
   elif arg == 'tiny':
     defaults.shrink(config)
   elif arg not in ('', 'vessels'):
