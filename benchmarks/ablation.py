@@ -20,7 +20,6 @@ import numpy as np
 import trainer
 
 from unet_jax import build
-from unet_jax.data import splits
 from unet_jax.nn import augment
 from unet_jax.training import loop, workdir
 
