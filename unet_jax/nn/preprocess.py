@@ -52,10 +52,10 @@ def preprocess(
       target = jnp.where(planes == labels.VOID, 0.0, planes / labels.CERTAIN)
   if void.ndim == 4:
     void = jnp.any(void, axis=-1)
-  weight = 1.0 - void
-  if weight_map is not None:
-    weight = weight * weight_map
-  return Inputs(normalise(image, mean, std), target, weight)
+  inputs = Inputs(normalise(image, mean, std), target, 1.0 - void)
+  if weight_map is None:
+    return inputs
+  return inputs._replace(weight=inputs.weight * weight_map)
 
 
 def normalise(
