@@ -114,11 +114,16 @@ def test_what_is_cut_is_the_image_its_edge_going_on_and_void(label):
   image = np.pad(IMAGE, (*wide, (0, 0)), mode='edge')
   more = [(0, 0)] * (label.ndim - 2)
   around = np.pad(label, (*wide, *more), constant_values=labels.VOID)
+  weight_map = np.arange(1.0, 1 + IMAGE[..., 0].size).reshape(IMAGE.shape[:2])
+  beyond = np.pad(weight_map, wide, mode='edge')
   for top, left, side in ((3, 4, 16), (-7, 35, 12), (25, -9, 16), (-5, -6, 50)):
-    found, part = crops.cut(IMAGE, label, top, left, side)
+    window = dict(top=top, left=left, side=side)
+    found, part = crops.cut(IMAGE, label, **window)
+    *_, weights = crops.cut(IMAGE, label, weight_map, **window)
     window = (
       slice(20 + top, 20 + top + side),
       slice(20 + left, 20 + left + side),
     )
     np.testing.assert_array_equal(found, image[window])
     np.testing.assert_array_equal(part, around[window])
+    np.testing.assert_array_equal(weights, beyond[window])

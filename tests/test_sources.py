@@ -382,6 +382,7 @@ def test_any_tfds_set_with_one_mask_is_read(load_tfds):
     (dict(mask='planes'), 'config.data.mask=planes takes one'),
     (dict(train='a-b'), 'config.data.train names images of a folder'),
     (dict(fov='fov'), 'config.data.fov names the folder fov'),
+    (dict(weights='maps'), 'config.data.weights names the folder maps'),
   ],
 )
 def test_tfds_set_that_does_not_fit_is_told(load_tfds, settings, message):

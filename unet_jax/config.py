@@ -100,6 +100,7 @@ TYPES = {
   'data.background': str,
   'data.void': tuple,
   'data.fov': str,
+  'data.weights': str,
   'data.train': str,
   'data.val': str,
   'data.test': str,

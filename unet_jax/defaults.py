@@ -45,6 +45,9 @@ def get_config() -> ml_collections.ConfigDict:
     soft=0,  # Value that means 1 where labels are probabilities; 0: threshold.
     missing='error',  # error | absent: without its mask file a class is absent.
     fov='',  # Folder of masks of the field of view, or: estimate.
+    # Folder of maps of how much each pixel counts in the training loss, in all
+    # its terms: NAME.npy, float [H, W] from 0, or grey NAME.png, white is 1.
+    weights='',
     resize=0,  # Longer side in pixels that images are scaled to; 0: not.
     train='',  # Names 'a, b' and ranges 'a-k' in a folder; '': as lists say.
     val='',

@@ -6,6 +6,8 @@ import numpy as np
 
 from unet_jax.data import labels
 
+# What of an example is cut and moved alike; the last may be absent.
+MOVED = ('image', 'label', 'weight_map')
 MAX_PLACES = 256  # Pixels known of each class in each image: a kilobyte.
 
 
@@ -90,8 +92,13 @@ def about(
 
 
 def cut(
-  image: np.ndarray, label: np.ndarray, top: int, left: int, side: int
-) -> tuple[np.ndarray, np.ndarray]:
+  image: np.ndarray,
+  label: np.ndarray,
+  *weight_map: np.ndarray,
+  top: int,
+  left: int,
+  side: int,
+) -> tuple[np.ndarray, ...]:
   """Cuts a square that may reach beyond the image, as `pad` goes on there."""
   height, width = image.shape[:2]
   around = (
@@ -99,17 +106,23 @@ def cut(
     (max(-left, 0), max(left + side - width, 0)),
   )
   window = (slice(max(top, 0), top + side), slice(max(left, 0), left + side))
-  return pad(image[window], label[window], around)
+  return pad(*(x[window] for x in (image, label, *weight_map)), around=around)
 
 
 def pad(
   image: np.ndarray,
   label: np.ndarray,
+  *weight_map: np.ndarray,
   around: tuple[tuple[int, int], tuple[int, int]],
-) -> tuple[np.ndarray, np.ndarray]:
-  """Adds pixels (above, below), (left, right): edges go on, labels are void."""
+) -> tuple[np.ndarray, ...]:
+  """Adds pixels (above, below), (left, right): edges go on, labels are void.
+
+  A map of weights, float32[H, W], goes on like the image, so that beside the
+  edge nothing is mixed with it; it comes back as it came: there or not.
+  """
   if not np.any(around):
-    return image, label
+    return image, label, *weight_map
   image = np.pad(image, (*around, (0, 0)), mode='edge')
   more = ((0, 0),) * (label.ndim - 2)
-  return image, np.pad(label, (*around, *more), constant_values=labels.VOID)
+  label = np.pad(label, (*around, *more), constant_values=labels.VOID)
+  return image, label, *(np.pad(x, around, mode='edge') for x in weight_map)

@@ -135,18 +135,56 @@ def read_mask(path: pathlib.Path, *, as_index: bool) -> np.ndarray:
 
 def read_planes(path: pathlib.Path) -> np.ndarray:
   """Reads an array of planes [H, W, K]: bool, integers, or floats."""
-  try:
-    array = np.load(path, allow_pickle=False)
-  except (OSError, ValueError, EOFError) as error:
-    raise config_lib.InputError(
-      f'{path}: not a readable .npy file ({error}); restore or remove it'
-    ) from None
+  array = _load(path)
   if array.ndim != 3 or array.dtype.kind not in 'buif':
     raise config_lib.InputError(
       f'{path} holds {array.dtype}{list(array.shape)}; planes are numbers of '
       'the shape [height, width, classes]'
     )
   return array
+
+
+def read_weights(path: pathlib.Path) -> np.ndarray:
+  """Reads how much each pixel counts in the loss: float32[H, W] from 0.
+
+  A .npy file has the weights themselves. In an image file black is 0 and white
+  is 1, whether of 8 bits or 16.
+  """
+  if path.suffix.lower() == '.npy':
+    array = _load(path)
+    if array.ndim != 2 or not array.size or array.dtype.kind not in 'buif':
+      raise config_lib.InputError(
+        f'{path} holds {array.dtype}{list(array.shape)}; weights are numbers '
+        'of the shape [height, width]'
+      )
+    array = array.astype(np.float32)
+  else:
+    array = _read_grey(path)
+  if not (array.min() >= 0 and array.max() < np.inf):  # Also catches NaN.
+    raise config_lib.InputError(
+      f'{path}: weights must be finite and 0 or more, this has '
+      f'{array.min():.4g} to {array.max():.4g}; correct it'
+    )
+  if not array.any():
+    raise config_lib.InputError(
+      f'{path}: every weight is 0, so that nothing of the image counts; '
+      'correct it, or leave the image out'
+    )
+  return array
+
+
+def _read_grey(path: pathlib.Path) -> np.ndarray:
+  """Decodes a grey file as float32[H, W], from 0 to 1 for white."""
+  with _open(path) as image:
+    if image.mode not in ('1', 'L') and not _is_deep_grey(image):
+      raise config_lib.InputError(
+        f'{path}: a map of weights has one channel, this file has '
+        f'{image.mode}; save it as a grey PNG, or as .npy'
+      )
+    _decode(image.load, path)
+    array = np.asarray(image)
+  white = 1 if array.dtype == bool else np.iinfo(array.dtype).max
+  return array.astype(np.float32) / np.float32(white)
 
 
 def write_png(array: np.ndarray, path: pathlib.Path) -> None:
@@ -161,7 +199,7 @@ def write_png(array: np.ndarray, path: pathlib.Path) -> None:
 
 
 def rescale(array: np.ndarray, longer_side: int, resample: int) -> np.ndarray:
-  """Scales uint8[H, W(, C)] so that its longer side has that many pixels."""
+  """Scales [H, W(, C)] so that its longer side has that many pixels."""
   height, width = array.shape[:2]
   scale = longer_side / max(height, width)
   size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -171,13 +209,22 @@ def rescale(array: np.ndarray, longer_side: int, resample: int) -> np.ndarray:
 def resize(
   array: np.ndarray, size: tuple[int, int], resample: int
 ) -> np.ndarray:
-  """Scales uint8[H, W(, C)] to `size` = (width, height)."""
+  """Scales uint8 or float32[H, W(, C)] to `size` = (width, height)."""
   if array.ndim == 2:
     return np.asarray(Image.fromarray(array).resize(size, resample))
   planes = [
     resize(array[..., i], size, resample) for i in range(array.shape[2])
   ]
   return np.stack(planes, axis=-1)
+
+
+def _load(path: pathlib.Path) -> np.ndarray:
+  try:
+    return np.load(path, allow_pickle=False)
+  except (OSError, ValueError, EOFError) as error:
+    raise config_lib.InputError(
+      f'{path}: not a readable .npy file ({error}); restore or remove it'
+    ) from None
 
 
 def _open(path: pathlib.Path) -> Image.Image:

@@ -10,6 +10,7 @@ from unet_jax import config as config_lib
 from unet_jax.data import files, layout, splits
 
 MASKS = 'masks'  # The folder where there is one mask an image.
+WEIGHTS = ('.npy', '.png')  # Of maps of weights.
 
 
 class Files(NamedTuple):
@@ -19,6 +20,7 @@ class Files(NamedTuple):
   images: dict[str, list[pathlib.Path]]  # NAME -> its files; one is right.
   masks: dict[str, dict[str, list[pathlib.Path]]]  # Mask folder -> likewise.
   fields: dict[str, list[pathlib.Path]]  # Of view, if data.fov is a folder.
+  weights: dict[str, list[pathlib.Path]]  # Maps of them, if there are any.
   lists: dict[str, list[str]]  # Of those of train.txt, val.txt and test.txt.
 
 
@@ -46,10 +48,13 @@ def scan(config) -> Files:
     path.name: _without_ending(files.by_name(path, _suffixes(mask)), images)
     for path in _mask_paths(root, mask)
   }
-  fields = {}
+  fields, weights = {}, {}
   if fov not in ('', 'estimate'):
     fields = _without_ending(files.by_name(root / fov), images)
-  return Files(root, images, masks, fields, splits.read_lists(root))
+  if config.data.weights:
+    weights = files.by_name(root / config.data.weights, WEIGHTS)
+    weights = _without_ending(weights, images)
+  return Files(root, images, masks, fields, weights, splits.read_lists(root))
 
 
 def _mask_paths(root: pathlib.Path, mask: str) -> list[pathlib.Path]:
@@ -104,6 +109,8 @@ def open_files(config, found: Files) -> layout.Layout:
     may_lack=config.data.missing == 'absent',
   )
   fields = _choose_fields(found, data.fov, listed or set(images))
+  if found.weights:  # Which only training needs; see sources.split_keys.
+    files.check_found(root / data.weights, found.weights, WEIGHTS)
   channels = files.num_channels([images[n] for n in listed or images])
 
   def read(name: str) -> layout.Raw:
@@ -119,12 +126,17 @@ def open_files(config, found: Files) -> layout.Layout:
     if fields:
       field = files.read_mask(fields[name], as_index=False) > 0
       _check_size(image, path, field, fields[name])
+    weight_map = None
+    if name in found.weights:
+      weight_map = files.read_weights(found.weights[name][0])
+      _check_size(image, path, weight_map, found.weights[name][0])
+    more = (field, weight_map)
     if data.mask == 'folders':
-      return layout.Raw(name, image, planes, name, field)
+      return layout.Raw(name, image, planes, name, *more)
     mask, where = planes[MASKS], str(masks[MASKS].get(name, name))
     if data.mask == 'planes':
       mask = {i: mask[..., i] for i in range(mask.shape[-1])}
-    return layout.Raw(name, image, mask, where, field)
+    return layout.Raw(name, image, mask, where, *more)
 
   return layout.Layout(
     keys or {'all': sorted(images)}, read, classes, str(root)

@@ -17,6 +17,7 @@ class Raw(NamedTuple):
   mask: np.ndarray | Mapping[str | int, np.ndarray] | labels.Decoded
   where: str  # The mask's file, for messages.
   field: np.ndarray | None = None  # bool[H, W]: where the camera saw.
+  weight_map: np.ndarray | None = None  # float32[H, W]: files.read_weights.
 
 
 class Layout(NamedTuple):

@@ -46,7 +46,8 @@ def train_batches(
 
   Yields:
     image uint8[B, W, W, C], label uint8[B, W, W] or [B, W, W, K], and index
-    int32[B], the sample's position in the global stream.
+    int32[B], the sample's position in the global stream; where the examples
+    have one, also weight_map float32[B, W, W].
   """
   margin = (window_size - image_size) // 2
   choose = _chooser(len(source), table, foreground_share, seed)
@@ -54,16 +55,15 @@ def train_batches(
   def crop(index: int) -> dict:
     rng, i, place = choose(index)
     example = source[i]  # Which may decode it.
-    image, label = example['image'], example['label']
-    shape = label.shape[:2]
+    shape = example['label'].shape[:2]
     if place is None:
       top, left = crops.anywhere(rng, shape, image_size)
     else:
       top, left = crops.about(rng, place, shape, image_size)
-    image, label = crops.cut(
-      image, label, top - margin, left - margin, window_size
-    )
-    return dict(image=image, label=label, index=np.int32(index))
+    moved = {key: example[key] for key in crops.MOVED if key in example}
+    window = dict(top=top - margin, left=left - margin, side=window_size)
+    arrays = crops.cut(*moved.values(), **window)
+    return dict(zip(moved, arrays, strict=True), index=np.int32(index))
 
   stream = grain.MapDataset.range(NO_END).map(crop)
   stream = stream[process_index::process_count]
@@ -109,7 +109,7 @@ def pad(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Pads below and to the right: with the image's edge, and void labels."""
   rows, cols = height - image.shape[0], width - image.shape[1]
-  return crops.pad(image, label, ((0, rows), (0, cols)))
+  return crops.pad(image, label, around=((0, rows), (0, cols)))
 
 
 def eval_batches(

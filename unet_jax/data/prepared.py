@@ -19,7 +19,7 @@ SHARD = 64  # Examples of a file, which is written whole or not at all.
 # Keys of config.data that decide what images and labels are.
 SHAPING = (
   *('mask', 'background', 'merge', 'void', 'threshold', 'soft', 'missing'),
-  *('fov', 'resize', 'channels', 'train', 'val', 'test'),
+  *('fov', 'weights', 'resize', 'channels', 'train', 'val', 'test'),
 )
 
 
@@ -117,7 +117,9 @@ def open_prepared(config) -> layout.Layout:
     entry = data[split][i]
     marked = json.loads(entry['marked'].decode())
     decoded = labels.Decoded(entry['label'], int(entry['overlap']), marked)
-    return layout.Raw(entry['name'].decode(), entry['image'], decoded, key)
+    weight_map = entry['weight_map'] if entry['weight_map'].any() else None
+    name = entry['name'].decode()
+    return layout.Raw(name, entry['image'], decoded, key, None, weight_map)
 
   return layout.Layout(keys, read, classes, str(root))
 
@@ -171,14 +173,15 @@ def _features(example: dict) -> tfds.features.FeaturesDict:
   image, label = example['image'], example['label']
 
   # Their bytes as they are: nothing is decoded when they are read.
-  def array(shape):
-    return tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding='bytes')
+  def array(shape, dtype=np.uint8):
+    return tfds.features.Tensor(shape=shape, dtype=dtype, encoding='bytes')
 
   return tfds.features.FeaturesDict(
     dict(
       name=tfds.features.Text(),
       image=array((None, None, image.shape[-1])),
       label=array((None, None, *label.shape[2:])),
+      weight_map=array((None, None), np.float32),  # 0 where there is none.
       overlap=tfds.features.Scalar(np.int64),
       marked=tfds.features.Text(),  # JSON; see labels.Decoded.
     )
@@ -190,7 +193,8 @@ def _entry(example: dict) -> dict:
     str(name): [int(n) for n in counts]
     for name, counts in example['marked'].items()
   }
-  return example | dict(marked=json.dumps(marked))
+  without = dict(weight_map=np.zeros((1, 1), np.float32))  # Not an empty one.
+  return without | example | dict(marked=json.dumps(marked))
 
 
 def _name(split: str) -> str:

@@ -1,7 +1,8 @@
 """The splits of a data set: random access to examples, checked before use.
 
 An example is {'name': str, 'image': uint8[H, W, C], 'label': uint8[H, W], or
-uint8[H, W, K] for a multilabel task}; see `labels.decode`.
+uint8[H, W, K] for a multilabel task}; see `labels.decode`. Where files give one
+it also has 'weight_map': float32[H, W].
 """
 
 import dataclasses
@@ -170,22 +171,21 @@ def example_reader(config, found: layout.Layout) -> Callable[[str], dict]:
 
   def read(key: str) -> dict:
     raw = found.read(key)
-    image, decoded = raw.image, raw.mask
-    if not isinstance(decoded, labels.Decoded):
+    if not isinstance(raw.mask, labels.Decoded):
       decoded = labels.decode(raw.mask, coding, raw.where)
-      image, label = _shape(config, raw, decoded.label)
-      decoded = decoded._replace(label=label)
-    return dict(name=raw.name, image=image, **decoded._asdict())
+      raw = _shape(config, raw, decoded)
+    example = dict(name=raw.name, image=raw.image, **raw.mask._asdict())
+    if raw.weight_map is not None:
+      example['weight_map'] = raw.weight_map
+    return example
 
   return read
 
 
-def _shape(
-  config, raw: layout.Raw, label: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _shape(config, raw: layout.Raw, decoded: labels.Decoded) -> layout.Raw:
   """Leaves out what the camera didn't see, and resizes."""
   image = files.keep_channels(raw.image, config.data.channels)
-  view = raw.field
+  label, view, weight_map = decoded.label, raw.field, raw.weight_map
   if image.dtype != np.uint8 or image.shape[:2] != label.shape[:2]:
     raise config_lib.InputError(
       f'{raw.where}: image {image.dtype}{list(image.shape)} and mask '
@@ -198,7 +198,13 @@ def _shape(
   if config.data.resize:
     image = files.rescale(image, config.data.resize, Image.Resampling.BOX)
     label = files.rescale(label, config.data.resize, Image.Resampling.NEAREST)
-  return image, label
+    if weight_map is not None:
+      weight_map = files.rescale(
+        weight_map, config.data.resize, Image.Resampling.BOX
+      )
+  return raw._replace(
+    image=image, mask=decoded._replace(label=label), weight_map=weight_map
+  )
 
 
 def split_names(config, found: layout.Layout) -> list[str]:
@@ -247,10 +253,22 @@ def split_keys(
       'back: --config.data.val_share=0.2)'
     )
   keys = {split: keys[split] for split in splits.SPLITS if keys.get(split)}
+  if config.data.weights:
+    _check_weights(config, [seen[key] for key in keys['train']])
   if 'test' not in keys:
     last = list(keys)[-1]
     notes.append(f'no test split: the final evaluation is on {last}')
   return keys, folds, notes
+
+
+def _check_weights(config, train: Sequence[stats.Seen]) -> None:
+  """Refuses a training image without a map of weights."""
+  for one in train:
+    if not one.has_weights:
+      raise config_lib.InputError(
+        f'training image {one.name} has no map {one.name}.npy or .png in '
+        f'config.data.weights={config.data.weights}; add it, or empty the key'
+      )
 
 
 def _digest(keys: Sequence[str]) -> str:

@@ -26,6 +26,7 @@ class Seen(NamedTuple):
   overlap: int  # Pixels where a later class hid an earlier one.
   marked: Mapping[str, tuple[int, int]]  # See labels.Decoded.
   places: Mapping[int, np.ndarray]  # See crops.find_places.
+  has_weights: bool  # Whether it has a map of its pixels' weights.
 
 
 def read_all(
@@ -35,7 +36,7 @@ def read_all(
   kept, seen, size = {}, {}, 0
   for key, example in zip(keys, in_order(keys, read), strict=True):
     seen[key] = look_at(example, coding)
-    size += example['image'].nbytes + example['label'].nbytes
+    size += sum(example[x].nbytes for x in crops.MOVED if x in example)
     if size <= IN_MEMORY:
       kept[key] = example
   return kept, seen
@@ -64,6 +65,7 @@ def look_at(example: dict, coding: labels.Coding) -> Seen:
         soft=coding.soft > 0,
       )
     ),
+    has_weights='weight_map' in example,
   )
 
 

@@ -84,6 +84,11 @@ def _check_settings(config) -> None:
       f'config.data.fov names the folder {fov}, but config.data.source is '
       f'{source}; use --config.data.fov=estimate'
     )
+  if config.data.weights:
+    raise config_lib.InputError(
+      f'config.data.weights names the folder {config.data.weights}, but '
+      f'config.data.source is {source}; empty it'
+    )
 
 
 def _registered(name: str, root: pathlib.Path) -> tfds.core.DatasetBuilder:

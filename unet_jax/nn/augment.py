@@ -60,23 +60,25 @@ def augment(
   rng: jax.Array,
   image: jax.Array,
   label: jax.Array,
-  *,
+  *weight_map: jax.Array,
   size: int,
   ranges: Ranges,
   soft: bool = False,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, ...]:
   """Changes one example at random; `vmap` it with a key each.
 
   Args:
     rng: the sample's key.
     image: uint8[W, W, C], W as `window_size` says.
     label: uint8[W, W], or planes uint8[W, W, K].
+    *weight_map: float32[W, W], how much pixels count, or nothing.
     size: S, side of the result, which is about the middle of the window.
     ranges: of the changes.
     soft: whether planes are probabilities, which keep their values.
 
   Returns:
-    float32[S, S, C] in 0 to 255, and the label, void where outside.
+    float32[S, S, C] in 0 to 255, the label, void where outside, and the map of
+    weights if there is one.
   """
   rng, rng_noise = jax.random.split(rng) if ranges.noise else (rng, None)
   draws = draw(rng, image.shape[-1])
@@ -87,6 +89,9 @@ def augment(
     image = sample_linear(image, rows, cols)
     sample = sample_nearest if soft or label.ndim == 2 else sample_planes
     label = sample(label, rows, cols)
+    weight_map = [
+      sample_linear(x[..., None], rows, cols)[..., 0] for x in weight_map
+    ]
   image = image.astype(jnp.float32)
   if ranges.blur:
     sigma = ranges.blur * jnp.abs(draws.grain[0])
@@ -96,7 +101,7 @@ def augment(
     deviation = 255 * ranges.noise * jnp.abs(draws.grain[1])
     noise = deviation * jax.random.normal(rng_noise, image.shape)
     image = jnp.clip(image + noise, 0, 255)
-  return image, label
+  return image, label, *weight_map
 
 
 def draw(rng: jax.Array, channels: int) -> Draws:

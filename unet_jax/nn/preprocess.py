@@ -20,6 +20,7 @@ class Inputs(NamedTuple):
 def preprocess(
   image: jax.Array,
   label: jax.Array,
+  weight_map: jax.Array | None = None,
   *,
   mean: Sequence[float],
   std: Sequence[float],
@@ -32,6 +33,8 @@ def preprocess(
   Args:
     image: uint8 or float32[B, H, W, C] in 0 to 255.
     label: uint8[B, H, W], a class index, or uint8[B, H, W, K]; 255 is void.
+    weight_map: float32[B, H, W], how much a pixel counts that isn't void; None
+      counts all alike.
     mean: of the training images, a channel.
     std: likewise.
     num_planes: K.
@@ -49,7 +52,10 @@ def preprocess(
       target = jnp.where(planes == labels.VOID, 0.0, planes / labels.CERTAIN)
   if void.ndim == 4:
     void = jnp.any(void, axis=-1)
-  return Inputs(normalise(image, mean, std), target, 1.0 - void)
+  inputs = Inputs(normalise(image, mean, std), target, 1.0 - void)
+  if weight_map is None:
+    return inputs
+  return inputs._replace(weight=inputs.weight * weight_map)
 
 
 def normalise(

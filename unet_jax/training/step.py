@@ -10,6 +10,7 @@ import optax
 from flax.training import train_state
 from jax import flatten_util
 
+from unet_jax.data import crops
 from unet_jax.nn import augment, preprocess
 from unet_jax.training import collapse, parts
 
@@ -68,9 +69,11 @@ def train_step(
   Args:
     state: the same on every device.
     batch: image uint8[b, W, W, C], label uint8[b, W, W] or [b, W, W, K], and
-      index int32[b], the position in the global stream.
-    augment_fn: (key, image, label) of one example -> [S, S, ...] of both.
-    preprocess_fn: (image, label) -> Inputs.
+      index int32[b], the position in the global stream; also weight_map
+      float32[b, W, W], if pixels don't count alike.
+    augment_fn: (key, image, label[, weight_map]) of one example ->
+      [S, S, ...] of each.
+    preprocess_fn: (image, label[, weight_map]) -> Inputs.
     loss_of: (logits, target, weight, axis_name) -> loss and its terms.
     schedule: step -> learning rate, to be logged.
     ema: decay of the averages, reached as steps go by.
@@ -132,8 +135,8 @@ def make_inputs(
 ) -> preprocess.Inputs:
   """Augments each example by a key of its own, and makes model inputs."""
   rngs = augment.sample_rngs(rng, batch['index'])
-  image, label = jax.vmap(augment_fn)(rngs, batch['image'], batch['label'])
-  return preprocess_fn(image, label)
+  moved = [batch[key] for key in crops.MOVED if key in batch]
+  return preprocess_fn(*jax.vmap(augment_fn)(rngs, *moved))
 
 
 def loss_and_grads(
