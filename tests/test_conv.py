@@ -103,11 +103,23 @@ def test_engine_gives_what_xla_gives_in_float32(shape, engine):
     assert relative(a, b) < 1e-5
 
 
-@pytest.mark.parametrize('engine', engine_params())
+@pytest.mark.parametrize('engine', ['xla', 'rewritten'])
 @pytest.mark.parametrize('shape', SHAPES)
 def test_engine_is_right_in_bfloat16(shape, engine):
+  check_bfloat16(shape, engine)
+
+
+@needs_native
+@pytest.mark.parametrize('shape', SHAPES)
+@pytest.mark.parametrize('is_fast', [False, True])
+def test_native_is_right_on_any_cpu_in_bfloat16(shape, is_fast, monkeypatch):
+  monkeypatch.setattr(native, 'has_fast_bfloat16', lambda: is_fast)
+  check_bfloat16(shape, 'native')
+
+
+def check_bfloat16(shape, engine):
   arrays = example(shape, jnp.bfloat16)
-  got = jax.jit(outputs, static_argnums=(3, 4))(*arrays, shape[-1], engine)
+  got = jax.jit(lambda *x: outputs(*x, shape[-1], engine))(*arrays)
   wide = jax.tree.map(lambda a: a.astype(jnp.float32), arrays)
   for a, b in zip(truth(*wide, shape[-1]), got, strict=True):
     assert b.dtype == jnp.bfloat16

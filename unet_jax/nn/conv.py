@@ -98,10 +98,22 @@ def _xla(x, kernel, dilation):
   )
 
 
+def _call(name: str, result, *args: jax.Array, **attributes: int):
+  """Calls a native operation, in float32 where bfloat16 would be slower."""
+  if native.has_fast_bfloat16():
+    return native.call(name, result, *args, **attributes)
+  args = [x.astype(jnp.float32) for x in args]
+  wide = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32), result
+  )
+  found = native.call(name, wide, *args, **attributes)
+  return jax.tree.map(lambda y, x: y.astype(x.dtype), found, result)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _native(xs, kernel, dilation):
   y = jax.ShapeDtypeStruct((*xs[0].shape[:-1], kernel.shape[-1]), xs[0].dtype)
-  return native.call('conv', y, kernel, *xs, dilation=dilation, stride=1)
+  return _call('conv', y, kernel, *xs, dilation=dilation, stride=1)
 
 
 def _native_fwd(xs, kernel, dilation):
@@ -110,8 +122,8 @@ def _native_fwd(xs, kernel, dilation):
 
 def _native_bwd(dilation, residuals, dy):
   xs, kernel = residuals
-  dxs = native.call('conv_dx', xs, kernel, dy, dilation=dilation, stride=1)
-  dkernel = native.call('conv_dk', kernel, dy, *xs, dilation=dilation, stride=1)
+  dxs = _call('conv_dx', xs, kernel, dy, dilation=dilation, stride=1)
+  dkernel = _call('conv_dk', kernel, dy, *xs, dilation=dilation, stride=1)
   return tuple(dxs), dkernel
 
 
@@ -240,13 +252,13 @@ def _native_up(x, kernel):
   """Runs the gradient of a convolution of size and stride 2, [2, 2, K, C]."""
   b, h, w, _ = x.shape
   y = jax.ShapeDtypeStruct((b, 2 * h, 2 * w, kernel.shape[2]), x.dtype)
-  return native.call('conv_dx', (y,), kernel, x, dilation=1, stride=2)[0]
+  return _call('conv_dx', (y,), kernel, x, dilation=1, stride=2)[0]
 
 
 def _native_up_bwd(residuals, dy):
   x, kernel = residuals
-  dx = native.call('conv', x, kernel, dy, dilation=1, stride=2)
-  return dx, native.call('conv_dk', kernel, x, dy, dilation=1, stride=2)
+  dx = _call('conv', x, kernel, dy, dilation=1, stride=2)
+  return dx, _call('conv_dk', kernel, x, dy, dilation=1, stride=2)
 
 
 _native_up.defvjp(
