@@ -119,6 +119,9 @@ MAPS = {
 }
 PLANES = ('folders', 'planes')  # Masks that may overlap.
 
+# What is defined here is its caller's, a door's, whose --help then has it.
+flags.disclaim_key_flags()
+
 
 class InputError(ValueError):
   """What a user can mend: its text says what, where, and the remedy."""
@@ -127,7 +130,11 @@ class InputError(ValueError):
 def define_flag() -> flags.FlagHolder:
   """Defines --config FILE[:VARIANT] and its --config.KEY=VALUE overrides."""
   return config_flags.DEFINE_config_file(
-    'config', None, 'Config file[:variant].', lock_config=True
+    'config',
+    None,
+    'Config file[:VARIANT], as those in configs/, whose first lines list '
+    'theirs; --config.KEY=VALUE sets a key of unet_jax/defaults.py.',
+    lock_config=True,
   )
 
 
@@ -140,12 +147,19 @@ def run(main: Callable[[], None]) -> None:
     print(f'error: {error}', file=sys.stderr)
     sys.stderr.flush()
     sys.exit(1)
+  except KeyboardInterrupt as error:
+    sys.stdout.flush()
+    print('interrupted', *error.args, sep='; ', file=sys.stderr)
+    sys.exit(130)  # As shells have it for Ctrl-C.
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
   """Parses absl's flags; turns what it raises into one line."""
   try:
-    rest = flags.FLAGS(argv)
+    try:
+      rest = flags.FLAGS(argv)
+    except SystemExit:  # Of --help, where absl would end with 1.
+      sys.exit(0)
     if flags.FLAGS['verbosity'].using_default_value:
       # JAX, orbax and TFDS tell much that no user can act on.
       flags.FLAGS.verbosity = logging.ERROR
