@@ -182,10 +182,12 @@ def _explain(error: Exception) -> str:
   if hint:
     return f'--config has no key {hint[2]}; did you mean {hint[1]}?'
   if error.args and isinstance(error.args[0], KeyError):
-    return f'--config has no key {error.args[0].args[0]}'
+    key = error.args[0].args[0]
+    return f'--config has no key {key}; unet_jax/defaults.py has all keys'
   last = text.splitlines()[-1].strip() if text else type(error).__name__
   if isinstance(error, flags.Error) and 'parsing config file' not in text:
-    return last
+    is_flag = isinstance(error, flags.UnrecognizedFlagError)
+    return f'{last}; see --help' if is_flag else last
   if isinstance(error, LookupError):  # Its text is but a key.
     last = f'{type(error).__name__} {last}'
   # ml_collections puts a whole traceback into the text of some errors.
