@@ -249,7 +249,10 @@ def split_keys(
   keys = {split: keys[split] for split in splits.SPLITS if keys.get(split)}
   if 'test' not in keys:
     last = list(keys)[-1]
-    notes.append(f'no test split: the final evaluation is on {last}')
+    note = f'no test split: the final evaluation is on {last}'
+    if last == 'train':
+      note += ', whose scores say nothing of new images'
+    notes.append(note)
   return keys, folds, notes
 
 
