@@ -6,6 +6,7 @@ import test_layouts
 from PIL import Image
 
 from unet_jax.data import diagnosis, survey
+from unet_jax.data.checks.finding import mend
 
 SPLITS = dict(train='abcdef', val='gh', test='ij')
 
@@ -64,6 +65,7 @@ def test_a_class_folder_without_a_mask_is_left_out(write_folder, diagnose):
   finding = found['empty mask folder']
   assert finding.severity == 'error'
   assert finding.settings == {'data.classes': ('a', 'b')}
+  assert mend(finding).endswith(""": --config.data.classes="('a', 'b')\"""")
   assert 'image without mask' not in found
   found = diagnose(root, 'folders', ('a', 'b'), 'multilabel')
   assert {finding.severity for finding in found.values()} <= {'note'}
