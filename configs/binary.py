@@ -33,5 +33,7 @@ def get_config(arg=''):
   elif arg == 'tiny':
     defaults.shrink(config)
   elif arg:
-    raise ValueError(f'unknown variant {arg!r} of configs/binary.py')
+    raise ValueError(
+      f'unknown variant {arg!r}: see the top of configs/binary.py'
+    )
   return config

@@ -55,5 +55,7 @@ def get_config(arg=''):
   elif arg == 'tiny':
     defaults.shrink(config)
   elif arg:
-    raise ValueError(f'unknown variant {arg!r} of configs/multiclass.py')
+    raise ValueError(
+      f'unknown variant {arg!r}: see the top of configs/multiclass.py'
+    )
   return config

@@ -36,5 +36,7 @@ def get_config(arg=''):
   elif arg == 'tiny':
     defaults.shrink(config)
   elif arg not in ('', 'folder'):
-    raise ValueError(f'unknown variant {arg!r} of configs/multilabel.py')
+    raise ValueError(
+      f'unknown variant {arg!r}: see the top of configs/multilabel.py'
+    )
   return config

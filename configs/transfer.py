@@ -44,5 +44,7 @@ def get_config(arg=''):
   elif arg == 'tiny':
     defaults.shrink(config)
   elif arg not in ('', 'vessels'):
-    raise ValueError(f'unknown variant {arg!r} of configs/transfer.py')
+    raise ValueError(
+      f'unknown variant {arg!r}: see the top of configs/transfer.py'
+    )
   return config

@@ -52,7 +52,9 @@ def get_config(arg=''):
     config.loss.dice = 0.0
     shift, vertical_flip = 0.2, True
   else:
-    raise ValueError(f'unknown variant {arg!r} of configs/tutorial.py')
+    raise ValueError(
+      f'unknown variant {arg!r}: see the top of configs/tutorial.py'
+    )
   config.augment.update(
     defaults.tutorial_augment(shift, vertical_flip=vertical_flip)
   )

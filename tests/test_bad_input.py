@@ -78,7 +78,7 @@ def test_mask_and_image_of_different_size(refused, write_folder):
   root = write_folder()
   Image.new('L', (10, 20)).save(root / 'masks' / 'c.png')
   text = refused(root)
-  assert_says(text, f'{root}/masks/c.png', '10x20', '48x40', 'must agree')
+  assert_says(text, f'{root}/masks/c.png', '10x20', '48x40', 'at one size')
 
 
 def test_mask_value_that_is_not_declared(refused, write_folder):
@@ -327,7 +327,8 @@ def fail_main(tmp_path, *args):
     (['--config.totl_steps=9'], ['totl_steps', 'mean total_steps?']),
     (['--config.optim.lrr=1'], ['lrr', 'mean lr?']),
     (['--config.modell.depth=3'], ['modell', 'mean model?']),
-    (['--config.qqq=3'], ['no key', 'qqq']),
+    (['--config.qqq=3'], ['no key', 'qqq', 'defaults.py']),
+    (['--lr=1'], ["'lr'", '--help']),
     (['--config.total_steps=many'], ['--config.total_steps=many']),
     (['--config.optim.lr=0'], ['config.optim.lr is 0.0', 'positive']),
     (['--workdri=x'], ["'workdri'", 'workdir']),
@@ -338,13 +339,27 @@ def test_command_line_that_is_wrong_fails_in_one_line(tmp_path, args, parts):
   assert_says(fail_main(tmp_path, '--config=configs/binary.py', *args), *parts)
 
 
+def test_help_has_the_config_and_is_no_failure():
+  done = subprocess.run(
+    [sys.executable, '-m', 'unet_jax.main', '--help'],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=100,
+    check=False,
+  )
+  assert done.returncode == 0
+  assert_says(done.stdout, '  --config: ', '  --workdir: ', 'defaults.py')
+  assert not done.stderr
+
+
 @pytest.mark.parametrize(
   ('args', 'part'),
   [
     ([], '--config configs/multiclass.py'),
     (['--config=configs/no_such.py'], "'configs/no_such.py'"),
     (['--config=configs/no_such.py', '--config.seed=1'], 'no_such.py'),
-    (['--config=configs/binary.py:odd'], "variant 'odd'"),
+    (['--config=configs/binary.py:odd'], "variant 'odd': see the top of"),
   ],
 )
 def test_config_that_is_missing_fails_in_one_line(tmp_path, args, part):

@@ -51,6 +51,16 @@ def test_train_without_any_class_is_an_error():
   assert 'a or b' in finding.text
 
 
+def test_a_single_class_on_most_pixels_may_be_inside_out():
+  rows = [(950,), (960,), (850,)]  # 92 %, by hand.
+  (finding,) = classes.inside_out(tally(*rows), ['a'])
+  assert finding.severity == 'warning'
+  assert finding.text.startswith("a is 92 % of train's pixels")
+  assert 'config.data.merge' in finding.remedy
+  assert not classes.inside_out(tally(*rows, (600,)), ['a'])  # 84 %.
+  assert not classes.inside_out(tally((940, 50)), NAMES)
+
+
 def test_class_of_few_images_is_rare():
   rows = [(100, 100)] * 2 + [(100, 0)] * 8
   (finding,) = classes.rare(tally(*rows), NAMES)

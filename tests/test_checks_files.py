@@ -6,6 +6,7 @@ import test_layouts
 from PIL import Image
 
 from unet_jax.data import diagnosis, survey
+from unet_jax.data.checks.finding import mend
 
 SPLITS = dict(train='abcdef', val='gh', test='ij')
 
@@ -55,6 +56,19 @@ def test_embedded_set_is_read_and_has_no_error(load_config, fundus_root, name):
   titles = {x.title for x in found if x.severity == 'warning'}
   # Of their union; as four kinds they overlap as they may.
   assert titles <= ({'overlapping classes'} if name == 'multiclass' else set())
+
+
+def test_a_class_folder_without_a_mask_is_left_out(write_folder, diagnose):
+  root = write_folder('abcdefghij', 'folders', **SPLITS)
+  (root / 'GT/c').mkdir()
+  found = diagnose(root, 'folders', (), 'multilabel')
+  finding = found['empty mask folder']
+  assert finding.severity == 'error'
+  assert finding.settings == {'data.classes': ('a', 'b')}
+  assert mend(finding).endswith(""": --config.data.classes="('a', 'b')\"""")
+  assert 'image without mask' not in found
+  found = diagnose(root, 'folders', ('a', 'b'), 'multilabel')
+  assert {finding.severity for finding in found.values()} <= {'note'}
 
 
 def test_image_without_mask_is_an_error_with_the_nearest_name(

@@ -64,8 +64,12 @@ def test_faulty_data_ends_with_1_and_the_written_config_trains(
       mask = np.asarray(image)
     Image.fromarray(mask // 255 * 99).save(path)
   path = tmp_path / 'mended.py'
-  done = doctor(root, '--write_config', path, check=False)
+  crops = ('--show_augmented', tmp_path / 'crops')
+  done = doctor(root, '--write_config', path, *crops, check=False)
   assert done.returncode == 1
+  assert f'written to {path}\n' in done.stdout
+  assert '--show_augmented: nothing is drawn before' in done.stdout
+  assert not crops[1].exists()
   assert 'error undeclared mask values: 10 masks' in done.stdout
   assert 'Traceback' not in done.stderr
   text = path.read_text()

@@ -29,7 +29,9 @@ def test_seed_alone_decides_who_is_held_back():
 
 @pytest.mark.parametrize(('count', 'share'), [(1, 0.2), (3, 0.9)])
 def test_nothing_left_to_train_on_is_told(count, share):
-  with pytest.raises(config_lib.InputError, match='val_share.*leaves none'):
+  with pytest.raises(
+    config_lib.InputError, match='val_share.*leaves none.*add images'
+  ):
     drawing.hold_back(NAMES[:count], ALIKE[:count], share, seed=0)
   with pytest.raises(config_lib.InputError, match='folds is 5, but there are'):
     drawing.draw_folds(NAMES[:count], ALIKE[:count], 5, seed=0)

@@ -257,11 +257,14 @@ def run_loop(load_config, monkeypatch, flat, num, steps):
 def test_a_bad_image_is_skipped_and_named(load_config, monkeypatch):
   error, said, saved, watch = run_loop(load_config, monkeypatch, 1, 8, 20)
   assert not error
-  assert len(said) == 4  # At each look: of five batches two or three have it.
-  for _, text in said:
-    assert text.endswith(
-      'the image that goes into the model is not finite, for flat'
-    )
+  # At each of four looks two or three of five batches have it: told once.
+  (step, text), *more = said
+  assert not more
+  assert step == 5
+  assert text.startswith('skipped ')
+  assert text.endswith(
+    'the image that goes into the model is not finite, for flat'
+  )
   assert watch.num_skipped < watch_lib.SKIPPED
   assert saved == [5, 10, 15, 20]
 
@@ -275,7 +278,22 @@ def test_too_many_skips_end_the_run_with_the_report(load_config, monkeypatch):
   assert 'config.optim.lr' in error
   assert '\n' not in error
   assert saved == [5]
-  assert said[0] == (5, '5 of 5 skipped: ' + said[0][1].split(': ', 1)[1])
+  assert len(said) == 1
+  assert said[0][0] == 5
+  assert said[0][1].startswith('skipped 5 of the last 5 steps ')
+
+
+def test_skipped_steps_are_told_again_where_they_fail_elsewhere():
+  watch = watch_lib.Watch()
+  told = []
+  for step, fault in enumerate(['of a', 'of a', 'of b', 'of b', 'of a'], 1):
+    watch.where = f'in step {step}, the weights {fault}'
+    told += watch.tell_skipped(1, 10)
+  assert [text.partition(': ')[2] for text in told] == [
+    'in step 1, the weights of a',
+    'in step 3, the weights of b',
+    'in step 5, the weights of a',
+  ]
 
 
 def added(losses, skipped=0):
@@ -285,7 +303,12 @@ def added(losses, skipped=0):
   return watch
 
 
-METRICS = dict(loss=9e9, update_ratio_encoder=0.5, update_ratio_head=2.0)
+METRICS = dict(
+  loss=9e9,
+  learning_rate=7.5,
+  update_ratio_encoder=0.5,
+  update_ratio_head=2.0,
+)
 
 
 @pytest.mark.parametrize('lost', [1e3, float('inf'), float('nan')])
@@ -295,6 +318,7 @@ def test_twenty_lost_losses_end_a_run(lost):
   told = watch_lib.end_of(added(usual + [lost] * 20), METRICS, 40, 100)
   assert 'the head moves most, by 2 of its size a step' in told
   assert "over 100 times the first steps' 1 for 20 steps" in told
+  assert 'lower config.optim.lr (now 7.5; ' in told
   again = added(usual + [lost] * 19 + [1.0] + [lost] * 19)
   assert not watch_lib.end_of(again, METRICS, 59, 100)
 
@@ -313,6 +337,29 @@ def test_a_short_run_ends_when_half_of_it_was_skipped():
   watch = added([np.nan] * 2, skipped=1)
   assert watch_lib.end_of(watch, METRICS, 4, 4)
   assert not watch_lib.end_of(watch, METRICS, 4, 100)
+
+
+def stillness(ratio, total_steps):
+  """Returns [(step, line)] of a run whose weights move by `ratio` a step."""
+  watch, told = watch_lib.Watch(), []
+  for step in range(1, total_steps + 1):
+    watch.add(1.0, 0, np.zeros((2, 6), np.float32))
+    metrics = METRICS | dict(update_ratio_encoder=0.0, update_ratio_head=ratio)
+    told += [(step, line) for line in watch.tell_still(metrics, total_steps)]
+  return told
+
+
+def test_weights_that_hardly_move_are_told_once_after_the_warm_up():
+  # As with a learning rate of 1e-7: 50 steps of 5e-7 are 2.5e-5.
+  ((step, line),) = stillness(5e-7, 120)
+  assert step == 50
+  assert 'hardly move: in 50 steps by 2e-05 of their size at most' in line
+  assert 'raise config.optim.lr' in line
+  ((step, _),) = stillness(5e-7, 400)
+  assert step == 100  # A quarter of the run.
+  assert not stillness(3e-4, 400)  # 3 %.
+  assert not stillness(0.0, 400)  # Steps that were skipped move nothing.
+  assert not stillness(5e-7, 20)  # Too short to tell.
 
 
 def test_a_watch_survives_its_checkpoint_as_json():

@@ -473,6 +473,38 @@ def test_a_collapse_that_stands_at_the_end_fails_the_run(tmp_path, fundus_root):
   assert (tmp_path / 'run/checkpoints/80').is_dir()
 
 
+def test_ctrl_c_ends_a_run_in_a_line_that_tells_how_to_go_on(
+  tmp_path, fundus_root
+):
+  args = (
+    *('main', *TINY, f'--config.data.root={fundus_root}'),
+    *('--workdir', tmp_path / 'run', '--config.total_steps=2000'),
+    *('--config.eval_every=2000', '--config.save_every=5'),
+  )
+  process = subprocess.Popen(
+    [sys.executable, '-m', f'unet_jax.{args[0]}', *map(str, args[1:])],
+    cwd=ROOT,
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.PIPE,
+    text=True,
+    # A shell's background jobs, and their children, would ignore it.
+    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+  )
+  deadline = time.monotonic() + 300
+  while not any(p.name.isdigit() for p in tmp_path.glob('run/checkpoints/*')):
+    assert process.poll() is None
+    assert time.monotonic() < deadline
+    time.sleep(0.02)
+  process.send_signal(signal.SIGINT)
+  _, stderr = process.communicate()
+  assert process.returncode == 130
+  assert 'Traceback' not in stderr
+  last = stderr.splitlines()[-1]
+  assert last.startswith('interrupted; the same command, without --overwrite, ')
+  assert last.endswith(f'one each 5 steps, in {tmp_path / "run"}')
+  assert (tmp_path / 'run/metrics.csv').exists()
+
+
 def test_early_stopping_ends_a_run_and_stays_ended(tmp_path, fundus_root):
   args = (
     *('main', *TINY, '--workdir', tmp_path, '--config.early_stop=1'),

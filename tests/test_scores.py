@@ -233,6 +233,9 @@ def test_baseline_is_what_constant_predictions_score():
   assert f'everywhere {everywhere:.4f}' in text
   assert 'nowhere 0.0000' in text
   assert f'prior {np.mean([0.3, 0.1]):.4f}' in text
+  assert '\n0.0000 is no better than blind: ' in text
+  perfect = scores.baseline(count(true, true, 3)[None], 2)
+  assert perfect == text.splitlines()[0]
 
 
 def test_table_has_a_line_a_class_and_a_dash_where_undefined():

@@ -133,7 +133,7 @@ def test_constant_images_get_a_std_of_1(write_folder, load):
       {'train': 'abc'},
       0.0,
       {'train': 3},
-      ('"best" is the latest', 'final evaluation is on train'),
+      ('"best" is the latest', 'on train, whose scores say nothing of new'),
     ),
     (
       {'train': 'abc', 'test': 'de'},

@@ -120,6 +120,9 @@ MAPS = {
 }
 PLANES = ('folders', 'planes')  # Masks that may overlap.
 
+# What is defined here is its caller's, a door's, whose --help then has it.
+flags.disclaim_key_flags()
+
 
 class InputError(ValueError):
   """What a user can mend: its text says what, where, and the remedy."""
@@ -128,7 +131,11 @@ class InputError(ValueError):
 def define_flag() -> flags.FlagHolder:
   """Defines --config FILE[:VARIANT] and its --config.KEY=VALUE overrides."""
   return config_flags.DEFINE_config_file(
-    'config', None, 'Config file[:variant].', lock_config=True
+    'config',
+    None,
+    'Config file[:VARIANT], as those in configs/, whose first lines list '
+    'theirs; --config.KEY=VALUE sets a key of unet_jax/defaults.py.',
+    lock_config=True,
   )
 
 
@@ -141,12 +148,19 @@ def run(main: Callable[[], None]) -> None:
     print(f'error: {error}', file=sys.stderr)
     sys.stderr.flush()
     sys.exit(1)
+  except KeyboardInterrupt as error:
+    sys.stdout.flush()
+    print('interrupted', *error.args, sep='; ', file=sys.stderr)
+    sys.exit(130)  # As shells have it for Ctrl-C.
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
   """Parses absl's flags; turns what it raises into one line."""
   try:
-    rest = flags.FLAGS(argv)
+    try:
+      rest = flags.FLAGS(argv)
+    except SystemExit:  # Of --help, where absl would end with 1.
+      sys.exit(0)
     if flags.FLAGS['verbosity'].using_default_value:
       # JAX, orbax and TFDS tell much that no user can act on.
       flags.FLAGS.verbosity = logging.ERROR
@@ -169,10 +183,12 @@ def _explain(error: Exception) -> str:
   if hint:
     return f'--config has no key {hint[2]}; did you mean {hint[1]}?'
   if error.args and isinstance(error.args[0], KeyError):
-    return f'--config has no key {error.args[0].args[0]}'
+    key = error.args[0].args[0]
+    return f'--config has no key {key}; unet_jax/defaults.py has all keys'
   last = text.splitlines()[-1].strip() if text else type(error).__name__
   if isinstance(error, flags.Error) and 'parsing config file' not in text:
-    return last
+    is_flag = isinstance(error, flags.UnrecognizedFlagError)
+    return f'{last}; see --help' if is_flag else last
   if isinstance(error, LookupError):  # Its text is but a key.
     last = f'{type(error).__name__} {last}'
   # ml_collections puts a whole traceback into the text of some errors.

@@ -58,6 +58,9 @@ def main() -> None:
     if SHOW_AUGMENTED.value:
       path = pathlib.Path(SHOW_AUGMENTED.value) / 'augmented.png'
       files.write_png(sheet, path)
+      print(f'written to {path}')
+  elif SHOW_AUGMENTED.value:
+    print('--show_augmented: nothing is drawn before the errors are mended')
   if HTML.value:
     findings.write_html(pathlib.Path(HTML.value), title, found, facts, sheets)
   if WRITE_CONFIG.value:

@@ -47,16 +47,21 @@ def main() -> None:
   train = loop.train_and_evaluate
   if FOLDS.value:
     train = functools.partial(folds.cross_validate, num_folds=FOLDS.value)
-  fault = train(
-    CONFIG.value,
-    pathlib.Path(workdir),
-    init_from=INIT_FROM.value,
-    overwrite=OVERWRITE.value,
-  )
+  try:
+    fault = train(
+      CONFIG.value,
+      pathlib.Path(workdir),
+      init_from=INIT_FROM.value,
+      overwrite=OVERWRITE.value,
+    )
+  except KeyboardInterrupt:
+    raise KeyboardInterrupt(
+      'the same command, without --overwrite, goes on from the last '
+      f'checkpoint, one each {CONFIG.value.save_every} steps, in {workdir}'
+    ) from None
   if fault:
     raise config_lib.InputError(
-      f'ended in {fault}; its likely cause is above: mend it, and start over '
-      'with --overwrite'
+      f'ended in {fault}; mend that, and start over with --overwrite'
     )
 
 

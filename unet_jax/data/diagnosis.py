@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from unet_jax.data import splits as splits_lib
 from unet_jax.data.checks import (
   classes,
   files,
@@ -50,7 +51,7 @@ def has_errors(found: Sequence[Finding]) -> bool:
 def tally(survey: Survey) -> dict[str, classes.Tally]:
   """Collects the labels' counts by split; those that can't be read lack."""
   tallies = {}
-  for split in dict.fromkeys(record.split for record in survey.records):
+  for split in splits_lib.SPLITS:
     counted = [
       x.counted for x in survey.records if x.split == split and x.counted
     ]

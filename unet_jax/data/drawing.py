@@ -187,10 +187,12 @@ def hold_back(
   """
   count = len(groups)
   num_val = max(1, round(share * count)) if share > 0 else 0
-  if num_val and (num_val >= count or len(set(groups)) < 2):
+  num_groups = len(set(groups))
+  if num_val and (num_val >= count or num_groups < 2):
+    remedy = 'lower it, or add images' if num_groups > 1 else 'add images'
     raise config_lib.InputError(
-      f'config.data.val_share {share} of {count} images of {len(set(groups))} '
-      'groups leaves none to train on; lower it, or add images'
+      f'config.data.val_share {share} of {count} images of {num_groups} '
+      f'groups leaves none to train on; {remedy}'
     )
   if not num_val:
     return np.zeros(count, bool)

@@ -40,9 +40,16 @@ def check_found(
 ) -> None:
   """Refuses what `by_name` found: nothing, or two files of one name."""
   if not folder.is_dir():
-    raise config_lib.InputError(f'{folder}: no such folder')
+    raise config_lib.InputError(
+      f'{folder}: no such folder; put the files there, or correct the path '
+      f'before {folder.name}'
+    )
   if not found:
-    raise config_lib.InputError(f'{folder} holds no file {", ".join(suffixes)}')
+    raise config_lib.InputError(
+      f'{folder} holds no file {", ".join(suffixes)}; add some, or name '
+      'another folder (config.data.classes and config.data.mask name those of '
+      'masks)'
+    )
   for first, *others in found.values():
     if others:
       raise config_lib.InputError(

@@ -165,7 +165,7 @@ def _find_classes(found: Files, config) -> tuple[str, ...]:
     return tuple(name for name in found.masks if name not in config.data.void)
   raise config_lib.InputError(
     f'no class names: list them in {listed}, a name a line, or set '
-    'config.data.classes'
+    'config.data.classes; for masks of 0 and 255 use configs/binary.py:folder'
   )
 
 
@@ -214,7 +214,7 @@ def _check_lists(keys: dict, root: pathlib.Path, images: dict) -> None:
       if name not in images:
         raise config_lib.InputError(
           f'{root / split}.txt names {name}, but {root / "images"} has no file '
-          f'{name}.*; correct the list, without the ending'
+          f'{name}.*; correct the list (names go without the ending)'
         )
 
 
@@ -240,5 +240,6 @@ def _check_size(image, image_path, mask, mask_path) -> None:
   if mask.shape[:2] != image.shape[:2]:
     raise config_lib.InputError(
       f'{mask_path} has {mask.shape[1]}x{mask.shape[0]} pixels, its image '
-      f'{image_path} has {image.shape[1]}x{image.shape[0]}; they must agree'
+      f'{image_path} has {image.shape[1]}x{image.shape[0]}; save both at '
+      'one size'
     )

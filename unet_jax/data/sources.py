@@ -257,7 +257,10 @@ def split_keys(
     _check_weights(config, [seen[key] for key in keys['train']])
   if 'test' not in keys:
     last = list(keys)[-1]
-    notes.append(f'no test split: the final evaluation is on {last}')
+    note = f'no test split: the final evaluation is on {last}'
+    if last == 'train':
+      note += ', whose scores say nothing of new images'
+    notes.append(note)
   return keys, folds, notes
 
 

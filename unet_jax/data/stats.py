@@ -137,7 +137,8 @@ def check_presence(seen: Sequence[Seen], coding: labels.Coding) -> None:
     name for name, n in zip(coding.classes, counts, strict=True) if not n
   ]
   if len(absent) == len(coding.classes):
-    void, hint = sum(one.void for one in seen), ''
+    void = sum(one.void for one in seen)
+    hint = '; correct config.data.classes, config.data.mask or the masks'
     if coding.encoding == 'index' and void:
       hint = (
         f'; {void} are 255, which is void in an index mask: '

@@ -83,7 +83,7 @@ def to_codes(
     raise config_lib.InputError(
       f'{where}: mask value {value} in {count} pixels, but the config declares '
       f'{_list(table)}; correct the mask, config.data.mask, '
-      'config.data.classes or config.data.void'
+      'config.data.classes or config.data.void; unet_jax.doctor proposes which'
     )
   return codes
 

@@ -141,7 +141,7 @@ def to_json(found: Sequence[Finding], facts: dict) -> str:
 
 
 def write(text: str, path: pathlib.Path) -> None:
-  """Writes a file, making its folder if need be."""
+  """Writes a file, making its folder if need be, and says so."""
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
@@ -149,6 +149,7 @@ def write(text: str, path: pathlib.Path) -> None:
     raise config_lib.InputError(
       f'{path} can not be written ({error.strerror or error})'
     ) from None
+  print(f'written to {path}')
 
 
 def write_html(

@@ -133,14 +133,19 @@ def trivial(support: np.ndarray, pixels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def baseline(counts: np.ndarray, num_foreground: int) -> str:
-  """Says in a line what macro F1 the trivial predictions reach."""
+  """Says what macro F1 the trivial predictions reach, and if it is as much."""
   pooled = counts.sum(axis=0)[-num_foreground:]
   found = trivial(pooled[:, 0] + pooled[:, 2], pooled.sum(axis=-1))
-  parts = [
-    f'{name} {float(_mean(f1, np.ones_like(f1))):.4f}'
-    for name, f1 in found.items()
-  ]
-  return f'macro F1 of calling each class, blindly, {", ".join(parts)}'
+  blind = {k: float(_mean(f1, np.ones_like(f1))) for k, f1 in found.items()}
+  parts = [f'{name} {f1:.4f}' for name, f1 in blind.items()]
+  text = f'macro F1 of calling each class, blindly, {", ".join(parts)}'
+  reached = score(counts, num_foreground)
+  if 0 <= reached <= max(blind.values()):
+    text += (
+      f'\n{reached:.4f} is no better than blind: train longer, look at the '
+      'data with unet_jax.doctor, or set config.optim.lr nearer 2e-3'
+    )
+  return text
 
 
 def write(report: dict, path: pathlib.Path) -> None:

@@ -39,7 +39,8 @@ def load(workdir: pathlib.Path, which: str = 'best') -> Trained:
   """
   if not (workdir / checkpoint.FOLDER).is_dir():
     raise config_lib.InputError(
-      f'{workdir} holds no checkpoint; give the folder of a run'
+      f'{workdir} holds no checkpoint; give the folder of a run, '
+      f'with {checkpoint.FOLDER} in it'
     )
   with checkpoint.make_manager(
     workdir, has_scores=True, read_only=True

@@ -37,7 +37,7 @@ def train_and_evaluate(
     overwrite: whether to remove the run that the workdir holds.
 
   Returns:
-    The collapse it ended in, with the classes; '' if all is well.
+    The collapse it ended in, its classes and remedy; '' if all is well.
 
   Raises:
     InputError: before step 1, for what the user can mend; later, if steps are
@@ -54,7 +54,9 @@ def train_and_evaluate(
   is_new = overwrite or not workdir_lib.last_step(workdir)
   if not is_new and workdir_lib.is_finished(workdir, config.total_steps, split):
     step = workdir_lib.last_step(workdir)
-    parallel.say(f'{workdir} is finished, at step {step}')
+    parallel.say(
+      f'{workdir} is finished, at step {step}; --overwrite starts over'
+    )
     return ''
   warm = None
   if init_from and is_new:
@@ -177,8 +179,9 @@ def look(config, dataset, run, state, step, metrics, seen, watch, log) -> None:
     bad = step - watch.num_skipped + 1 if watch.num_skipped else skipped[-1]
     if bad > before:
       watch.where = locate(config, dataset, run, state, bad)
-    log.say(step, f'{len(skipped)} of {len(seen)} skipped: {watch.where}')
-  for line in watch.judge(dataset.classes):
+  told = watch.tell_skipped(len(skipped), len(seen)) if skipped else []
+  told += watch.tell_still(metrics, config.total_steps)
+  for line in [*told, *watch.judge(dataset.classes)]:
     log.say(step, line)
   if why := watch_lib.end_of(watch, metrics, step, config.total_steps):
     raise config_lib.InputError(why)

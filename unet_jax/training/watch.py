@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -12,6 +13,7 @@ TIMES = 100  # As large as the first steps', a loss is lost;
 FLOOR = 0.1  # they count as no smaller than this: a loss may begin near 0.
 LOST = 20  # Steps in a row with a lost loss end a run,
 SKIPPED = 10  # and so do skipped ones.
+STILL = 0.01  # Of their size, all steps together: weights that hardly moved.
 SMOOTH = 0.5  # Share of the old in the score that early stopping looks at.
 
 
@@ -25,6 +27,10 @@ class Watch:
     num_lost: steps in a row, up to now, whose loss was lost.
     num_skipped: likewise, skipped.
     where: the last skipped step that was looked into went wrong.
+    told: where skipped steps went wrong, as last said.
+    largest_update: of a step that was looked at: of a part's weights, the share
+      by which they moved.
+    is_still: whether it was said that they hardly move.
     planes: float[N, K, 6] of the last steps, as collapse.count gives them.
     silent: steps in a row, up to now, in which each plane was missed.
     states: of each foreground class, as last said.
@@ -38,6 +44,9 @@ class Watch:
   num_lost: int = 0
   num_skipped: int = 0
   where: str = ''
+  told: str = ''
+  largest_update: float = 0.0
+  is_still: bool = False
   planes: list = dataclasses.field(default_factory=list)
   silent: list[int] = dataclasses.field(default_factory=list)
   states: list[str] = dataclasses.field(default_factory=list)
@@ -58,6 +67,41 @@ class Watch:
       is_missed = planes[:, 2] < collapse.MISSED * planes[:, 1]
       silent = np.array(self.silent or [0] * len(planes))
       self.silent = np.where(is_missed, silent + 1, 0).tolist()
+
+  def tell_skipped(self, count: int, of: int) -> list[str]:
+    """Says how many of the last steps were skipped, and where, if it's new."""
+    # Without the step, which always is: 'in step 7, the weight ...'.
+    _, _, told = self.where.partition(', ')
+    if told == self.told:
+      return []
+    self.told = told
+    return [
+      f'skipped {count} of the last {of} steps (more of the same is not told): '
+      f'{self.where}'
+    ]
+
+  def tell_still(
+    self, metrics: Mapping[str, float], total_steps: int
+  ) -> list[str]:
+    """Says, once, a quarter into the run, that the weights hardly move.
+
+    Args:
+      metrics: of a step.
+      total_steps: of the run; the first quarter has the warm-up.
+    """
+    rates = [v for k, v in metrics.items() if k.startswith('update_ratio_')]
+    self.largest_update = max(self.largest_update, *map(float, rates))
+    is_early = self.num_steps < max(
+      collapse.WARM_UP + collapse.WINDOW, total_steps // 4
+    )
+    moved = self.num_steps * self.largest_update
+    if self.is_still or is_early or not 0 < moved < STILL:
+      return []
+    self.is_still = True
+    return [
+      f'the weights hardly move: in {self.num_steps} steps by {moved:.1g} of '
+      'their size at most; raise config.optim.lr (2e-3 is usual)'
+    ]
 
   def judge(self, classes: tuple[str, ...]) -> list[str]:
     """Judges the foreground classes, the last planes; says what is new."""
@@ -81,12 +125,15 @@ class Watch:
     ]
 
   def faults(self, classes: tuple[str, ...]) -> str:
-    """Returns what still stands: 'dead class (a, b)', or '' if all is well."""
+    """Returns what still stands, 'dead class (a, b): ...', with remedies."""
     found = {}
     for name, state in zip(classes, self.states, strict=False):
       if state != collapse.LEARNING:
         found.setdefault(state, []).append(name)
-    return ', '.join(f'{k} ({", ".join(v)})' for k, v in found.items())
+    return '; '.join(
+      f'{state} ({", ".join(names)}): {collapse.REMEDIES[state]}'
+      for state, names in found.items()
+    )
 
   def score(self, score: float) -> None:
     """Takes note of an evaluation."""
@@ -106,10 +153,11 @@ def end_of(watch: Watch, metrics: dict, step: int, total_steps: int) -> str:
     total_steps: of the run; a short one ends when half of it was skipped.
   """
   remedy = 'and start over with --overwrite'
+  rate = f' (now {metrics["learning_rate"]:.2g}; 2e-3 is usual)'
   if watch.num_skipped >= min(SKIPPED, max(1, total_steps // 2)):
     return (
       f'steps {step - watch.num_skipped + 1} to {step} had to be skipped: '
-      f'{watch.where}; mend that, or lower config.optim.lr or set '
+      f'{watch.where}; mend that, or lower config.optim.lr{rate} or set '
       f'config.precision=float32, {remedy}'
     )
   if watch.num_lost >= LOST:
@@ -123,6 +171,6 @@ def end_of(watch: Watch, metrics: dict, step: int, total_steps: int) -> str:
       f'the loss is {metrics["loss"]:.4g} at step {step}, and was over {TIMES} '
       f"times the first steps' {watch.first_loss:.4g} for {watch.num_lost} "
       f'steps; the {part} moves most, by {ratios[part]:.2g} of its size a '
-      f'step: lower config.optim.lr {remedy}'
+      f'step: lower config.optim.lr{rate} {remedy}'
     )
   return ''

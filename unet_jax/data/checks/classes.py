@@ -14,6 +14,7 @@ from unet_jax.data.checks.finding import Finding, percent, some
 
 FEW_IMAGES = 5  # To learn a class from.
 FEW_PIXELS = 0.001  # Share of train: cross entropy can leave the class out.
+MOST = 0.9  # Share of train's pixels: the rest may be what is meant.
 MANY_EMPTY = 0.5  # Share of train's images.
 CHANCE = 0.001  # Of a shift that is none, over all classes and splits.
 EFFECT = 0.2  # Difference between two shares of images that is one to tell.
@@ -41,6 +42,7 @@ def check(
   return [
     *absent(tallies, classes),
     *rare(tallies['train'], classes),
+    *inside_out(tallies['train'], classes),
     *everywhere(tallies['train'], classes),
     *empty(tallies),
     *shift({k: x.counts > 0 for k, x in tallies.items()}, classes),
@@ -103,6 +105,24 @@ def rare(train: Tally, classes: Sequence[str]) -> list[Finding]:
         )
       )
   return findings
+
+
+def inside_out(train: Tally, classes: Sequence[str]) -> list[Finding]:
+  """Finds a single class that most pixels of train have."""
+  share = train.counts.sum() / max(1, train.pixels.sum())
+  if len(classes) > 1 or share < MOST:
+    return []
+  return [
+    Finding(
+      'warning',
+      'mostly foreground',
+      f"{classes[0]} is {percent(share)} of train's pixels: the masks may be "
+      'inside out',
+      'if they are, swap the values of the two in config.data.merge, as '
+      "{'background': (255,), 'foreground': (0,)} does",
+      number=int(train.counts.sum()),
+    )
+  ]
 
 
 def everywhere(train: Tally, classes: Sequence[str]) -> list[Finding]:

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 from unet_jax import config as config_lib
-from unet_jax.data import splits
+from unet_jax.data import layout, splits
 from unet_jax.data.checks.finding import Finding, flag, plural, some
 from unet_jax.data.figures import SWAPPED, Stored
 from unet_jax.data.survey import Record, Survey
@@ -34,9 +34,13 @@ def missing(survey: Survey) -> list[Finding]:
     absent = ', or if none means that nothing is marked: '
     absent += flag('data.missing', 'absent')
   for folder, masks in found.masks.items():
+    if data.mask == 'folders' and folder not in _mask_folders(survey):
+      continue
     lacking = [] if data.missing == 'absent' else sorted(wanted - set(masks))
     spare = sorted(set(masks) - set(found.images))
-    if lacking:
+    if not masks:
+      findings.append(_empty(survey, folder))
+    elif lacking:
       findings.append(
         Finding(
           'error',
@@ -62,6 +66,30 @@ def missing(survey: Survey) -> list[Finding]:
         )
       )
   return findings
+
+
+def _empty(survey: Survey, folder: str) -> Finding:
+  """Says that no image has a mask in a folder, which training refuses."""
+  data = survey.config.data
+  others = tuple(name for name in _mask_folders(survey) if name != folder)
+  is_class = data.mask == 'folders' and others and not (data.merge or data.void)
+  return Finding(
+    'error',
+    'empty mask folder',
+    f'the folder {folder} holds no mask',
+    'put them there, or, if nothing is marked so, leave it out',
+    number=1,
+    settings={'data.classes': others} if is_class else {},
+  )
+
+
+def _mask_folders(survey: Survey) -> list[str]:
+  """Returns the folders under GT that training reads."""
+  # A set that is refused has no classes yet.
+  classes = (
+    survey.classes or survey.config.data.classes or tuple(survey.files.masks)
+  )
+  return layout.mask_folders(survey.config, classes)
 
 
 def ambiguous(survey: Survey) -> list[Finding]:

@@ -53,6 +53,8 @@ def flag(key: str, value: Any) -> str:
   """Returns what sets a config key on the command line."""
   text = f'{value}'
   is_plain = not any(letter in text for letter in ' ()|\'"?*$')
+  if "'" in text and not any(letter in text for letter in '"$`\\!'):
+    return f'--config.{key}="{text}"'  # Easier to read than what shlex does.
   return f'--config.{key}={text if is_plain else shlex.quote(text)}'
 
 
