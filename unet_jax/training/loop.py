@@ -10,7 +10,7 @@ from unet_jax import checkpoint, parallel
 from unet_jax import config as config_lib
 from unet_jax.data import pipeline, sources, splits
 from unet_jax.evaluation import scores, trained
-from unet_jax.training import guard, logs, parts, setup
+from unet_jax.training import guard, logs, parts, setup, transfer, warm_start
 from unet_jax.training import watch as watch_lib
 from unet_jax.training import workdir as workdir_lib
 
@@ -58,7 +58,7 @@ def train_and_evaluate(
     return ''
   warm = None
   if init_from and is_new:
-    warm = setup.plan_start(config, found, init_from)
+    warm = warm_start.prepare(config, found, init_from)
     parallel.say(warm.text)
   elif is_new:
     parts.check_cold(config.transfer)
@@ -90,8 +90,8 @@ def train_and_evaluate(
         **checkpoint.restore_meta(manager, first)['watch']
       )
     elif warm:
-      state = setup.start_from(config, dataset, run, state, warm)
-      workdir_lib.write_plan(workdir, setup.transfer.describe(warm.plan))
+      state = warm_start.start(config, dataset, run, state, warm)
+      workdir_lib.write_plan(workdir, transfer.describe(warm.plan))
     state = parallel.replicate(state)
     parallel.say(setup.describe(config, dataset, run, state))
     if first:

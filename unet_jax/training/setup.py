@@ -2,7 +2,6 @@
 
 import functools
 import importlib.metadata
-import itertools
 import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -14,15 +13,14 @@ from flax import traverse_util
 
 from unet_jax import build, parallel
 from unet_jax import config as config_lib
-from unet_jax.data import drawing, layout, sources
-from unet_jax.evaluation import counts, trained
+from unet_jax.data import layout, sources
+from unet_jax.evaluation import counts
 from unet_jax.nn import native, objective, unet
-from unet_jax.training import guard, optimizer, parts, transfer
+from unet_jax.training import guard, optimizer, parts
 from unet_jax.training import step as step_lib
 
 # All of TrainState that changes, and `averaged`, which is saved apart.
 SAVED = ('step', 'params', 'opt_state', 'batch_stats', 'rng')
-REESTIMATE = 32  # Batches, if that is less than an epoch.
 
 
 class Run(NamedTuple):
@@ -172,57 +170,6 @@ def with_saved(
 ) -> step_lib.TrainState:
   """Puts arrays that `to_save` gave back into a state."""
   return state.replace(**trees['state'], averaged=trees['averaged'])
-
-
-class WarmStart(NamedTuple):
-  """Another run's variables, and what is taken of them."""
-
-  variables: dict
-  plan: dict[str, transfer.Leaf]
-  text: str
-
-
-def plan_start(
-  config: ml_collections.ConfigDict, found: layout.Layout, init_from: str
-) -> WarmStart:
-  """Plans a warm start; of the data it reads one image, for its channels.
-
-  Raises:
-    InputError: if nothing fits, or what is frozen doesn't.
-  """
-  other = transfer.open_run(init_from)
-  task = build.make_task(config, found.classes)
-  channels = found.read(drawing.pool(found.keys)[0]).image.shape[-1]
-  plan = transfer.make_plan(
-    trained.abstract_variables(build.make_model(config, task), channels),
-    other.variables,
-    transfer.map_head(task, other.task, config.transfer.classes),
-    channels=(channels, len(other.mean)),
-    resize=config.transfer.resize,
-  )
-  transfer.check_frozen(plan, config.transfer.freeze)
-  text = f'starts from {init_from}, step {other.step}'
-  return WarmStart(other.variables, plan, f'{text}\n{transfer.summarise(plan)}')
-
-
-def start_from(
-  config: ml_collections.ConfigDict,
-  dataset: sources.Dataset,
-  run: Run,
-  state: step_lib.TrainState,
-  warm: WarmStart,
-) -> step_lib.TrainState:
-  """Puts what the plan takes into a first state."""
-  variables = transfer.apply(warm.plan, state.averaged, warm.variables)
-  if config.transfer.batch_stats == 'reestimate':
-    epoch = -(-len(dataset.splits['train']) // config.batch_size)
-    batches = itertools.islice(
-      train_batches(config, dataset, 1), min(epoch, REESTIMATE)
-    )
-    variables['batch_stats'] = transfer.reestimate(
-      run.model.apply, variables, state.rng, run.inputs_fn, batches
-    )
-  return state.replace(**variables, averaged=jax.tree.map(jnp.copy, variables))
 
 
 def train_batches(
