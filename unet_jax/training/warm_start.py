@@ -15,7 +15,7 @@ from unet_jax import config as config_lib
 from unet_jax.data import drawing, layout, sources
 from unet_jax.evaluation import trained
 from unet_jax.nn import norm
-from unet_jax.training import heads, setup, transfer
+from unet_jax.training import heads, parts, setup, transfer
 from unet_jax.training import step as step_lib
 
 REESTIMATE = 32  # Batches, if that is less than an epoch.
@@ -26,17 +26,21 @@ class WarmStart(NamedTuple):
 
   variables: dict
   plan: dict[str, transfer.Leaf]
-  text: str
 
 
 def prepare(
   config: ml_collections.ConfigDict, found: layout.Layout, init_from: str
-) -> WarmStart:
-  """Plans a warm start; of the data it reads one image, for its channels.
+) -> WarmStart | None:
+  """Plans a warm start and says how; None where no run is named to start from.
+
+  Of the data it reads one image, for its channels.
 
   Raises:
     InputError: if nothing fits, or what is frozen doesn't.
   """
+  if not init_from:
+    parts.check_cold(config.transfer)
+    return None
   other = open_run(init_from)
   task = build.make_task(config, found.classes)
   channels = found.read(drawing.pool(found.keys)[0]).image.shape[-1]
@@ -48,8 +52,9 @@ def prepare(
     resize=config.transfer.resize,
   )
   transfer.check_frozen(plan, config.transfer.freeze)
-  text = f'starts from {init_from}, step {other.step}'
-  return WarmStart(other.variables, plan, f'{text}\n{transfer.summarise(plan)}')
+  parallel.say(f'starts from {init_from}, step {other.step}')
+  parallel.say(transfer.summarise(plan))
+  return WarmStart(other.variables, plan)
 
 
 def start(
@@ -64,7 +69,7 @@ def start(
   if config.transfer.batch_stats == 'reestimate':
     epoch = -(-len(dataset.splits['train']) // config.batch_size)
     batches = itertools.islice(
-      setup.train_batches(config, dataset, 1), min(epoch, REESTIMATE)
+      build.make_batches(config, dataset), min(epoch, REESTIMATE)
     )
     variables['batch_stats'] = reestimate(
       run.model.apply, variables, state.rng, run.inputs_fn, batches
