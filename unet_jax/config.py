@@ -124,11 +124,11 @@ class InputError(ValueError):
   """What a user can mend: its text says what, where, and the remedy."""
 
 
-def define_flag() -> flags.FlagHolder:
+def define_flag(
+  name: str = 'config', text: str = 'Config file[:variant].'
+) -> flags.FlagHolder:
   """Defines --config FILE[:VARIANT] and its --config.KEY=VALUE overrides."""
-  return config_flags.DEFINE_config_file(
-    'config', None, 'Config file[:variant].', lock_config=True
-  )
+  return config_flags.DEFINE_config_file(name, None, text, lock_config=True)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -144,31 +144,40 @@ def run(main: Callable[[], None]) -> None:
 
 def _parse_flags(argv: list[str]) -> list[str]:
   """Parses absl's flags; turns what it raises into one line."""
+  name = 'config'
   try:
     rest = flags.FLAGS(argv)
     if flags.FLAGS['verbosity'].using_default_value:
       # JAX, orbax and TFDS tell much that no user can act on.
       flags.FLAGS.verbosity = logging.ERROR
-    if 'config' in flags.FLAGS and flags.FLAGS['config'].present:
-      config = flags.FLAGS.config
-      if not isinstance(config, ml_collections.ConfigDict):
-        getattr(config, 'seed', None)  # Raises what loading the file did.
-        raise TypeError(f'get_config gave {type(config).__name__}, no config')
+    for name in ('config', 'source'):
+      if name in flags.FLAGS and flags.FLAGS[name].present:
+        config = flags.FLAGS[name].value
+        if not isinstance(config, ml_collections.ConfigDict):
+          getattr(config, 'seed', None)  # Raises what loading the file did.
+          raise TypeError(f'get_config gave {type(config).__name__}, no config')
   except Exception as error:  # absl's, or whatever the config file raises.
-    raise InputError(_explain(error)) from None
+    raise InputError(_explain(error, _failed_flag(error) or name)) from None
   if len(rest) > 1:
     raise InputError(f'unexpected argument {rest[1]!r}; see --help')
   return rest
 
 
-def _explain(error: Exception) -> str:
+def _failed_flag(error: Exception) -> str:
+  """Returns the name of the flag whose parsing raised; '' if none's did."""
+  frames = traceback.walk_tb(error.__traceback__)
+  owners = [frame.f_locals.get('self') for frame, _ in frames]
+  return next((x.name for x in owners if isinstance(x, flags.Flag)), '')
+
+
+def _explain(error: Exception, name: str) -> str:
   """Says in a line why the flags or the config file can't be read."""
   text = str(error)
   hint = re.search('Did you mean "(.+)" instead of "(.+)"', text)
   if hint:
-    return f'--config has no key {hint[2]}; did you mean {hint[1]}?'
+    return f'--{name} has no key {hint[2]}; did you mean {hint[1]}?'
   if error.args and isinstance(error.args[0], KeyError):
-    return f'--config has no key {error.args[0].args[0]}'
+    return f'--{name} has no key {error.args[0].args[0]}'
   last = text.splitlines()[-1].strip() if text else type(error).__name__
   if isinstance(error, flags.Error) and 'parsing config file' not in text:
     return last
@@ -182,7 +191,7 @@ def _explain(error: Exception) -> str:
   ]
   if places:
     last += f' ({places[-1][0]}, line {places[-1][1]})'
-  return f'--config: {last}'
+  return f'--{name}: {last}'
 
 
 def flatten(config: ml_collections.ConfigDict, prefix: str = '') -> dict:
