@@ -11,7 +11,7 @@ import scipy.interpolate
 import scipy.ndimage
 
 from unet_jax.data import labels
-from unet_jax.nn import augment
+from unet_jax.nn import augment, resample
 
 SIDE = 16
 TURNS = augment.Ranges(
@@ -54,7 +54,7 @@ def compiled_map(size, window, ranges):
     draws = augment.draw(rng, 3)
     matrix, shift = augment.make_map(draws.moves, size, ranges)
     bend = ranges.elastic * draws.bend if ranges.elastic else None
-    places = augment.map_coordinates(matrix, shift, bend, size, window)
+    places = resample.map_coordinates(matrix, shift, bend, size, window)
     return matrix, shift, jnp.stack(places)
 
   return jax.jit(places)
@@ -133,14 +133,14 @@ def test_flips_twice_and_four_quarter_turns_are_the_identity(
   image, label = IMAGE[:side, :side], LABEL[:side, :side]
   planes = PLANES[:side, :side]
   moved = (image, label, planes)
-  places = augment.map_coordinates(matrix, jnp.zeros(2), None, side, side)
+  places = resample.map_coordinates(matrix, jnp.zeros(2), None, side, side)
   for i in range(times):
     if i == 1:
       assert not np.array_equal(moved[0], image)
     moved = (
-      augment.sample_linear(jnp.asarray(moved[0]), *places),
-      augment.sample_nearest(jnp.asarray(moved[1]), *places),
-      augment.sample_planes(jnp.asarray(moved[2]), *places),
+      resample.linear(jnp.asarray(moved[0]), *places),
+      resample.nearest(jnp.asarray(moved[1]), *places),
+      resample.majority(jnp.asarray(moved[2]), *places),
     )
   for one, other in zip(moved, (image, label, planes), strict=True):
     np.testing.assert_array_equal(one, other)
@@ -217,9 +217,9 @@ def test_bent_image_is_scipys_linear_interpolation(seed):
   matrix, shift, place = drawn(seed, ranges)
   straight = place_of(matrix, shift, SIDE, SIDE)
   bend = 0.9 * np.asarray(augment.draw(jax.random.key(seed), 3).bend, float)
-  knots = np.arange(-3, augment.CELLS + 4)
-  spline = scipy.interpolate.BSpline(knots, np.eye(augment.POINTS), 3)(
-    augment.CELLS * (np.arange(SIDE) + 0.5) / SIDE
+  knots = np.arange(-3, resample.CELLS + 4)
+  spline = scipy.interpolate.BSpline(knots, np.eye(resample.POINTS), 3)(
+    resample.CELLS * (np.arange(SIDE) + 0.5) / SIDE
   )
   np.testing.assert_allclose(
     place - straight, spline @ bend @ spline.T, atol=1e-5
@@ -241,10 +241,10 @@ def test_bent_image_is_scipys_linear_interpolation(seed):
 def test_bending_by_less_than_a_sixteenth_never_folds():
   """The worst that points can do leaves every small square its orientation."""
   size = 64
-  spline = augment.spline_basis(size)
-  sign = np.array([(-1) ** i for i in range(augment.POINTS)])
+  spline = resample.spline_basis(size)
+  sign = np.array([(-1) ** i for i in range(resample.POINTS)])
   for row, col in itertools.product((sign[:, None], 1), (sign, 1)):
-    bend = size / 16 * 0.99 * np.broadcast_to(row * col, (augment.POINTS,) * 2)
+    bend = size / 16 * 0.99 * np.broadcast_to(row * col, (resample.POINTS,) * 2)
     for other in (bend, -bend, bend.T):
       moved = np.mgrid[:size, :size] + np.stack(
         [spline @ x @ spline.T for x in (bend, other)]
@@ -305,7 +305,7 @@ def test_no_label_is_invented():
 
 
 def planes_by_hand(planes, place):
-  """Reads planes as `sample_planes` says, a pixel at a time."""
+  """Reads planes as `majority` says, a pixel at a time."""
   side, size = planes.shape[0], place.shape[1]
   found = np.full((size, size, planes.shape[2]), labels.VOID)
   for i, j, k in np.ndindex(*found.shape):

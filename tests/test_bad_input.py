@@ -277,6 +277,12 @@ def test_settings_that_do_not_go_together(refused, overrides, parts):
   assert_says(refused('/untouched', **overrides), *parts)
 
 
+def test_early_stopping_without_validation_images(refused, write_folder):
+  root = write_folder(train='abcd')
+  overrides = {'early_stop': 3, 'data.val_share': 0.0}
+  assert_says(refused(root, **overrides), 'config.early_stop', 'val_share=0.2')
+
+
 def test_several_classes_under_the_binary_task(refused):
   text = refused('/untouched', **{'data.classes': ('a', 'b')})
   assert_says(text, 'config.data.classes has 2', 'config.task=multiclass')

@@ -5,6 +5,9 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
+from unet_jax import config as config_lib
 from unet_jax.training import comparison
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -35,6 +38,50 @@ def test_the_report_has_a_line_a_seed_and_a_line_an_evaluation():
     '| 10 | 0.250 (0.100, 0.400) | 0.200 (0.100, 0.300) |',
     '| 20 | 0.250 (0.200, 0.300) | 0.325 (0.150, 0.500) |',
   ]
+
+
+@pytest.mark.parametrize(
+  ('args', 'said'),
+  [
+    (['--source.optim.lrr=1'], '--source has no key lrr; did you mean lr?'),
+    (['--source', 'x.py'], "--source: [Errno 2] No such file or directory: 'x"),
+    (
+      ['--source.optim.lr=-1'],
+      '--source.optim.lr is -1.0; it must be positive',
+    ),
+    (['--config.optim.lrr=1'], '--config has no key lrr; did you mean lr?'),
+    (['--config.optim.lr=-1'], 'config.optim.lr is -1.0; it must be positive'),
+  ],
+)
+def test_an_error_names_the_config_at_fault(tmp_path, args, said):
+  files = (
+    '--source',
+    'configs/binary.py:tiny',
+    '--config',
+    'configs/binary.py',
+  )
+  done = subprocess.run(
+    [
+      *(sys.executable, '-m', 'unet_jax.compare', *files, *args),
+      *('--workdir', str(tmp_path)),
+    ],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 1
+  assert done.stderr.startswith(f'error: {said}')
+
+
+def test_an_error_about_the_sources_data_names_its_flags(tmp_path, load_config):
+  source, target = (load_config('binary:tiny') for _ in range(2))
+  root = tmp_path / 'config.images'
+  source.data.update(source='folder', root=str(root))
+  with pytest.raises(config_lib.InputError) as caught:
+    comparison.compare(source, target, tmp_path / 'runs', 1)
+  assert str(caught.value) == (
+    f'--source.data.root: no folder {root}; give it with --source.data.root'
+  )
 
 
 def test_one_command_trains_all_and_does_not_do_so_twice(tmp_path, fundus_root):

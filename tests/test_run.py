@@ -456,13 +456,13 @@ def test_a_diverged_loss_ends_the_run_and_names_a_part(tmp_path, fundus_root):
 
 
 def test_a_collapse_that_stands_at_the_end_fails_the_run(tmp_path, fundus_root):
-  done = call(
+  args = (
     *('main', *TINY, '--workdir', tmp_path / 'run'),
     *(f'--config.data.root={fundus_root}', '--config.optim.lr=10'),
     *('--config.total_steps=80', '--config.eval_every=80'),
     '--config.save_every=80',
-    check=False,
   )
+  done = call(*args, check=False)
   assert done.returncode == 1
   last = done.stderr.splitlines()[-1]
   assert 'ended in background collapse (red_lesions, bright_lesions)' in last
@@ -471,6 +471,10 @@ def test_a_collapse_that_stands_at_the_end_fails_the_run(tmp_path, fundus_root):
   assert len(said) == 2  # Once for each class.
   assert (tmp_path / 'run/evaluation/test.json').exists()
   assert (tmp_path / 'run/checkpoints/80').is_dir()
+  again = call(*args, check=False)
+  assert 'is finished, at step 80' in again.stdout
+  assert again.returncode == 1
+  assert again.stderr.splitlines()[-1] == last
 
 
 def test_ctrl_c_ends_a_run_in_a_line_that_tells_how_to_go_on(

@@ -99,14 +99,12 @@ def make_model(config, task: Task) -> unet.UNet | tutorial_unet.TutorialUNet:
 
 
 def make_batches(
-  config,
-  dataset: sources.Dataset,
-  *,
-  first_step: int = 1,
-  process_index: int = 0,
-  process_count: int = 1,
+  config, dataset: sources.Dataset, *, first_step: int = 1
 ) -> Iterator[dict[str, np.ndarray]]:
-  """Yields training's batches from a step on; see pipeline.train_batches."""
+  """Yields this process's part of training's batches from a step on.
+
+  See pipeline.train_batches.
+  """
   return pipeline.train_batches(
     dataset.splits['train'],
     batch_size=config.batch_size,
@@ -116,8 +114,8 @@ def make_batches(
     foreground_share=config.data.foreground_share,
     seed=config.seed,
     first_step=first_step,
-    process_index=process_index,
-    process_count=process_count,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
   )
 
 

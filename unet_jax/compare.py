@@ -4,14 +4,11 @@ unet_jax.compare --source FILE --config FILE --workdir DIR"""
 import pathlib
 
 from absl import flags
-from ml_collections import config_flags
 
 from unet_jax import config as config_lib
 
 CONFIG = config_lib.define_flag()
-SOURCE = config_flags.DEFINE_config_file(
-  'source', None, 'Config file[:variant] to start from.', lock_config=True
-)
+SOURCE = config_lib.define_flag('source', 'Config file[:VARIANT] to start from')
 WORKDIR = flags.DEFINE_string('workdir', '', 'Folder for all runs.')
 SEEDS = flags.DEFINE_integer('seeds', 3, 'Pairs of runs.', lower_bound=1)
 

@@ -128,13 +128,15 @@ class InputError(ValueError):
   """What a user can mend: its text says what, where, and the remedy."""
 
 
-def define_flag() -> flags.FlagHolder:
-  """Defines --config FILE[:VARIANT] and its --config.KEY=VALUE overrides."""
+def define_flag(
+  name: str = 'config', what: str = 'Config file[:VARIANT]'
+) -> flags.FlagHolder:
+  """Defines --NAME FILE[:VARIANT] and its --NAME.KEY=VALUE overrides."""
   return config_flags.DEFINE_config_file(
-    'config',
+    name,
     None,
-    'Config file[:VARIANT], as those in configs/, whose first lines list '
-    'theirs; --config.KEY=VALUE sets a key of unet_jax/defaults.py.',
+    f'{what}, as those in configs/, whose first lines list theirs; '
+    f'--{name}.KEY=VALUE sets a key of unet_jax/defaults.py.',
     lock_config=True,
   )
 
@@ -156,6 +158,7 @@ def run(main: Callable[[], None]) -> None:
 
 def _parse_flags(argv: list[str]) -> list[str]:
   """Parses absl's flags; turns what it raises into one line."""
+  name = 'config'
   try:
     try:
       rest = flags.FLAGS(argv)
@@ -164,27 +167,35 @@ def _parse_flags(argv: list[str]) -> list[str]:
     if flags.FLAGS['verbosity'].using_default_value:
       # JAX, orbax and TFDS tell much that no user can act on.
       flags.FLAGS.verbosity = logging.ERROR
-    if 'config' in flags.FLAGS and flags.FLAGS['config'].present:
-      config = flags.FLAGS.config
-      if not isinstance(config, ml_collections.ConfigDict):
-        getattr(config, 'seed', None)  # Raises what loading the file did.
-        raise TypeError(f'get_config gave {type(config).__name__}, no config')
+    for name in ('config', 'source'):
+      if name in flags.FLAGS and flags.FLAGS[name].present:
+        config = flags.FLAGS[name].value
+        if not isinstance(config, ml_collections.ConfigDict):
+          getattr(config, 'seed', None)  # Raises what loading the file did.
+          raise TypeError(f'get_config gave {type(config).__name__}, no config')
   except Exception as error:  # absl's, or whatever the config file raises.
-    raise InputError(_explain(error)) from None
+    raise InputError(_explain(error, _failed_flag(error) or name)) from None
   if len(rest) > 1:
     raise InputError(f'unexpected argument {rest[1]!r}; see --help')
   return rest
 
 
-def _explain(error: Exception) -> str:
+def _failed_flag(error: Exception) -> str:
+  """Returns the name of the flag whose parsing raised; '' if none's did."""
+  frames = traceback.walk_tb(error.__traceback__)
+  owners = [frame.f_locals.get('self') for frame, _ in frames]
+  return next((x.name for x in owners if isinstance(x, flags.Flag)), '')
+
+
+def _explain(error: Exception, name: str) -> str:
   """Says in a line why the flags or the config file can't be read."""
   text = str(error)
   hint = re.search('Did you mean "(.+)" instead of "(.+)"', text)
   if hint:
-    return f'--config has no key {hint[2]}; did you mean {hint[1]}?'
+    return f'--{name} has no key {hint[2]}; did you mean {hint[1]}?'
   if error.args and isinstance(error.args[0], KeyError):
     key = error.args[0].args[0]
-    return f'--config has no key {key}; unet_jax/defaults.py has all keys'
+    return f'--{name} has no key {key}; unet_jax/defaults.py has all keys'
   last = text.splitlines()[-1].strip() if text else type(error).__name__
   if isinstance(error, flags.Error) and 'parsing config file' not in text:
     is_flag = isinstance(error, flags.UnrecognizedFlagError)
@@ -199,7 +210,7 @@ def _explain(error: Exception) -> str:
   ]
   if places:
     last += f' ({places[-1][0]}, line {places[-1][1]})'
-  return f'--config: {last}'
+  return f'--{name}: {last}'
 
 
 def flatten(config: ml_collections.ConfigDict, prefix: str = '') -> dict:

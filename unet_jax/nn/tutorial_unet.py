@@ -22,19 +22,11 @@ he_normal = nn.initializers.he_normal()
 class TutorialUNet(nn.Module):
   """One of the three networks.
 
-  Attributes:
-    num_planes: K.
-    depth: how often the size is halved.
-    width: features at full size, doubled at each halving.
+  Attributes (others as unet.UNet's):
     again: whether a second bottleneck follows the first, as for the lesions.
     narrow: whether 2 features are left before the head, as for the vessels.
-    dilated: levels, from the full size down, whose convolutions on the way down
-      have their taps two pixels apart.
     dropout: share of the features that training drops behind the last two
       blocks of the way down.
-    dtype: of the computation; parameters, statistics and logits are float32.
-    engine: as conv.choose_engine gives it.
-    axis_name: of the devices that share a batch; None on one device.
   """
 
   num_planes: int

@@ -1,9 +1,11 @@
 """A warm start against a cold one: the same config, steps and images."""
 
+import contextlib
 import json
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import ml_collections
@@ -46,13 +48,15 @@ def compare(
   Raises:
     InputError: before any run, for what both configs make plain.
   """
-  config_lib.check(source)
+  with _told_of_source():
+    config_lib.check(source)
   config_lib.check(target)
   if 'val' not in sources.split_names(target, sources.open_layout(target)):
     raise config_lib.InputError(
       'a comparison needs validation images; set config.data.val_share=0.2'
     )
-  loop.train_and_evaluate(source, workdir / 'source')
+  with _told_of_source():
+    loop.train_and_evaluate(source, workdir / 'source')
   cold, warm = [], []
   for seed in range(num_seeds):
     config = target.copy_and_resolve_references()
@@ -64,6 +68,16 @@ def compare(
   if parallel.is_first():
     config_lib.write_text(workdir / REPORT, text + '\n')
   return text
+
+
+@contextlib.contextmanager
+def _told_of_source() -> Iterator[None]:
+  """Turns what an error calls config.KEY into --source.KEY."""
+  try:
+    yield
+  except config_lib.InputError as error:
+    key = r'(?<![\w./])(--)?config\.(?!json)'
+    raise config_lib.InputError(re.sub(key, '--source.', str(error))) from None
 
 
 def _run(config, workdir: pathlib.Path, init_from: str | pathlib.Path = ''):

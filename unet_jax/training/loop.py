@@ -6,11 +6,12 @@ import pathlib
 import jax
 import ml_collections
 
-from unet_jax import checkpoint, parallel
+from unet_jax import build, checkpoint, parallel
 from unet_jax import config as config_lib
-from unet_jax.data import pipeline, sources, splits
+from unet_jax.data import layout, pipeline, sources, splits
 from unet_jax.evaluation import scores, trained
-from unet_jax.training import guard, logs, parts, setup
+from unet_jax.training import guard, logs, parts, setup, transfer, warm_start
+from unet_jax.training import step as step_lib
 from unet_jax.training import watch as watch_lib
 from unet_jax.training import workdir as workdir_lib
 
@@ -43,57 +44,27 @@ def train_and_evaluate(
     InputError: before step 1, for what the user can mend; later, if steps are
       lost.
   """
-  config_lib.check(config)
-  parts.check(config.transfer, config.model.depth)
-  parallel.check_batch(config.batch_size, config.optim.accumulate)
-  found = parallel.first_before_others(lambda: sources.open_layout(config))
-  config = setup.resolve(config, found)
+  config, found = open_data(config)
   workdir_lib.check(workdir, config, overwrite=overwrite)
-  is_fold = config.data.folds > 0
-  split = 'val' if is_fold else sources.split_names(config, found)[-1]
-  is_new = overwrite or not workdir_lib.last_step(workdir)
-  if not is_new and workdir_lib.is_finished(workdir, config.total_steps, split):
-    step = workdir_lib.last_step(workdir)
+  split, which = last_evaluation(config, found)
+  last = 0 if overwrite else workdir_lib.last_step(workdir)
+  if last and workdir_lib.is_finished(workdir, config.total_steps, split):
     parallel.say(
-      f'{workdir} is finished, at step {step}; --overwrite starts over'
+      f'{workdir} is finished, at step {last}; --overwrite starts over'
     )
-    return ''
-  warm = None
-  if init_from and is_new:
-    warm = setup.plan_start(config, found, init_from)
-    parallel.say(warm.text)
-  elif is_new:
-    parts.check_cold(config.transfer)
-  saved = {} if is_new else splits.load(workdir)
-  dataset = sources.load(config, found, saved)
-  if config.early_stop and 'val' not in dataset.splits:
-    raise config_lib.InputError(
-      'config.early_stop needs validation images: hold some back with '
-      '--config.data.val_share=0.2, or set it to 0'
-    )
+    return recall(workdir).faults(found.classes)
+  warm = None if last else warm_start.prepare(config, found, init_from)
+  dataset = sources.load(config, found, splits.load(workdir) if last else {})
   run = setup.make_run(config, dataset)
   state = run.init()
   # Nothing is removed before all that can be refused has been looked at.
-  if parallel.is_first():
-    workdir_lib.begin(workdir, config, overwrite=overwrite)
-    keys = {name: part.keys for name, part in dataset.splits.items()}
-    splits.save(workdir, keys, dataset.folds)
-  parallel.wait('begin')
-
+  begin(config, workdir, dataset, overwrite=overwrite)
   has_val = 'val' in dataset.splits
   with checkpoint.make_manager(workdir, has_scores=has_val) as manager:
-    setup.check_data(checkpoint.latest_meta(manager), dataset)
-    abstract = parallel.abstract(setup.to_save(state))
-    first, trees = checkpoint.restore_latest(manager, abstract)
-    watch = watch_lib.Watch()
-    if first:
-      state = setup.with_saved(state, trees)
-      watch = watch_lib.Watch(
-        **checkpoint.restore_meta(manager, first)['watch']
-      )
-    elif warm:
-      state = setup.start_from(config, dataset, run, state, warm)
-      workdir_lib.write_plan(workdir, setup.transfer.describe(warm.plan))
+    first, state, watch = restore(manager, dataset, state)
+    if warm:
+      state = warm_start.start(config, dataset, run, state, warm)
+      workdir_lib.write_plan(workdir, transfer.describe(warm.plan))
     state = parallel.replicate(state)
     parallel.say(setup.describe(config, dataset, run, state))
     if first:
@@ -102,13 +73,8 @@ def train_and_evaluate(
       train(config, dataset, run, state, first, watch, manager, log)
       manager.wait_until_finished()
       if is_stopped(config, watch):
-        why = (
-          f'stopped early: {watch.num_worse} evaluations without a new best of '
-          f'the smoothed macro F1, {watch.best:.4f}'
-        )
-        parallel.say(why)
-        workdir_lib.stop(workdir, why)
-      best = trained.load(workdir, 'latest' if is_fold else 'best')
+        stop(workdir, watch)
+      best = trained.load(workdir, which)
       row, table = trained.evaluate(best, dataset.splits[split], workdir, split)
       log.write(best.step, split, row)
   parallel.say(table)
@@ -116,20 +82,89 @@ def train_and_evaluate(
   return watch.faults(dataset.classes)
 
 
+def open_data(
+  config: ml_collections.ConfigDict,
+) -> tuple[ml_collections.ConfigDict, layout.Layout]:
+  """Checks the config, finds the data, and puts what it found in the config.
+
+  Raises:
+    InputError: for all that is plain before an image is read.
+  """
+  config_lib.check(config)
+  parts.check(config.transfer, config.model.depth)
+  parallel.check_batch(config.batch_size, config.optim.accumulate)
+  found = parallel.first_before_others(lambda: sources.open_layout(config))
+  config = setup.resolve(config, found)
+  if config.early_stop and 'val' not in sources.split_names(config, found):
+    raise config_lib.InputError(
+      'config.early_stop needs validation images: hold some back with '
+      '--config.data.val_share=0.2, or set it to 0'
+    )
+  return config, found
+
+
+def last_evaluation(
+  config: ml_collections.ConfigDict, found: layout.Layout
+) -> tuple[str, str]:
+  """Returns which split is scored when all is done, by which checkpoint."""
+  if config.data.folds:
+    return 'val', 'latest'
+  return sources.split_names(config, found)[-1], 'best'
+
+
+def begin(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  dataset: sources.Dataset,
+  *,
+  overwrite: bool,
+) -> None:
+  """Readies the run's folder; from here on it is this run's."""
+  if parallel.is_first():
+    workdir_lib.begin(workdir, config, overwrite=overwrite)
+    keys = {name: part.keys for name, part in dataset.splits.items()}
+    splits.save(workdir, keys, dataset.folds)
+  parallel.wait('begin')
+
+
+def restore(
+  manager: checkpoint.ocp.CheckpointManager,
+  dataset: sources.Dataset,
+  state: step_lib.TrainState,
+) -> tuple[int, step_lib.TrainState, watch_lib.Watch]:
+  """Returns the step to go on from, with what was known then.
+
+  Without a checkpoint that is step 0, the state as it is, and nothing.
+  """
+  setup.check_data(checkpoint.latest_meta(manager), dataset)
+  abstract = parallel.abstract(setup.to_save(state))
+  step, trees = checkpoint.restore_latest(manager, abstract)
+  if not step:
+    return 0, state, watch_lib.Watch()
+  known = checkpoint.restore_meta(manager, step)['watch']
+  return step, setup.with_saved(state, trees), watch_lib.Watch(**known)
+
+
+def recall(workdir: pathlib.Path) -> watch_lib.Watch:
+  """Returns what a finished run knew at its end."""
+  opened = checkpoint.make_manager(workdir, has_scores=False, read_only=True)
+  with opened as manager:
+    return watch_lib.Watch(**checkpoint.latest_meta(manager)['watch'])
+
+
 def train(
   config: ml_collections.ConfigDict,
   dataset: sources.Dataset,
   run: setup.Run,
-  state: setup.step_lib.TrainState,
+  state: step_lib.TrainState,
   first: int,
   watch: watch_lib.Watch,
   manager: checkpoint.ocp.CheckpointManager,
   log: logs.Log,
 ) -> None:
   """Trains from the step after `first` to the last, evaluating and saving."""
-  batches = parallel.place_ahead(
-    setup.train_batches(config, dataset, first + 1)
-  )
+  batches = build.make_batches(config, dataset, first_step=first + 1)
+  batches = parallel.place_ahead(batches)
   clock, seen = logs.Stopwatch(), []
   for step in range(first + 1, config.total_steps + 1):
     if is_stopped(config, watch):
@@ -164,6 +199,16 @@ def is_stopped(config: ml_collections.ConfigDict, watch) -> bool:
   return 0 < config.early_stop <= watch.num_worse
 
 
+def stop(workdir: pathlib.Path, watch: watch_lib.Watch) -> None:
+  """Says why the run ends early, and notes it in its folder."""
+  why = (
+    f'stopped early: {watch.num_worse} evaluations without a new best of the '
+    f'smoothed macro F1, {watch.best:.4f}'
+  )
+  parallel.say(why)
+  workdir_lib.stop(workdir, why)
+
+
 def look(config, dataset, run, state, step, metrics, seen, watch, log) -> None:
   """Judges the steps since the last look, and ends a run that is lost.
 
@@ -189,7 +234,7 @@ def look(config, dataset, run, state, step, metrics, seen, watch, log) -> None:
 
 def locate(config, dataset, run: setup.Run, state, step: int) -> str:
   """Runs a step's batch again, and says where and for which images it fails."""
-  batch = next(setup.train_batches(config, dataset, step))
+  batch = next(build.make_batches(config, dataset, first_step=step))
   found = jax.device_get(run.trace_step(state, parallel.place_batch(batch)))
   names = pipeline.names(
     dataset.splits['train'],

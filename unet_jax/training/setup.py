@@ -2,27 +2,26 @@
 
 import functools
 import importlib.metadata
-import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import ml_collections
+import optax
 from flax import traverse_util
 
 from unet_jax import build, parallel
 from unet_jax import config as config_lib
-from unet_jax.data import drawing, layout, sources
-from unet_jax.evaluation import counts, trained
+from unet_jax.data import layout, sources
+from unet_jax.evaluation import counts
 from unet_jax.nn import native, objective, unet
-from unet_jax.training import guard, optimizer, parts, transfer
+from unet_jax.training import guard, optimizer, parts
 from unet_jax.training import step as step_lib
 
 # All of TrainState that changes, and `averaged`, which is saved apart.
 SAVED = ('step', 'params', 'opt_state', 'batch_stats', 'rng')
-REESTIMATE = 32  # Batches, if that is less than an epoch.
 
 
 class Run(NamedTuple):
@@ -51,32 +50,13 @@ def resolve(
 def make_run(
   config: ml_collections.ConfigDict, dataset: sources.Dataset
 ) -> Run:
-  """Builds the model, its steps and its first state."""
+  """Builds the model and what runs it, for `parallel.AXIS`."""
   task = build.make_task(config, dataset.classes)
   model = build.make_model(config, task)
   moments = (dataset.mean, dataset.std)
   preprocess_fn = build.make_preprocess(task, *moments)
-  stages = parts.stages(
-    config.transfer.freeze, config.transfer.unfreeze, config.total_steps
-  )
-  schedule = optimizer.make_schedule(
-    config.optim.schedule,
-    lr=config.optim.lr,
-    warmup=config.optim.warmup,
-    total_steps=config.total_steps,
-  )
-  tx = optimizer.make_optimizer(
-    schedule,
-    name=config.optim.name,
-    weight_decay=config.optim.weight_decay,
-    clip=config.optim.clip,
-    stages=stages,
-    lr_decay=config.transfer.lr_decay,
-    depth=config.model.depth,
-  )
   inputs_of = dict(
-    augment_fn=build.make_augment(config),
-    preprocess_fn=preprocess_fn,
+    augment_fn=build.make_augment(config), preprocess_fn=preprocess_fn
   )
   loss_of = objective.make_loss(
     exclusive=task.exclusive,
@@ -84,6 +64,10 @@ def make_run(
     pixels=dataset.pixels,
     **config.loss,
   )
+  stages = parts.stages(
+    config.transfer.freeze, config.transfer.unfreeze, config.total_steps
+  )
+  schedule, tx = make_optimizer(config, stages)
   shared = dict(
     **inputs_of, loss_of=loss_of, stages=stages, axis_name=parallel.AXIS
   )
@@ -99,6 +83,49 @@ def make_run(
   trace_step = functools.partial(
     guard.trace_step, **shared, apply_fn=traced.apply
   )
+  return Run(
+    task=task,
+    model=model,
+    init=make_init(config, model, tx, channels=len(dataset.mean)),
+    train_step=parallel.map_step(train_step, donate=True),
+    trace_step=parallel.map_step(trace_step),
+    inputs_fn=functools.partial(step_lib.make_inputs, **inputs_of),
+    count_step=counts.make_count_step(model, task, preprocess_fn, loss_of),
+    predict_step=counts.make_predict_step(model, task, *moments),
+    meta=make_meta(config, dataset),
+  )
+
+
+def make_optimizer(
+  config: ml_collections.ConfigDict, stages: parts.Stages
+) -> tuple[optax.Schedule, optax.GradientTransformation]:
+  """Binds the config to the learning rate and the optimizer that follows it."""
+  schedule = optimizer.make_schedule(
+    config.optim.schedule,
+    lr=config.optim.lr,
+    warmup=config.optim.warmup,
+    total_steps=config.total_steps,
+  )
+  tx = optimizer.make_optimizer(
+    schedule,
+    name=config.optim.name,
+    weight_decay=config.optim.weight_decay,
+    clip=config.optim.clip,
+    stages=stages,
+    lr_decay=config.transfer.lr_decay,
+    depth=config.model.depth,
+  )
+  return schedule, tx
+
+
+def make_init(
+  config: ml_collections.ConfigDict,
+  model: unet.UNet,
+  tx: optax.GradientTransformation,
+  *,
+  channels: int,
+) -> Callable[[], step_lib.TrainState]:
+  """Builds what draws the state before step 1."""
 
   @jax.jit
   def init() -> step_lib.TrainState:
@@ -106,29 +133,25 @@ def make_run(
     # another kind of device may draw other first weights for a seed.
     rng_params = jax.random.key(config.seed, impl='rbg')
     side = 2**config.model.depth
-    image = jnp.zeros((1, side, side, len(dataset.mean)))
-    variables = model.init(rng_params, image)
+    variables = model.init(rng_params, jnp.zeros((1, side, side, channels)))
     rng = jax.random.key(config.seed)
     return step_lib.init_state(model.apply, variables, tx, rng)
 
-  return Run(
-    task=task,
-    model=model,
-    init=init,
-    train_step=parallel.map_step(train_step, donate=True),
-    trace_step=parallel.map_step(trace_step),
-    inputs_fn=functools.partial(step_lib.make_inputs, **inputs_of),
-    count_step=counts.make_count_step(model, task, preprocess_fn, loss_of),
-    predict_step=counts.make_predict_step(model, task, *moments),
-    meta={
-      'config': json.loads(config.to_json()),
-      'classes': dataset.classes,
-      'mean': dataset.mean,
-      'std': dataset.std,
-      'splits': dataset.digests,
-      'versions': versions(),
-    },
-  )
+  return init
+
+
+def make_meta(
+  config: ml_collections.ConfigDict, dataset: sources.Dataset
+) -> dict:
+  """Returns what a checkpoint says of its run, as JSON."""
+  return {
+    'config': json.loads(config.to_json()),
+    'classes': dataset.classes,
+    'mean': dataset.mean,
+    'std': dataset.std,
+    'splits': dataset.digests,
+    'versions': versions(),
+  }
 
 
 def versions() -> dict[str, str]:
@@ -172,70 +195,6 @@ def with_saved(
 ) -> step_lib.TrainState:
   """Puts arrays that `to_save` gave back into a state."""
   return state.replace(**trees['state'], averaged=trees['averaged'])
-
-
-class WarmStart(NamedTuple):
-  """Another run's variables, and what is taken of them."""
-
-  variables: dict
-  plan: dict[str, transfer.Leaf]
-  text: str
-
-
-def plan_start(
-  config: ml_collections.ConfigDict, found: layout.Layout, init_from: str
-) -> WarmStart:
-  """Plans a warm start; of the data it reads one image, for its channels.
-
-  Raises:
-    InputError: if nothing fits, or what is frozen doesn't.
-  """
-  other = transfer.open_run(init_from)
-  task = build.make_task(config, found.classes)
-  channels = found.read(drawing.pool(found.keys)[0]).image.shape[-1]
-  plan = transfer.make_plan(
-    trained.abstract_variables(build.make_model(config, task), channels),
-    other.variables,
-    transfer.map_head(task, other.task, config.transfer.classes),
-    channels=(channels, len(other.mean)),
-    resize=config.transfer.resize,
-  )
-  transfer.check_frozen(plan, config.transfer.freeze)
-  text = f'starts from {init_from}, step {other.step}'
-  return WarmStart(other.variables, plan, f'{text}\n{transfer.summarise(plan)}')
-
-
-def start_from(
-  config: ml_collections.ConfigDict,
-  dataset: sources.Dataset,
-  run: Run,
-  state: step_lib.TrainState,
-  warm: WarmStart,
-) -> step_lib.TrainState:
-  """Puts what the plan takes into a first state."""
-  variables = transfer.apply(warm.plan, state.averaged, warm.variables)
-  if config.transfer.batch_stats == 'reestimate':
-    epoch = -(-len(dataset.splits['train']) // config.batch_size)
-    batches = itertools.islice(
-      train_batches(config, dataset, 1), min(epoch, REESTIMATE)
-    )
-    variables['batch_stats'] = transfer.reestimate(
-      run.model.apply, variables, state.rng, run.inputs_fn, batches
-    )
-  return state.replace(**variables, averaged=jax.tree.map(jnp.copy, variables))
-
-
-def train_batches(
-  config: ml_collections.ConfigDict, dataset: sources.Dataset, first: int
-) -> Iterator[dict]:
-  """Yields this process's part of the batches from a step on."""
-  return build.make_batches(
-    config,
-    dataset,
-    first_step=first,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
-  )
 
 
 def describe(

@@ -1,11 +1,9 @@
-"""A warm start: which weights of another run are taken, how, and why not.
+"""Which weights of another model are taken, how, and why not.
 
-The plan is made from shapes alone, leaf by leaf, before any data is read.
+The plan is made leaf by leaf, from shapes alone.
 """
 
-import math
-import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -13,12 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from unet_jax import build, checkpoint, parallel
 from unet_jax import config as config_lib
-from unet_jax.evaluation import trained
-from unet_jax.nn import norm
-from unet_jax.training import parts
-from unet_jax.training import step as step_lib
+from unet_jax.training import heads, parts
 
 HEAD = 'head'
 
@@ -32,91 +26,10 @@ class Leaf(NamedTuple):
   take: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
 
-class HeadMap(NamedTuple):
-  """New planes as sums of old ones: kernel @ matrix, bias @ matrix + shift."""
-
-  matrix: np.ndarray  # float32[K old, K new]
-  shift: np.ndarray  # float32[K new]
-  is_fresh: np.ndarray  # bool[K new]: what stays as it was drawn.
-  text: str
-
-
-def open_run(name: str) -> trained.Trained:
-  """Loads RUN, its best checkpoint, or RUN/checkpoints/STEP."""
-  path = pathlib.Path(name)
-  is_step = path.parent.name == checkpoint.FOLDER
-  run, which = (path.parents[1], path.name) if is_step else (path, 'best')
-  if is_step and not (path.is_dir() and which.isdigit()):
-    raise config_lib.InputError(
-      f'--init_from {name}: there is no such checkpoint; give the folder of a '
-      'run for its best'
-    )
-  return trained.load(run, which)
-
-
-def map_head(
-  new: build.Task, old: build.Task, classes: Mapping[str, str]
-) -> HeadMap | None:
-  """Says which old planes make up each of the new.
-
-  A class that comes from none is fresh. Where softmax follows, n classes that
-  share an old one get its logit less log n, so that together they keep its
-  probability; where a sigmoid was, the background's logit is 0, since softmax
-  of (0, z) is sigmoid of z. From softmax to sigmoid a class's logit is that
-  against the background, which is exact where there was one class.
-
-  Args:
-    new: of the run to come.
-    old: of the other run.
-    classes: new -> old, or ''; those of one name need no entry.
-
-  Returns:
-    The map, or None if every class is fresh.
-
-  Raises:
-    InputError: for a class that isn't there.
-  """
-  names, known = (task.planes[-task.num_foreground :] for task in (new, old))
-  for name, source in classes.items():
-    if name not in names:
-      raise config_lib.InputError(
-        f'config.transfer.classes has {name}; the classes are '
-        f'{", ".join(names)}'
-      )
-    if source and source not in known:
-      raise config_lib.InputError(
-        f'config.transfer.classes.{name} is {source}; the classes of the other '
-        f"run are {', '.join(known)}, and '' is none of them"
-      )
-  sources = [classes.get(n, n if n in known else '') for n in names]
-  if not any(sources):
-    return None
-  matrix = np.zeros((len(old.planes), len(new.planes)), np.float32)
-  shift = np.zeros(len(new.planes), np.float32)
-  is_fresh = np.zeros(len(new.planes), bool)
-  if new.exclusive:
-    matrix[0, 0] = old.exclusive
-  for plane, source in enumerate(sources, start=int(new.exclusive)):
-    is_fresh[plane] = not source
-    if source:
-      matrix[old.planes.index(source), plane] = 1
-      if new.exclusive:
-        shift[plane] = -math.log(sources.count(source))
-      elif old.exclusive:
-        matrix[0, plane] = -1
-  text = ', '.join(
-    f'{name} from {source}' if source else f'{name} fresh'
-    for name, source in zip(names, sources, strict=True)
-  )
-  if new.exclusive and not old.exclusive:
-    text += ', background zero'
-  return HeadMap(matrix, shift, is_fresh, text)
-
-
 def make_plan(
   new: Mapping[str, Any],
   old: Mapping[str, Any],
-  head: HeadMap | None,
+  head: heads.HeadMap | None,
   *,
   channels: tuple[int, int],
   resize: str,
@@ -126,7 +39,7 @@ def make_plan(
   Args:
     new: variables of the new model, or their shapes.
     old: of the other run.
-    head: from `map_head`.
+    head: from `heads.map_head`.
     channels: of the new images, and of the other run's.
     resize: `never`, or `corner`: where widths differ, take what both have.
 
@@ -222,7 +135,7 @@ def _take_corner(old: np.ndarray, new: np.ndarray, pieces: int) -> np.ndarray:
   return result
 
 
-def _plan_head(path, new, old, head: HeadMap | None, resize) -> Leaf:
+def _plan_head(path, new, old, head: heads.HeadMap | None, resize) -> Leaf:
   """Plans to make the new planes of the old ones."""
   if head is None:
     why = 'no class in common; config.transfer.classes can name some'
@@ -271,45 +184,6 @@ def apply(
   merged = {path: value(path) for path in new}
   # A model without batch norm has the collection, but nothing in it.
   return {'batch_stats': {}, **traverse_util.unflatten_dict(merged, sep='/')}
-
-
-def reestimate(
-  apply_fn: Callable,
-  variables: dict,
-  rng: jax.Array,
-  inputs_fn: Callable,
-  batches: Iterable[dict[str, np.ndarray]],
-) -> dict:
-  """Averages batch norm's statistics over batches, each counted alike.
-
-  The averages are exact, as in Wu and Johnson 2021 (arXiv:2105.07576), section
-  3, where running ones forget; the weights stay as they are.
-
-  Args:
-    apply_fn: of the model, as it trains.
-    variables: params and batch_stats; of the latter only the shapes count.
-    rng: base key of the run.
-    inputs_fn: (key, batch) -> preprocess.Inputs, on one device.
-    batches: of the training stream, this process's part.
-
-  Returns:
-    The new batch_stats.
-  """
-  # Running statistics that start at 0 are this share of the batch's.
-  share = 1 - norm.BatchNormRelu.momentum
-  zeros = jax.tree.map(jnp.zeros_like, variables['batch_stats'])
-
-  def statistics(variables, batch):
-    image = inputs_fn(variables['rng'], batch).image
-    _, updated = step_lib.forward(apply_fn, variables['params'], zeros, image)
-    return jax.tree.map(lambda x: x / share, updated)
-
-  mapped = parallel.map_step(statistics)
-  placed = parallel.replicate({'params': variables['params'], 'rng': rng})
-  found = [mapped(placed, batch) for batch in parallel.place_ahead(batches)]
-  return jax.tree.map(
-    lambda *x: jnp.mean(jnp.stack(x), 0), *jax.device_get(found)
-  )
 
 
 def describe(plan: Mapping[str, Leaf]) -> str:

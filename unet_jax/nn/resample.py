@@ -1,0 +1,94 @@
+"""Where each pixel of a crop is read in its window, and how it is read."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from unet_jax.data import labels
+
+CELLS = 4  # Of the elastic grid, along a side.
+POINTS = CELLS + 3  # Cubic B-splines at these reach into the cells.
+
+
+def map_coordinates(
+  matrix: jax.Array,
+  shift: jax.Array,
+  bend: jax.Array | None,
+  size: int,
+  window: int,
+) -> tuple[jax.Array, jax.Array]:
+  """Returns rows and columns of the window to read from, float32[S, S] each."""
+  y = jnp.arange(size).reshape(-1, 1) - (size - 1) / 2
+  x = y.reshape(1, -1)
+  # Written out: a matrix product may run in a lower precision on an
+  # accelerator, and coordinates would be off by pixels.
+  rows = matrix[0, 0] * y + matrix[0, 1] * x + shift[0]
+  cols = matrix[1, 0] * y + matrix[1, 1] * x + shift[1]
+  if bend is not None:
+    spline = jnp.asarray(spline_basis(size), jnp.float32)
+    moved = jnp.einsum(
+      'sp,kpq,tq->kst', spline, bend, spline, precision='highest'
+    )
+    rows, cols = rows + moved[0], cols + moved[1]
+  center = (window - 1) / 2
+  return rows + center, cols + center
+
+
+def spline_basis(size: int) -> np.ndarray:
+  """Returns what the uniform cubic B-splines weigh, float64[size, POINTS].
+
+  Each row sums to 1, so nothing moves farther than the points do.
+  """
+  place = CELLS * (np.arange(size) + 0.5) / size
+  distance = np.abs(place[:, None] - (np.arange(POINTS) - 1))
+  near = 2 / 3 - distance**2 + distance**3 / 2
+  return np.where(distance < 1, near, np.maximum(2 - distance, 0) ** 3 / 6)
+
+
+def linear(image: jax.Array, rows: jax.Array, cols: jax.Array) -> jax.Array:
+  """Reads image[H, W, C] at fractional places, edges going on: float32."""
+  corners, down, right = _corners(*image.shape[:2], rows, cols)
+  flat = image.reshape(-1, image.shape[-1])
+  values = [flat[corner].astype(jnp.float32) for corner in corners]
+  return _blend(values, down[..., None], right[..., None])
+
+
+def nearest(label: jax.Array, rows: jax.Array, cols: jax.Array) -> jax.Array:
+  """Reads label[H, W] or [H, W, K] at the nearest pixel, void outside."""
+  height, width = label.shape[:2]
+  row = jnp.floor(rows + 0.5).astype(jnp.int32)
+  col = jnp.floor(cols + 0.5).astype(jnp.int32)
+  inside = (row >= 0) & (row < height) & (col >= 0) & (col < width)
+  place = jnp.clip(row, 0, height - 1) * width + jnp.clip(col, 0, width - 1)
+  found = label.reshape(height * width, *label.shape[2:])[place]
+  inside = inside.reshape(inside.shape + (1,) * (label.ndim - 2))
+  return jnp.where(inside, found, jnp.uint8(labels.VOID))
+
+
+def majority(planes: jax.Array, rows: jax.Array, cols: jax.Array) -> jax.Array:
+  """Reads planes[H, W, K] of 0 and 1: 1 where it is half or more of what isn't
+  void, and void where the nearest pixel is."""
+  void = nearest(planes, rows, cols) == labels.VOID
+  corners, down, right = _corners(*planes.shape[:2], rows, cols)
+  flat = planes.reshape(-1, planes.shape[-1])
+  # A pixel votes for or against, unless it is void.
+  votes = [(flat[c] == 1) * 2.0 - (flat[c] != labels.VOID) for c in corners]
+  share = _blend(votes, down[..., None], right[..., None])
+  return jnp.where(void, jnp.uint8(labels.VOID), share >= 0)
+
+
+def _corners(height: int, width: int, rows: jax.Array, cols: jax.Array):
+  """Returns the flat places of the four pixels about each, and the shares."""
+  rows, cols = jnp.clip(rows, 0, height - 1), jnp.clip(cols, 0, width - 1)
+  top = jnp.clip(jnp.floor(rows).astype(jnp.int32), 0, max(height - 2, 0))
+  left = jnp.clip(jnp.floor(cols).astype(jnp.int32), 0, max(width - 2, 0))
+  corner = top * width + left
+  below, beside = width * (height > 1), int(width > 1)
+  corners = [corner, corner + beside, corner + below, corner + below + beside]
+  return corners, rows - top, cols - left
+
+
+def _blend(values, down: jax.Array, right: jax.Array) -> jax.Array:
+  upper = values[0] * (1 - right) + values[1] * right
+  lower = values[2] * (1 - right) + values[3] * right
+  return upper * (1 - down) + lower * down

@@ -1,0 +1,129 @@
+"""A run that starts from the weights of another."""
+
+import itertools
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from unet_jax import build, checkpoint, parallel
+from unet_jax import config as config_lib
+from unet_jax.data import drawing, layout, sources
+from unet_jax.evaluation import trained
+from unet_jax.nn import norm
+from unet_jax.training import heads, parts, setup, transfer
+from unet_jax.training import step as step_lib
+
+REESTIMATE = 32  # Batches, if that is less than an epoch.
+
+
+class WarmStart(NamedTuple):
+  """Another run's variables, and what is taken of them."""
+
+  variables: dict
+  plan: dict[str, transfer.Leaf]
+
+
+def prepare(
+  config: ml_collections.ConfigDict, found: layout.Layout, init_from: str
+) -> WarmStart | None:
+  """Plans a warm start and says how; None where no run is named to start from.
+
+  Of the data it reads one image, for its channels.
+
+  Raises:
+    InputError: if nothing fits, or what is frozen doesn't.
+  """
+  if not init_from:
+    parts.check_cold(config.transfer)
+    return None
+  other = open_run(init_from)
+  task = build.make_task(config, found.classes)
+  channels = found.read(drawing.pool(found.keys)[0]).image.shape[-1]
+  plan = transfer.make_plan(
+    trained.abstract_variables(build.make_model(config, task), channels),
+    other.variables,
+    heads.map_head(task, other.task, config.transfer.classes),
+    channels=(channels, len(other.mean)),
+    resize=config.transfer.resize,
+  )
+  transfer.check_frozen(plan, config.transfer.freeze)
+  parallel.say(f'starts from {init_from}, step {other.step}')
+  parallel.say(transfer.summarise(plan))
+  return WarmStart(other.variables, plan)
+
+
+def start(
+  config: ml_collections.ConfigDict,
+  dataset: sources.Dataset,
+  run: setup.Run,
+  state: step_lib.TrainState,
+  warm: WarmStart,
+) -> step_lib.TrainState:
+  """Puts what the plan takes into a first state."""
+  variables = transfer.apply(warm.plan, state.averaged, warm.variables)
+  if config.transfer.batch_stats == 'reestimate':
+    epoch = -(-len(dataset.splits['train']) // config.batch_size)
+    batches = itertools.islice(
+      build.make_batches(config, dataset), min(epoch, REESTIMATE)
+    )
+    variables['batch_stats'] = reestimate(
+      run.model.apply, variables, state.rng, run.inputs_fn, batches
+    )
+  return state.replace(**variables, averaged=jax.tree.map(jnp.copy, variables))
+
+
+def open_run(name: str) -> trained.Trained:
+  """Loads RUN, its best checkpoint, or RUN/checkpoints/STEP."""
+  path = pathlib.Path(name)
+  is_step = path.parent.name == checkpoint.FOLDER
+  run, which = (path.parents[1], path.name) if is_step else (path, 'best')
+  if is_step and not (path.is_dir() and which.isdigit()):
+    raise config_lib.InputError(
+      f'--init_from {name}: there is no such checkpoint; give the folder of a '
+      'run for its best'
+    )
+  return trained.load(run, which)
+
+
+def reestimate(
+  apply_fn: Callable,
+  variables: dict,
+  rng: jax.Array,
+  inputs_fn: Callable,
+  batches: Iterable[dict[str, np.ndarray]],
+) -> dict:
+  """Averages batch norm's statistics over batches, each counted alike.
+
+  The averages are exact, as in Wu and Johnson 2021 (arXiv:2105.07576), section
+  3, where running ones forget; the weights stay as they are.
+
+  Args:
+    apply_fn: of the model, as it trains.
+    variables: params and batch_stats; of the latter only the shapes count.
+    rng: base key of the run.
+    inputs_fn: (key, batch) -> preprocess.Inputs, on one device.
+    batches: of the training stream, this process's part.
+
+  Returns:
+    The new batch_stats.
+  """
+  # Running statistics that start at 0 are this share of the batch's.
+  share = 1 - norm.BatchNormRelu.momentum
+  zeros = jax.tree.map(jnp.zeros_like, variables['batch_stats'])
+
+  def statistics(variables, batch):
+    image = inputs_fn(variables['rng'], batch).image
+    _, updated = step_lib.forward(apply_fn, variables['params'], zeros, image)
+    return jax.tree.map(lambda x: x / share, updated)
+
+  mapped = parallel.map_step(statistics)
+  placed = parallel.replicate({'params': variables['params'], 'rng': rng})
+  found = [mapped(placed, batch) for batch in parallel.place_ahead(batches)]
+  return jax.tree.map(
+    lambda *x: jnp.mean(jnp.stack(x), 0), *jax.device_get(found)
+  )
