@@ -49,8 +49,9 @@ def check(load_config):
   return run
 
 
-def test_what_can_be_learnt_is_learnt(check):
-  finding = check()
+@pytest.mark.parametrize('class_weights', ['none', 'inverse'])
+def test_what_can_be_learnt_is_learnt(check, class_weights):
+  finding = check(**{'loss.class_weights': class_weights})
   assert finding.severity == 'note'
   assert 'the run can learn' in finding.text
 
@@ -106,6 +107,7 @@ def test_images_are_chosen_that_have_all_classes():
 
 def test_step_s_memory_grows_with_the_batch(load_config):
   config = load_config('binary:tiny')
+  config.loss.class_weights = 'inverse'
   small = capacity.step_bytes(config, ('a',), channels=3)
   config.batch_size *= 4
   large = capacity.step_bytes(config, ('a',), channels=3)

@@ -5,10 +5,13 @@ import pathlib
 
 from absl import flags
 
+from unet_jax import command_line
 from unet_jax import config as config_lib
 
-CONFIG = config_lib.define_flag()
-SOURCE = config_lib.define_flag('source', 'Config file[:VARIANT] to start from')
+CONFIG = command_line.define_flag()
+SOURCE = command_line.define_flag(
+  'source', 'Config file[:VARIANT] to start from'
+)
 WORKDIR = flags.DEFINE_string('workdir', '', 'Folder for all runs.')
 SEEDS = flags.DEFINE_integer('seeds', 3, 'Pairs of runs.', lower_bound=1)
 
@@ -27,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  config_lib.run(main)
+  command_line.run(main)

@@ -1,15 +1,11 @@
-"""Parsing, checking, saving and comparing configs."""
+"""Checking, saving and comparing configs."""
 
 import json
 import pathlib
 import re
 import sys
-import traceback
-from collections.abc import Callable
 
 import ml_collections
-from absl import app, flags, logging
-from ml_collections import config_flags
 
 CHOICES = {
   'task': ('binary', 'multiclass', 'multilabel'),
@@ -120,97 +116,9 @@ MAPS = {
 }
 PLANES = ('folders', 'planes')  # Masks that may overlap.
 
-# What is defined here is its caller's, a door's, whose --help then has it.
-flags.disclaim_key_flags()
-
 
 class InputError(ValueError):
   """What a user can mend: its text says what, where, and the remedy."""
-
-
-def define_flag(
-  name: str = 'config', what: str = 'Config file[:VARIANT]'
-) -> flags.FlagHolder:
-  """Defines --NAME FILE[:VARIANT] and its --NAME.KEY=VALUE overrides."""
-  return config_flags.DEFINE_config_file(
-    name,
-    None,
-    f'{what}, as those in configs/, whose first lines list theirs; '
-    f'--{name}.KEY=VALUE sets a key of unet_jax/defaults.py.',
-    lock_config=True,
-  )
-
-
-def run(main: Callable[[], None]) -> None:
-  """Runs a door: parses flags, calls `main`, ends on errors in one line."""
-  try:
-    app.run(lambda _: main(), flags_parser=_parse_flags)
-  except InputError as error:
-    sys.stdout.flush()
-    print(f'error: {error}', file=sys.stderr)
-    sys.stderr.flush()
-    sys.exit(1)
-  except KeyboardInterrupt as error:
-    sys.stdout.flush()
-    print('interrupted', *error.args, sep='; ', file=sys.stderr)
-    sys.exit(130)  # As shells have it for Ctrl-C.
-
-
-def _parse_flags(argv: list[str]) -> list[str]:
-  """Parses absl's flags; turns what it raises into one line."""
-  name = 'config'
-  try:
-    try:
-      rest = flags.FLAGS(argv)
-    except SystemExit:  # Of --help, where absl would end with 1.
-      sys.exit(0)
-    if flags.FLAGS['verbosity'].using_default_value:
-      # JAX, orbax and TFDS tell much that no user can act on.
-      flags.FLAGS.verbosity = logging.ERROR
-    for name in ('config', 'source'):
-      if name in flags.FLAGS and flags.FLAGS[name].present:
-        config = flags.FLAGS[name].value
-        if not isinstance(config, ml_collections.ConfigDict):
-          getattr(config, 'seed', None)  # Raises what loading the file did.
-          raise TypeError(f'get_config gave {type(config).__name__}, no config')
-  except Exception as error:  # absl's, or whatever the config file raises.
-    raise InputError(_explain(error, _failed_flag(error) or name)) from None
-  if len(rest) > 1:
-    raise InputError(f'unexpected argument {rest[1]!r}; see --help')
-  return rest
-
-
-def _failed_flag(error: Exception) -> str:
-  """Returns the name of the flag whose parsing raised; '' if none's did."""
-  frames = traceback.walk_tb(error.__traceback__)
-  owners = [frame.f_locals.get('self') for frame, _ in frames]
-  return next((x.name for x in owners if isinstance(x, flags.Flag)), '')
-
-
-def _explain(error: Exception, name: str) -> str:
-  """Says in a line why the flags or the config file can't be read."""
-  text = str(error)
-  hint = re.search('Did you mean "(.+)" instead of "(.+)"', text)
-  if hint:
-    return f'--{name} has no key {hint[2]}; did you mean {hint[1]}?'
-  if error.args and isinstance(error.args[0], KeyError):
-    key = error.args[0].args[0]
-    return f'--{name} has no key {key}; unet_jax/defaults.py has all keys'
-  last = text.splitlines()[-1].strip() if text else type(error).__name__
-  if isinstance(error, flags.Error) and 'parsing config file' not in text:
-    is_flag = isinstance(error, flags.UnrecognizedFlagError)
-    return f'{last}; see --help' if is_flag else last
-  if isinstance(error, LookupError):  # Its text is but a key.
-    last = f'{type(error).__name__} {last}'
-  # ml_collections puts a whole traceback into the text of some errors.
-  places = re.findall(r'File "(.+)", line (\d+)', text) or [
-    (frame.filename, frame.lineno)
-    for frame in traceback.extract_tb(error.__traceback__)
-    if frame.name in ('get_config', '<module>')
-  ]
-  if places:
-    last += f' ({places[-1][0]}, line {places[-1][1]})'
-  return f'--{name}: {last}'
 
 
 def flatten(config: ml_collections.ConfigDict, prefix: str = '') -> dict:

@@ -5,9 +5,10 @@ import sys
 
 from absl import flags
 
+from unet_jax import command_line
 from unet_jax import config as config_lib
 
-CONFIG = config_lib.define_flag()
+CONFIG = command_line.define_flag()
 JSON = flags.DEFINE_string('json', '', 'File for the findings, as JSON.')
 HTML = flags.DEFINE_string(
   'html', '', 'File for the report with a contact sheet, which is a PNG, too.'
@@ -71,4 +72,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  config_lib.run(main)
+  command_line.run(main)

@@ -4,6 +4,7 @@ import pathlib
 
 from absl import flags
 
+from unet_jax import command_line
 from unet_jax import config as config_lib
 
 WORKDIR = flags.DEFINE_string('workdir', '', 'Folder of the run.')
@@ -36,4 +37,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  config_lib.run(main)
+  command_line.run(main)

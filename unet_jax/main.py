@@ -5,9 +5,10 @@ import pathlib
 
 from absl import flags
 
+from unet_jax import command_line
 from unet_jax import config as config_lib
 
-CONFIG = config_lib.define_flag()
+CONFIG = command_line.define_flag()
 WORKDIR = flags.DEFINE_string(
   'workdir', '', "Run's folder; by default runs/CONFIG[-VARIANT]."
 )
@@ -73,4 +74,4 @@ def default_workdir(config_filename: str) -> pathlib.Path:
 
 
 if __name__ == '__main__':
-  config_lib.run(main)
+  command_line.run(main)

@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from unet_jax import config as config_lib
 
+AHEAD = 2  # Batches.
 AXIS = 'data'
 
 
@@ -92,13 +93,13 @@ def place_batch(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
 
 
 def place_ahead(
-  batches: Iterable[dict[str, np.ndarray]], ahead: int = 2
+  batches: Iterable[dict[str, np.ndarray]],
 ) -> Iterator[dict[str, jax.Array]]:
   """Places each batch while the devices are still at those before it."""
   placed = collections.deque()
   for batch in batches:
     placed.append(place_batch(batch))
-    if len(placed) > ahead:
+    if len(placed) > AHEAD:
       yield placed.popleft()
   yield from placed
 

@@ -5,6 +5,7 @@ import pathlib
 
 from absl import flags
 
+from unet_jax import command_line
 from unet_jax import config as config_lib
 
 WORKDIR = flags.DEFINE_string('workdir', '', 'Folder of the run.')
@@ -35,4 +36,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  config_lib.run(main)
+  command_line.run(main)

@@ -9,9 +9,10 @@ import shlex
 from absl import flags
 from ml_collections import config_flags
 
+from unet_jax import command_line
 from unet_jax import config as config_lib
 
-CONFIG = config_lib.define_flag()
+CONFIG = command_line.define_flag()
 OUTPUT = flags.DEFINE_string('output', '', 'Folder for the decoded data set.')
 
 
@@ -45,4 +46,4 @@ def command(output: pathlib.Path) -> str:
 
 
 if __name__ == '__main__':
-  config_lib.run(main)
+  command_line.run(main)

@@ -169,11 +169,15 @@ def learn(
 def _without_variety(
   config: ml_collections.ConfigDict,
 ) -> ml_collections.ConfigDict:
-  """Returns the config without augmentation, for the same batch every step."""
+  """Returns the config without augmentation, for the same batch every step.
+
+  And without class weights: the crops are those that have all classes.
+  """
   config = config.copy_and_resolve_references()
   devices = jax.device_count()
   config.batch_size = -(-NUM_CROPS // devices) * devices
   config.total_steps = STEPS
+  config.loss.class_weights = 'none'
   for key, value in config.augment.items():
     config.augment[key] = (1.0, 1.0) if key == 'zoom_range' else type(value)()
   return config
