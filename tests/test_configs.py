@@ -37,14 +37,18 @@ VARIANTS = [
 
 
 def make_run(config, channels=3):
+  classes = tuple(config.data.classes) or ('a', 'b')
+  has_background = config.task == 'multiclass' and config.data.background
+  num_planes = len(classes) + bool(has_background)
   dataset = sources.Dataset(
     {'train': [], 'val': []},
-    tuple(config.data.classes) or ('a', 'b'),
+    classes,
     '',
     (0.0,) * channels,
     (1.0,) * channels,
     {},
     (),
+    pixels=((1, 2, 2),) * num_planes,
   )
   return setup.make_run(config, dataset)
 
