@@ -176,7 +176,7 @@ def test_written_config_is_the_given_one_and_what_is_proposed(
   )
   assert config_lib.differences(config, written) == [
     'config.batch_size: 8 -> 2',
-    'config.data.resize: 0 -> 96',  # The first that proposed it.
+    'config.data.resize: 256 -> 96',  # The first that proposed it.
   ]
 
 

@@ -67,6 +67,7 @@ def test_a_real_set_trains_from_its_config(
         'distribution shift',
         'outside the view',
         'agreement levels',
+        'vanishing components',
       },
       'hardexudates in 27 of 27 train and 19 of 62 test images',
     ),
