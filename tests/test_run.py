@@ -480,19 +480,23 @@ def test_a_collapse_that_stands_at_the_end_fails_the_run(tmp_path, fundus_root):
 def test_ctrl_c_ends_a_run_in_a_line_that_tells_how_to_go_on(
   tmp_path, fundus_root
 ):
+  # A shell's background jobs, and their children, would ignore the signal.
+  listen = (
+    'import runpy, signal; '
+    'signal.signal(signal.SIGINT, signal.default_int_handler); '
+    'runpy.run_module("unet_jax.main", run_name="__main__", alter_sys=True)'
+  )
   args = (
-    *('main', *TINY, f'--config.data.root={fundus_root}'),
+    *(*TINY, f'--config.data.root={fundus_root}'),
     *('--workdir', tmp_path / 'run', '--config.total_steps=2000'),
     *('--config.eval_every=2000', '--config.save_every=5'),
   )
   process = subprocess.Popen(
-    [sys.executable, '-m', f'unet_jax.{args[0]}', *map(str, args[1:])],
+    [sys.executable, '-c', listen, *map(str, args)],
     cwd=ROOT,
     stdout=subprocess.DEVNULL,
     stderr=subprocess.PIPE,
     text=True,
-    # A shell's background jobs, and their children, would ignore it.
-    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
   )
   deadline = time.monotonic() + 300
   while not any(p.name.isdigit() for p in tmp_path.glob('run/checkpoints/*')):
