@@ -1,6 +1,6 @@
 """What augmentation and crops about classes are worth, by cross-validation.
 
-  python benchmarks/ablation.py --steps 400 --image_size 128
+  python benchmarks/ablation.py --steps 300 --image_size 128
 
 Trains on the training images but for a fold, another one for each seed, and
 prints mean and standard deviation of the macro F1 on the images held back, and

@@ -386,6 +386,7 @@ def test_config_that_is_missing_fails_in_one_line(tmp_path, args, part):
     ),
     ('import no_such_package\n', ['no_such_package', 'given.py, line 1']),
     ('get_config = dict\n', ['get_config gave dict']),
+    ('import sys\nsys.exit("set it first")\n', ['set it first']),
     ('', ["no attribute 'get_config'"]),
   ],
 )

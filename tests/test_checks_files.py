@@ -61,6 +61,7 @@ def test_embedded_set_is_read_and_has_no_error(load_config, fundus_root, name):
 def test_a_class_folder_without_a_mask_is_left_out(write_folder, diagnose):
   root = write_folder('abcdefghij', 'folders', **SPLITS)
   (root / 'GT/c').mkdir()
+  (root / 'GT/d').mkdir()
   found = diagnose(root, 'folders', (), 'multilabel')
   finding = found['empty mask folder']
   assert finding.severity == 'error'

@@ -1,5 +1,7 @@
 """Every config file and variant: its keys, and the state that it builds."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -118,3 +120,10 @@ def test_a_config_survives_its_file(load_config, tmp_path, name):
   assert config_lib.differences(config, again) == [
     f'config.optim.lr: {config.optim.lr} -> 1.0'
   ]
+
+
+def test_a_run_older_than_a_key_has_its_default(load_config, tmp_path):
+  tree = json.loads(load_config('multiclass').to_json())
+  del tree['data']['weights'], tree['early_stop']
+  again = config_lib.from_dict(tree)
+  assert config_lib.differences(load_config('multiclass'), again) == []

@@ -282,17 +282,21 @@ def test_a_vessel_run_starts_a_lesion_run(finished, tmp_path, fundus_root):
   vessels, lesions = tmp_path / 'vessels', tmp_path / 'lesions'
   root = f'--config.data.root={fundus_root}'
   call(
-    *('main', '--config', 'configs/binary.py:tiny', '--workdir', vessels, root)
+    *('main', '--config', 'configs/binary.py:tiny', '--workdir', vessels, root),
+    '--config.data.channels=green',
   )
   done = call(
     *('main', *TINY, root, '--workdir', lesions),
     *('--init_from', vessels / 'checkpoints/4', '--config.total_steps=1'),
-    '--config.transfer.batch_stats=reestimate',
+    *(
+      '--config.transfer.batch_stats=reestimate',
+      '--config.data.channels=green',
+    ),
     "--config.transfer.freeze=('encoder',)",
   )
   assert f'starts from {vessels}/checkpoints/4, step 4' in done.stdout
   assert '\n  encoder, bottleneck, decoder: 54 leaves copied\n' in done.stdout
-  assert re.search(r'7,559 parameters, 1,164 of them frozen', done.stdout)
+  assert re.search(r'7,487 parameters, 1,092 of them frozen', done.stdout)
   plan = (lesions / 'init_from.txt').read_text()
   lines = dict(line.split(': ') for line in plan.splitlines())
   assert lines['params/down0/conv0/kernel'] == 'copied'
@@ -509,7 +513,7 @@ def test_ctrl_c_ends_a_run_in_a_line_that_tells_how_to_go_on(
   assert 'Traceback' not in stderr
   last = stderr.splitlines()[-1]
   assert last.startswith('interrupted; the same command, without --overwrite, ')
-  assert last.endswith(f'one each 5 steps, in {tmp_path / "run"}')
+  assert last.endswith(f'checkpoint in {tmp_path / "run"}, if there is one')
   assert (tmp_path / 'run/metrics.csv').exists()
 
 

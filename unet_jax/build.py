@@ -125,7 +125,7 @@ def window_size(config) -> int:
   return augment.window_size(config.image_size, ranges)
 
 
-def make_augment(config) -> Callable[..., tuple[jax.Array, jax.Array]]:
+def make_augment(config) -> Callable[..., tuple[jax.Array, ...]]:
   """Binds the config to `augment`, for one example."""
   ranges = augment.Ranges(**config.augment)
   return functools.partial(

@@ -57,8 +57,10 @@ def _parse_flags(argv: list[str]) -> list[str]:
         if not isinstance(config, ml_collections.ConfigDict):
           getattr(config, 'seed', None)  # Raises what loading the file did.
           raise TypeError(f'get_config gave {type(config).__name__}, no config')
-  except SystemExit:  # Of --help, where absl would end with 1.
-    sys.exit(0)
+  except SystemExit as end:
+    if end.code == 1:  # Of absl's --help, which is no failure.
+      sys.exit(0)
+    raise config_lib.InputError(f'--{name}: {end.code}') from None
   except Exception as error:  # absl's, or whatever the config file raises.
     raise config_lib.InputError(
       _explain(error, _failed_flag(error) or name)

@@ -7,6 +7,8 @@ import sys
 
 import ml_collections
 
+from unet_jax import defaults
+
 CHOICES = {
   'task': ('binary', 'multiclass', 'multilabel'),
   'precision': ('auto', 'float32', 'bfloat16'),
@@ -309,14 +311,22 @@ def load(path: pathlib.Path) -> ml_collections.ConfigDict:
 
 
 def from_dict(tree: dict) -> ml_collections.ConfigDict:
-  """Returns the config of a JSON object."""
+  """Returns the config of a JSON object.
+
+  A key that came later than the run has its default, which changes nothing.
+  """
 
   def tuples(value):
     if isinstance(value, dict):
       return {key: tuples(entry) for key, entry in value.items()}
     return tuple(value) if isinstance(value, list) else value
 
-  return ml_collections.ConfigDict(tuples(tree))
+  usual = defaults.get_config().to_dict()
+  filled = {
+    key: usual[key] | value if isinstance(usual.get(key), dict) else value
+    for key, value in (usual | tuples(tree)).items()
+  }
+  return ml_collections.ConfigDict(filled)
 
 
 def differences(

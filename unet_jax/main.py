@@ -58,7 +58,7 @@ def main() -> None:
   except KeyboardInterrupt:
     raise KeyboardInterrupt(
       'the same command, without --overwrite, goes on from the last '
-      f'checkpoint, one each {CONFIG.value.save_every} steps, in {workdir}'
+      f'checkpoint in {workdir}, if there is one'
     ) from None
   if fault:
     raise config_lib.InputError(

@@ -14,7 +14,7 @@ class Inputs(NamedTuple):
 
   image: jax.Array  # float32[B, H, W, C], normalised
   target: jax.Array  # float32[B, H, W, K], planes from 0 to 1
-  weight: jax.Array  # float32[B, H, W], 0 where a pixel doesn't count
+  weight: jax.Array  # float32[B, H, W], how much a pixel counts; 0: not
 
 
 def preprocess(

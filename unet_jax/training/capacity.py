@@ -29,7 +29,7 @@ def step_bytes(
   """Reads off the compiled step what it needs on each device, in bytes.
 
   Its arguments and temporaries; nothing runs. What libraries take for
-  themselves isn't counted. main finds the program compiled.
+  themselves isn't counted, nor are maps of weights.
   """
   moments = ((128.0,) * channels, (64.0,) * channels)
   dataset = sources.Dataset({}, classes, '', *moments, {}, ())

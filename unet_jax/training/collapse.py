@@ -19,14 +19,15 @@ FLOOD = 'foreground flood'
 # What each may come of, and what to do.
 REMEDIES = {
   DEAD: 'it is rare, looks like another class, or the steps are too large: '
-  'set config.loss.class_weights=inverse, lower config.optim.lr (2e-3 is '
-  'usual), or merge it with the class it looks like (config.data.merge)',
+  'have config.loss.ce=1 with config.loss.class_weights=inverse, lower '
+  'config.optim.lr, or merge it with the class it looks like '
+  '(config.data.merge)',
   COLLAPSE: 'background is the easy answer where foreground is rare or the '
-  'steps are too large: lower config.optim.lr (2e-3 is usual), set '
+  'steps are too large: lower config.optim.lr, have config.loss.ce=1 with '
   'config.loss.class_weights=inverse, and see with unet_jax.doctor that the '
   'masks are right',
   FLOOD: 'foreground everywhere comes of too large steps or of swapped masks: '
-  'lower config.optim.lr (2e-3 is usual), and see with unet_jax.doctor which '
+  'lower config.optim.lr, and see with unet_jax.doctor which '
   'value of the masks is the background',
 }
 

@@ -149,7 +149,7 @@ def recall(workdir: pathlib.Path) -> watch_lib.Watch:
   """Returns what a finished run knew at its end."""
   opened = checkpoint.make_manager(workdir, has_scores=False, read_only=True)
   with opened as manager:
-    return watch_lib.Watch(**checkpoint.latest_meta(manager)['watch'])
+    return watch_lib.Watch(**checkpoint.latest_meta(manager).get('watch', {}))
 
 
 def train(

@@ -96,7 +96,7 @@ def trials(config: ml_collections.ConfigDict) -> list[tuple[str, dict]]:
   loss = {
     f'loss.{key}': value
     for key, value in usual.loss.items()
-    if config.loss[key] != value
+    if config.loss[key] != value and key != 'class_weights'
   }
   return [*found, ('the loss', loss)] if loss else found
 

@@ -43,7 +43,8 @@ def prepare(
     return None
   other = open_run(init_from)
   task = build.make_task(config, found.classes)
-  channels = found.read(drawing.pool(found.keys)[0]).image.shape[-1]
+  example = sources.example_reader(config, found)(drawing.pool(found.keys)[0])
+  channels = example['image'].shape[-1]
   plan = transfer.make_plan(
     trained.abstract_variables(build.make_model(config, task), channels),
     other.variables,

@@ -118,8 +118,8 @@ def inside_out(train: Tally, classes: Sequence[str]) -> list[Finding]:
       'mostly foreground',
       f"{classes[0]} is {percent(share)} of train's pixels: the masks may be "
       'inside out',
-      'if they are, swap the values of the two in config.data.merge, as '
-      "{'background': (255,), 'foreground': (0,)} does",
+      'if they are, invert them; where they are of 0 and 255, so does '
+      f"config.data.merge={{'background': (255,), '{classes[0]}': (0,)}}",
       number=int(train.counts.sum()),
     )
   ]

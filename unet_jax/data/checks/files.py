@@ -71,7 +71,8 @@ def missing(survey: Survey) -> list[Finding]:
 def _empty(survey: Survey, folder: str) -> Finding:
   """Says that no image has a mask in a folder, which training refuses."""
   data = survey.config.data
-  others = tuple(name for name in _mask_folders(survey) if name != folder)
+  masks = survey.files.masks
+  others = tuple(name for name in _mask_folders(survey) if masks.get(name))
   is_class = data.mask == 'folders' and others and not (data.merge or data.void)
   return Finding(
     'error',
