@@ -1,6 +1,8 @@
 """Flags of the commands, and how a command ends: in one line, if it fails."""
 
+import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -30,6 +32,8 @@ def define_flag(
 
 def run(main: Callable[[], None]) -> None:
   """Runs a command: parses flags, calls `main`, ends on errors in one line."""
+  if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, _interrupt)
   try:
     app.run(lambda _: main(), flags_parser=_parse_flags)
   except config_lib.InputError as error:
@@ -39,8 +43,16 @@ def run(main: Callable[[], None]) -> None:
     sys.exit(1)
   except KeyboardInterrupt as error:
     sys.stdout.flush()
-    print('interrupted', *error.args, sep='; ', file=sys.stderr)
-    sys.exit(130)  # As shells have it for Ctrl-C.
+    print('interrupted', *error.args, sep='; ', file=sys.stderr, flush=True)
+    # As shells have it for Ctrl-C; at once, since orbax's threads, cut short,
+    # would print tracebacks.
+    os._exit(130)
+
+
+def _interrupt(number: int, frame) -> None:
+  """Raises KeyboardInterrupt, of which orbax would log a traceback."""
+  logging.set_verbosity(logging.FATAL)
+  signal.default_int_handler(number, frame)
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
