@@ -219,6 +219,14 @@ def test_predict_writes_masks_at_the_images_own_size(finished, tmp_path):
     assert image.size == (31, 33)
 
 
+def wait_for_checkpoint(process, workdir):
+  deadline = time.monotonic() + 300
+  while not any(p.name.isdigit() for p in workdir.glob('checkpoints/*')):
+    assert process.poll() is None
+    assert time.monotonic() < deadline
+    time.sleep(0.02)
+
+
 def test_killed_and_resumed_ends_as_unbroken_bit_for_bit(tmp_path, fundus_root):
   args = (
     *TINY,
@@ -237,11 +245,7 @@ def test_killed_and_resumed_ends_as_unbroken_bit_for_bit(tmp_path, fundus_root):
     cwd=ROOT,
     stdout=subprocess.DEVNULL,
   )
-  deadline = time.monotonic() + 300
-  while not any(p.name.isdigit() for p in broken.glob('checkpoints/*')):
-    assert process.poll() is None
-    assert time.monotonic() < deadline
-    time.sleep(0.02)
+  wait_for_checkpoint(process, broken)
   process.send_signal(signal.SIGKILL)
   process.wait()
   # What a kill may leave: rows beyond the checkpoint, the last of them torn.
@@ -502,11 +506,7 @@ def test_ctrl_c_ends_a_run_in_a_line_that_tells_how_to_go_on(
     stderr=subprocess.PIPE,
     text=True,
   )
-  deadline = time.monotonic() + 300
-  while not any(p.name.isdigit() for p in tmp_path.glob('run/checkpoints/*')):
-    assert process.poll() is None
-    assert time.monotonic() < deadline
-    time.sleep(0.02)
+  wait_for_checkpoint(process, tmp_path / 'run')
   process.send_signal(signal.SIGINT)
   _, stderr = process.communicate()
   assert process.returncode == 130
