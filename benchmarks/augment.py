@@ -69,7 +69,7 @@ def compare(
     script, packages = CONTESTANTS[name]
     python = train_step.find_python(packages, python311)
     settings = dict(size=size, batch=batch)
-    processes[name] = train_step.start(script, settings, python)
+    processes[name] = train_step.start(name, script, settings, python)
     facts[name] = train_step.answer(processes[name])
   times = {name: [] for name in names}
   for _ in range(rounds):

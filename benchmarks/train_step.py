@@ -2,11 +2,13 @@
 
   python benchmarks/train_step.py [--rounds 9] [--cases 32x256x4 ...]
 
-Every contestant runs in a process of its own and takes a step in turn, so
+Every contestant runs in a process of its own and takes its turn of steps, so
 that they share the machine's moods; ratios are medians over the rounds. Ours
 is the trainer's whole step, with input, augmentation and averaged weights;
 the peers step on a batch that stays put. The peers' environments are made in
-benchmarks/.peers, with Python 3.11 for PyTorch.
+benchmarks/.peers, with Python 3.11 for PyTorch; --torch names an interpreter
+that has PyTorch already. Where JAX finds a GPU, all run there, and those that
+only a CPU has are left out.
 """
 
 import argparse
@@ -21,19 +23,19 @@ import sys
 HERE = pathlib.Path(__file__).parent
 PEERS = HERE / '.peers'
 DEPTH = 4
+TORCH = ('torch==2.13.0', 'numpy')
 # Contestant -> its script, the packages of its environment, its settings.
-CONTESTANTS = {
+ANYWHERE = {
   'unet_jax': ('ours.py', (), {}),
-  'PyTorch': ('pytorch.py', ('torch==2.13.0', 'numpy'), {}),
-  'PyTorch, compiled': (
-    'pytorch.py',
-    ('torch==2.13.0', 'numpy'),
-    {'compile': True},
-  ),
+  'PyTorch': ('pytorch.py', TORCH, {}),
+  'PyTorch, compiled': ('pytorch.py', TORCH, {'compile': True}),
+}
+ON_CPU = {
   'Keras': ('keras_tensorflow.py', ('keras', 'tensorflow-cpu'), {}),
   'unet_jax, XLA alone': ('ours.py', (), {'engine': 'xla'}),
   'unet_jax, no compiler': ('ours.py', (), {'engine': 'rewritten'}),
 }
+CONTESTANTS = ANYWHERE | ON_CPU
 
 
 # Dense bfloat16 TFLOP/s that makers state, to tell the share of it.
@@ -55,13 +57,18 @@ def main() -> None:
   parser.add_argument(
     '--precisions', nargs='*', default=['float32', 'bfloat16']
   )
-  parser.add_argument('--only', nargs='*', default=list(CONTESTANTS))
+  parser.add_argument('--only', nargs='*', choices=list(CONTESTANTS))
   parser.add_argument('--python311', default='python3.11')
+  parser.add_argument('--torch', default='', help='A Python with PyTorch.')
   args = parser.parse_args()
-  pythons = {
-    name: find_python(CONTESTANTS[name][1], args.python311)
-    for name in args.only
-  }
+  names = args.only or (CONTESTANTS if platform() == 'cpu' else ANYWHERE)
+  pythons = {}
+  for name in names:
+    packages = CONTESTANTS[name][1]
+    is_there = args.torch and packages == TORCH
+    pythons[name] = (
+      args.torch if is_there else find_python(packages, args.python311)
+    )
   for case in args.cases:
     for precision in args.precisions:
       width, size, batch = map(int, case.split('x'))
@@ -72,6 +79,14 @@ def main() -> None:
       measured = measure(settings, pythons, args.rounds)
       print(table(measured, precision))
       print(rate(*measured['unet_jax'], batch))
+
+
+def platform() -> str:
+  """Returns what JAX runs on; asked in a process, which lets go of it."""
+  code = 'import jax; print(jax.default_backend())'
+  return subprocess.check_output(
+    [sys.executable, '-c', code], text=True
+  ).strip()
 
 
 def find_python(packages: tuple[str, ...], python311: str) -> str:
@@ -93,7 +108,7 @@ def measure(settings: dict, pythons: dict, rounds: int) -> dict:
   processes = {}
   for name, python in pythons.items():
     script, _, more = CONTESTANTS[name]
-    processes[name] = start(script, settings | more, python)
+    processes[name] = start(name, script, settings | more, python)
   facts = {name: answer(p) for name, p in processes.items()}
   counts = {name: fact['parameters'] for name, fact in facts.items()}
   if len(set(counts.values())) > 1:
@@ -109,16 +124,23 @@ def measure(settings: dict, pythons: dict, rounds: int) -> dict:
   return {name: (facts[name], times[name]) for name in processes}
 
 
-def start(script: str, settings: dict, python: str) -> subprocess.Popen:
-  """Starts a contestant's process."""
+def start(
+  name: str, script: str, settings: dict, python: str
+) -> subprocess.Popen:
+  """Starts a contestant; what it says beside its answers goes to NAME.log."""
+  PEERS.mkdir(exist_ok=True)
   return subprocess.Popen(
     [python, HERE / 'peers' / script, json.dumps(settings)],
     stdin=subprocess.PIPE,
     stdout=subprocess.PIPE,
-    stderr=subprocess.DEVNULL,
+    stderr=(PEERS / f'{name}.log').open('w'),
     text=True,
-    # This checkout, whichever is installed.
-    env=os.environ | {'PYTHONPATH': f'{HERE}{os.pathsep}{HERE.parent}'},
+    env=os.environ
+    | {
+      # This checkout, whichever is installed.
+      'PYTHONPATH': f'{HERE}{os.pathsep}{HERE.parent}',
+      'XLA_PYTHON_CLIENT_PREALLOCATE': 'false',  # A GPU is shared with others.
+    },
   )
 
 
@@ -127,7 +149,7 @@ def answer(process: subprocess.Popen):
   while line := process.stdout.readline():
     if line.startswith(('{', '[')):
       return json.loads(line)
-  raise RuntimeError(f'{process.args[1]} ended; run it by hand to see why')
+  raise RuntimeError(f'{process.args[1]} ended; see {PEERS}/*.log')
 
 
 def rate(facts: dict, times: list, batch: int) -> str:
@@ -154,7 +176,7 @@ def table(measured: dict, precision: str) -> str:
       seconds = [pair[kind] for pair in times]
       ratios = [t / o[kind] for t, o in zip(seconds, ours, strict=True)]
       cells += [
-        f'{statistics.median(seconds):.3f}',
+        f'{statistics.median(seconds):.3g}',
         f'{statistics.median(ratios):.2f}',
       ]
     rows.append('| ' + ' | '.join(cells) + ' |')

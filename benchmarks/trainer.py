@@ -2,11 +2,18 @@
 
 import pathlib
 import runpy
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
 
-from unet_jax.data import sources
+from unet_jax import build, parallel
+from unet_jax import config as config_lib
+from unet_jax.data import pipeline, sources
+from unet_jax.nn import preprocess
 from unet_jax.training import setup
 
 CONFIG = pathlib.Path(__file__).parents[1] / 'configs/multiclass.py'
@@ -32,6 +39,106 @@ def make_run(classes=('a', 'b'), **overrides) -> setup.Run:
     notes=(),
   )
   return setup.make_run(config, dataset)
+
+
+class Case(NamedTuple):
+  """What the benchmarks compare: the trainer's step, and inference.
+
+  Each is a compiled program, and a function that takes so many steps of it and
+  waits for the last.
+  """
+
+  train: tuple[Any, Callable[[int], None]]
+  infer: tuple[Any, Callable[[int], None]]
+  model: nn.Module
+  num_params: int
+  flops: float  # Of inference; a training step has 3 times as many.
+
+
+def make_case(
+  *,
+  width: int,
+  size: int,
+  batch: int,
+  depth: int = 4,
+  precision: str = 'auto',
+  engine: str = 'auto',
+) -> Case:
+  """Builds a U-Net for four classes; training has its input and all else."""
+  run = make_run(
+    classes=('a', 'b', 'c'),
+    **{
+      'batch_size': batch,
+      'image_size': size,
+      'precision': precision,
+      'engine': engine,
+      'total_steps': 10_000,
+      'model.depth': depth,
+      'model.width': width,
+    },
+  )
+  config = config_lib.from_dict(run.meta['config'])
+  examples = make_examples(size, batch)
+  batches = parallel.place_ahead(
+    pipeline.train_batches(
+      examples,
+      batch_size=batch,
+      image_size=size,
+      window_size=build.window_size(config),
+      seed=config.seed,
+      first_step=1,
+    )
+  )
+  image = jax.device_put(np.stack([e['image'] for e in examples]))
+  state = parallel.replicate(run.init())
+
+  def infer_step(variables, image):
+    image = preprocess.normalise(image, run.meta['mean'], run.meta['std'])
+    return run.model.apply(variables, image)
+
+  compiled = jax.jit(infer_step).lower(state.averaged, image).compile()
+
+  def train(steps: int) -> None:
+    nonlocal state
+    for _ in range(steps):
+      state, metrics = run.train_step(state, next(batches))
+    jax.block_until_ready((state, metrics))
+
+  def infer(steps: int) -> None:
+    for _ in range(steps):
+      logits = compiled(state.averaged, image)
+    logits.block_until_ready()
+
+  return Case(
+    train=(run.train_step.lower(state, next(batches)).compile(), train),
+    infer=(compiled, infer),
+    model=run.model,
+    num_params=sum(x.size for x in jax.tree.leaves(state.params)),
+    flops=count_flops(
+      run.model, jax.eval_shape(run.init).averaged, image.shape
+    ),
+  )
+
+
+def count_flops(model: nn.Module, variables: dict, shape: tuple) -> float:
+  """Returns the operations of inference, by plain convolutions."""
+  apply = jax.jit(model.clone(engine='xla').apply)
+  image = jax.ShapeDtypeStruct(shape, jnp.float32)
+  # A program that is only lowered can be asked on CPUs alone.
+  with jax.default_device(jax.local_devices(backend='cpu')[0]):
+    return apply.lower(variables, image).cost_analysis()['flops']
+
+
+def make_examples(size: int, count: int) -> list[dict]:
+  """Draws images and labels of noise, of four classes."""
+  rng = np.random.default_rng(0)
+  return [
+    dict(
+      image=rng.integers(0, 256, (size, size, 3), np.uint8),
+      label=rng.integers(0, 4, (size, size), np.uint8),
+    )
+    for _ in range(count)
+  ]
 
 
 def abstract_batch(size: int, batch_size: int) -> dict:

@@ -88,7 +88,9 @@ def test_what_is_gone_is_found(line, expected):
   assert faults(f'{imports}\n{line}') == expected
 
 
-@pytest.mark.parametrize('name', ['input', 'memory', 'scaling', 'train_step'])
+@pytest.mark.parametrize(
+  'name', ['input', 'memory', 'operations', 'scaling', 'train_step']
+)
 def test_a_benchmark_starts(name):
   done = subprocess.run(
     [sys.executable, FOLDER / f'{name}.py', '--help'],

@@ -63,9 +63,17 @@ def main() -> None:
   def count(weights) -> int:
     return int(sum(np.prod(w.shape) for w in weights))
 
+  def train(steps: int) -> None:
+    for _ in range(steps):
+      model.train_on_batch(image, target)
+
+  def infer(steps: int) -> None:
+    for _ in range(steps):
+      model.predict_on_batch(image)
+
   serve.serve(
-    lambda: model.train_on_batch(image, target),
-    lambda: model.predict_on_batch(image),
+    train,
+    infer,
     parameters=count(model.trainable_weights),
     version=f'keras {keras.__version__}',
   )

@@ -1,27 +1,36 @@
-"""How a contestant of a benchmark answers: a line of JSON a round."""
+"""How a contestant of a benchmark answers: a line of JSON a turn."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
 
+SECONDS = 0.2  # Of a turn, at least: fast devices take several steps in it.
+
 
 def serve(train: Callable, infer: Callable, **facts) -> None:
-  """Warms up, tells the facts, then times one step of each a line read.
+  """Warms up, tells the facts, then times both for each line read.
 
   Args:
-    train: runs one training step and waits for it.
-    infer: runs one inference and waits for it.
+    train: (n) runs so many training steps and waits for the last.
+    infer: (n) runs inference so many times and waits for the last.
     **facts: JSON that the benchmark checks, e.g. the number of parameters.
   """
-  for _ in range(2):
-    train()
-    infer()
+  turns = [(kind, warm_up(kind)) for kind in (train, infer)]
   print(json.dumps(facts), flush=True)
   for _ in sys.stdin:
-    start = time.perf_counter()
-    train()
-    middle = time.perf_counter()
-    infer()
-    end = time.perf_counter()
-    print(json.dumps([middle - start, end - middle]), flush=True)
+    print(json.dumps([seconds(*turn) for turn in turns]), flush=True)
+
+
+def warm_up(kind: Callable) -> int:
+  """Returns how many steps fill a turn."""
+  kind(2)
+  return math.ceil(SECONDS / seconds(kind, 1))
+
+
+def seconds(kind: Callable, steps: int) -> float:
+  """Returns what a step takes."""
+  start = time.perf_counter()
+  kind(steps)
+  return (time.perf_counter() - start) / steps
