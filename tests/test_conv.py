@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from unet_jax.nn import conv, native
+from unet_jax import cache
+from unet_jax.nn import conv, native, norm, xla_onednn
 
 # Batch, height, width, parts of C, K, kernel size, dilation.
 SHAPES = [
@@ -22,6 +23,9 @@ SHAPES = [
   (1, 6, 10, (5, 3), 7, 5, 3),
   (2, 8, 8, (128,), 144, 3, 2),
   (1, 1, 1, (16,), 16, 3, 1),
+  # Few channels: kernel_gradient.h. Many rows, of several images, and an edge.
+  (3, 40, 33, (32, 16), 48, 3, 1),
+  (2, 5, 1025, (8,), 32, 3, 1),
 ]
 
 
@@ -128,6 +132,69 @@ def check_bfloat16(shape, engine):
 
 
 @pytest.mark.parametrize('engine', engine_params())
+def test_bfloat16_can_give_float32(engine):
+  xs, kernel, dy = example((1, 9, 9, (64,), 4, 1, 1))
+  half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), xs)
+  options = dict(out_dtype=jnp.float32, engine=engine)
+  y, vjp = jax.vjp(lambda *a: conv.conv(*a, **options), half, kernel)
+  (dx,), dkernel = vjp(dy)
+  assert (y.dtype, dx.dtype) == (jnp.float32, jnp.bfloat16)
+  assert dkernel.dtype == jnp.float32
+  for a, b in zip(truth(xs, kernel, dy, 1), (y, dx, dkernel), strict=True):
+    assert relative(a, b) < 0.02
+  rounded = y.astype(jnp.bfloat16).astype(jnp.float32)
+  assert not np.array_equal(y, rounded)
+
+
+def affine(channels):
+  """Returns a factor and an offset for each."""
+  rng = np.random.default_rng(1)
+  return tuple(jnp.asarray(rng.normal(size=(2, channels)), jnp.float32))
+
+
+@pytest.mark.parametrize('engine', engine_params())
+@pytest.mark.parametrize('shape', SHAPES)
+@pytest.mark.parametrize(
+  ('dtype', 'limit'), [(jnp.float32, 1e-5), (jnp.bfloat16, 0.02)]
+)
+def test_a_norm_and_relu_can_follow_at_once(shape, dtype, limit, engine):
+  xs, kernel, dy = example(shape, dtype)
+  y = truth(*jax.tree.map(jnp.float32, (xs, kernel, dy)), shape[-1])[0]
+  factor, offset = affine(shape[4])
+  expected = np.maximum(
+    np.asarray(y) * np.asarray(factor) + np.asarray(offset), 0
+  )
+  options = dict(dilation=shape[-1], engine=engine)
+  got = conv.conv_affine_relu(xs, kernel, factor, offset, **options)
+  assert got.dtype == dtype
+  assert relative(expected, got) < limit
+
+  # With gradients it is one after the other.
+  def apart(*args):
+    y = conv.conv(*args[:2], **options)
+    return norm.affine_relu(y, *args[2:], engine)
+
+  def both(apply):
+    y, vjp = jax.vjp(apply, xs, kernel, factor, offset)
+    return jax.tree.leaves((y, vjp(dy)))
+
+  def at_once(*args):
+    return conv.conv_affine_relu(*args, **options)
+
+  for a, b in zip(both(apart), both(at_once), strict=True):
+    np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+@pytest.mark.parametrize('engine', engine_params())
+def test_a_relu_hides_no_nan(engine):
+  xs, kernel, _ = example(SHAPES[0])
+  broken = jax.tree.map(lambda x: x.at[0, 3, 4, 2].set(jnp.nan), xs)
+  y = conv.conv_affine_relu(broken, kernel, *affine(64), engine=engine)
+  assert np.isnan(y[0, 2:5, 3:6]).all()
+  assert np.isfinite(y[1]).all()
+
+
+@pytest.mark.parametrize('engine', engine_params())
 def test_a_float32_kernel_has_a_float32_gradient(engine):
   xs, kernel, dy = example(SHAPES[3])
   half = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (xs, dy))
@@ -211,6 +278,25 @@ def test_native_gives_the_same_bits_twice():
 
 
 @needs_native
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+def test_the_gradient_for_few_channels_has_the_same_bits_in_any_team(dtype):
+  (x,), kernel, dy = example((3, 40, 33, (32,), 32, 3, 1), dtype)
+  kernel = kernel.astype(jnp.float32)
+  found = [
+    jax.ffi.ffi_call(
+      'unet_jax_conv_dk', jax.ShapeDtypeStruct(kernel.shape, jnp.float32)
+    )(dy, x, dilation=1, stride=1, threads=threads)
+    for threads in (1, 2, 3)
+  ]
+  if dtype == jnp.float32 or native.has_fast_bfloat16():
+    for other in found[1:]:
+      np.testing.assert_array_equal(found[0], other)
+  wide = (x.astype(jnp.float32), kernel, dy.astype(jnp.float32))
+  expected = truth((wide[0],), *wide[1:], 1)[-1]
+  assert relative(expected, found[0]) < 1e-5
+
+
+@needs_native
 def test_native_stands_many_threads_and_shapes():
   cases = []
   for i, shape in enumerate(SHAPES[:6]):
@@ -250,6 +336,91 @@ def test_engines_are_chosen_by_platform():
     conv.choose_engine('gpu', 'native')
   with pytest.raises(ValueError, match='fast'):
     conv.choose_engine('cpu', 'fast')
+
+
+@pytest.mark.parametrize(
+  ('vendor', 'features', 'is_fast'),
+  [
+    ('GenuineIntel', {'avx512_bf16', 'amx_bf16'}, True),
+    ('GenuineIntel', {'avx512_bf16'}, False),
+    ('AuthenticAMD', {'avx512_bf16'}, True),
+    ('AuthenticAMD', {'avx2'}, False),
+    ('', {'bf16'}, False),
+  ],
+)
+def test_bfloat16_is_fast_where_it_was_measured(
+  vendor, features, is_fast, monkeypatch
+):
+  monkeypatch.setattr(cache, 'cpu_vendor', lambda: vendor)
+  monkeypatch.setattr(cache, 'cpu_features', lambda: frozenset(features))
+  assert native.has_fast_bfloat16() == is_fast
+
+
+FLAG = '--xla_cpu_experimental_onednn_custom_call'
+
+
+@pytest.mark.parametrize(
+  ('flags', 'is_on'),
+  [
+    ('', False),
+    (FLAG, True),
+    (f'--xla_dump_to=x {FLAG}=true', True),
+    (f'{FLAG}=1 {FLAG}=false', False),
+    (f'{FLAG}_more=true', False),
+  ],
+)
+def test_xla_flags_are_read(flags, is_on, monkeypatch):
+  monkeypatch.setenv('XLA_FLAGS', flags)
+  assert xla_onednn.is_on() == is_on
+  if is_on:
+    with pytest.raises(ValueError, match='XLA_FLAGS'):
+      conv.choose_engine('cpu', 'xla')
+  assert conv.choose_engine('gpu') == 'xla'
+
+
+@pytest.mark.parametrize(
+  ('engine', 'missing', 'is_fast', 'is_asked'),
+  [
+    ('auto', 'no compiler', True, True),
+    ('auto', '', True, False),
+    ('auto', 'no compiler', False, False),
+    ('rewritten', '', True, True),
+    ('xla', 'no compiler', True, False),
+  ],
+)
+def test_xlas_onednn_is_asked_for_where_the_native_operation_lacks(
+  engine, missing, is_fast, is_asked, monkeypatch
+):
+  monkeypatch.setenv('XLA_FLAGS', '--xla_dump_to=x')
+  monkeypatch.setattr(native, 'missing', lambda: missing)
+  monkeypatch.setattr(native, 'has_fast_bfloat16', lambda: is_fast)
+  monkeypatch.setattr(xla_onednn.jaxlib.version, '__version_info__', (0, 12, 0))
+  xla_onednn.ask(engine)
+  assert xla_onednn.is_on() == is_asked
+  assert '--xla_dump_to=x' in os.environ['XLA_FLAGS']
+  monkeypatch.setenv('XLA_FLAGS', '')
+  monkeypatch.setattr(xla_onednn.jaxlib.version, '__version_info__', (9, 0, 0))
+  xla_onednn.ask(engine)
+  assert not xla_onednn.is_on()  # It may be gone, and end the process.
+
+
+def test_xlas_onednn_is_right_with_the_gradients_rewritten():
+  # At sizes at which XLA takes it, too: at least thousands of products.
+  code = (
+    'import jax, test_conv\n'
+    'shapes = [*test_conv.SHAPES, (2, 32, 32, (32, 32), 64, 3, 1)]\n'
+    "for s in shapes: test_conv.check_bfloat16(s, 'rewritten')\n"
+    "print('right')"
+  )
+  here = pathlib.Path(__file__).parent
+  done = subprocess.run(
+    [sys.executable, '-c', code],
+    env=os.environ
+    | {'XLA_FLAGS': f'{FLAG}=true', 'PYTHONPATH': f'{here}:{here.parent}'},
+    capture_output=True,
+    text=True,
+  )
+  assert done.stdout == 'right\n', done.stderr
 
 
 def elsewhere(tmp_path, **env):

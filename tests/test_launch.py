@@ -18,6 +18,7 @@ def test_two_processes_end_with_the_losses_and_scores_of_one(
   args = (
     *('--config', 'configs/multiclass.py:tiny'),
     f'--config.data.root={fundus_root}',
+    '--config.precision=float32',
   )
   call('main', *args, '--workdir', tmp_path / 'one')
   done = subprocess.run(

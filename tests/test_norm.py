@@ -29,7 +29,7 @@ class Ours(nn.Module):
   @nn.compact
   def __call__(self, x, *, train):
     layer = norm.BatchNormRelu(
-      axis_name='data', engine=self.engine, name='norm'
+      x.shape[-1], axis_name='data', engine=self.engine, name='norm'
     )
     return layer(x, train=train)
 

@@ -80,7 +80,7 @@ def test_a_run_says_what_it_does_and_where_everything_lies(finished):
   workdir, text = finished
   for part in (
     r'devices: 1 x cpu \(no GPU found\)',
-    r'precision: float32',
+    r'precision: (float32|bfloat16)',
     r'train 27, val 8, test 20 images',
     r'classes: background, red_lesions, bright_lesions',
     r'[\d,]+ parameters',

@@ -18,6 +18,7 @@ from unet_jax.nn import (
   preprocess,
   tutorial_unet,
   unet,
+  xla_onednn,
 )
 
 
@@ -37,10 +38,16 @@ class Task(NamedTuple):
     )
 
 
-def start() -> None:
-  """Readies the process; call it before JAX makes its first array."""
+def start(engine: str = 'auto') -> None:
+  """Readies the process; call it before JAX makes its first array.
+
+  Args:
+    engine: of the config, where that is known already.
+  """
   native.keep_memory()
-  if not jax.config.jax_compilation_cache_dir:
+  xla_onednn.ask(engine)
+  # With oneDNN inside, XLA can't write what it compiled (jax 0.12: bad_alloc).
+  if not jax.config.jax_compilation_cache_dir and not xla_onednn.is_on():
     folder = cache.folder() / f'xla-{cache.machine()}'
     jax.config.update('jax_compilation_cache_dir', str(folder))
 
@@ -63,8 +70,9 @@ def choose_engine(requested: str) -> str:
 def compute_dtype(precision: str, engine: str) -> jnp.dtype:
   """Returns float32 or bfloat16; `auto` is the one that is fast here."""
   if precision == 'auto':
+    has_onednn = engine == 'native' or xla_onednn.is_on()
     is_fast = jax.default_backend() != 'cpu' or (
-      engine == 'native' and native.has_fast_bfloat16()
+      has_onednn and native.has_fast_bfloat16()
     )
     precision = 'bfloat16' if is_fast else 'float32'
   return jnp.dtype(precision)

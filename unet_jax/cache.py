@@ -15,10 +15,18 @@ def folder() -> pathlib.Path:
 
 def cpu_features() -> frozenset[str]:
   """Returns the names that the system has for what this processor can do."""
+  return frozenset(' '.join(_cpu_info('flags|Features')).split())
+
+
+def cpu_vendor() -> str:
+  """Returns 'GenuineIntel', 'AuthenticAMD' and so on, '' if that isn't told."""
+  return next(iter(_cpu_info('vendor_id')), '')
+
+
+def _cpu_info(key: str) -> list[str]:
   info = pathlib.Path('/proc/cpuinfo')
   text = info.read_text() if info.exists() else ''
-  lines = re.findall(r'^(?:flags|Features)\s*:(.*)', text, re.MULTILINE)
-  return frozenset(' '.join(lines).split())
+  return re.findall(rf'^(?:{key})\s*:\s*(.*)', text, re.MULTILINE)
 
 
 def machine() -> str:

@@ -24,7 +24,7 @@ def main() -> None:
   from unet_jax import build  # Below, since --help needs none of it.
   from unet_jax.training import comparison
 
-  build.start()
+  build.start(CONFIG.value.engine)
   workdir = pathlib.Path(WORKDIR.value)
   print(comparison.compare(SOURCE.value, CONFIG.value, workdir, SEEDS.value))
 

@@ -35,7 +35,7 @@ def main() -> None:
   from unet_jax.evaluation import augmented, contact, findings
   from unet_jax.training import capacity, overfit
 
-  build.start()
+  build.start(CONFIG.value.engine)
   config, title = CONFIG.value, flags.FLAGS['config'].config_filename
   config_lib.check(config)
   taken = survey.take(config)

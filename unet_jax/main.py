@@ -38,7 +38,7 @@ def main() -> None:
   from unet_jax import build, parallel
   from unet_jax.training import folds, loop
 
-  build.start()
+  build.start(CONFIG.value.engine)
   parallel.join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
   workdir = WORKDIR.value or default_workdir(
     flags.FLAGS['config'].config_filename

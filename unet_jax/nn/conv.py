@@ -3,8 +3,9 @@
 Three engines give the same results to rounding:
   'xla': `jax.lax.conv_general_dilated`, for GPU and TPU.
   'native': oneDNN through XLA's foreign function interface, for CPU.
-  'rewritten': XLA's with the kernel's gradient as matrix products where XLA's
-    CPU backend is good at these, for CPU without a compiler or oneDNN.
+  'rewritten': XLA's with the gradients written as what its CPU backend is good
+    at, forward convolutions and matrix products, for CPU without a compiler or
+    oneDNN.
 """
 
 import functools
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from unet_jax.nn import native
+from unet_jax.nn import native, norm, xla_onednn
 
 ENGINES = ('xla', 'native', 'rewritten')
 
@@ -33,6 +34,11 @@ def choose_engine(platform: str, requested: str = 'auto') -> str:
       raise ValueError(f'engine native runs on cpu only, not on {platform}.')
     if native.problem():
       raise ValueError(native.problem())
+  if requested == 'xla' and platform == 'cpu' and xla_onednn.is_on():
+    raise ValueError(
+      'engine xla may train wrongly on a cpu with what XLA_FLAGS asks for '
+      '(see unet_jax/nn/xla_onednn.py): unset it, or take engine rewritten.'
+    )
   if requested != 'auto':
     return requested
   if platform != 'cpu':
@@ -40,7 +46,14 @@ def choose_engine(platform: str, requested: str = 'auto') -> str:
   return 'rewritten' if native.problem() else 'native'
 
 
-def conv(xs, kernel: jax.Array, *, dilation: int = 1, engine: str) -> jax.Array:
+def conv(
+  xs,
+  kernel: jax.Array,
+  *,
+  dilation: int = 1,
+  out_dtype: jnp.dtype | None = None,
+  engine: str,
+) -> jax.Array:
   """Convolves with stride 1 and SAME padding.
 
   Args:
@@ -49,22 +62,56 @@ def conv(xs, kernel: jax.Array, *, dilation: int = 1, engine: str) -> jax.Array:
     kernel: float32 | bfloat16[kh, kw, C, K], kh and kw odd. It is rounded to
       the type of x, and its gradient has its own type.
     dilation: distance of the kernel's taps in pixels.
+    out_dtype: of the result, by default the type of x. If it is wider, only the
+      native engine still computes from x and the kernel in the type of x.
     engine: as `choose_engine` gives it.
 
   Returns:
-    [B, H, W, K] in the type of x.
+    [B, H, W, K].
   """
-  xs = tuple(xs) if isinstance(xs, (tuple, list)) else (xs,)
+  xs = _parts(xs)
   _check(xs, kernel, dilation)
   if engine == 'native':
-    return _native(xs, kernel, dilation)
+    return _native(xs, kernel, dilation, jnp.dtype(out_dtype or xs[0].dtype))
   x = xs[0] if len(xs) == 1 else jnp.concatenate(xs, axis=-1)
+  x = x.astype(out_dtype or x.dtype)
   kernel = kernel.astype(x.dtype)
   if engine == 'xla':
     return _xla(x, kernel, dilation)
   if engine == 'rewritten':
     return _rewritten(x, kernel, dilation)
   raise ValueError(f'engine must be one of {ENGINES}: {engine!r}.')
+
+
+def conv_affine_relu(
+  xs,
+  kernel: jax.Array,
+  factor: jax.Array,
+  offset: jax.Array,
+  *,
+  dilation: int = 1,
+  engine: str,
+) -> jax.Array:
+  """Returns relu(y * factor + offset) of what `conv` gives.
+
+  That is batch norm with fixed statistics; the native engine makes no pass of
+  its own for it.
+
+  Args:
+    xs: as `conv` takes it, and so are the others.
+    factor: float32[K].
+    offset: float32[K].
+  """
+  if engine == 'native':
+    xs = _parts(xs)
+    _check(xs, kernel, dilation)
+    return _native_affine_relu(xs, kernel, factor, offset, dilation)
+  y = conv(xs, kernel, dilation=dilation, engine=engine)
+  return norm.affine_relu(y, factor, offset, engine)
+
+
+def _parts(xs) -> tuple[jax.Array, ...]:
+  return tuple(xs) if isinstance(xs, (tuple, list)) else (xs,)
 
 
 def _check(xs, kernel, dilation):
@@ -110,24 +157,45 @@ def _call(name: str, result, *args: jax.Array, **attributes: int):
   return jax.tree.map(lambda y, x: y.astype(x.dtype), found, result)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _native(xs, kernel, dilation):
-  y = jax.ShapeDtypeStruct((*xs[0].shape[:-1], kernel.shape[-1]), xs[0].dtype)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _native(xs, kernel, dilation, out_dtype):
+  y = jax.ShapeDtypeStruct((*xs[0].shape[:-1], kernel.shape[-1]), out_dtype)
   return _call('conv', y, kernel, *xs, dilation=dilation, stride=1)
 
 
-def _native_fwd(xs, kernel, dilation):
-  return _native(xs, kernel, dilation), (xs, kernel)
+def _native_fwd(xs, kernel, dilation, out_dtype):
+  return _native(xs, kernel, dilation, out_dtype), (xs, kernel)
 
 
-def _native_bwd(dilation, residuals, dy):
+def _native_bwd(dilation, out_dtype, residuals, dy):
   xs, kernel = residuals
+  dy = dy.astype(xs[0].dtype)
   dxs = _call('conv_dx', xs, kernel, dy, dilation=dilation, stride=1)
   dkernel = _call('conv_dk', kernel, dy, *xs, dilation=dilation, stride=1)
   return tuple(dxs), dkernel
 
 
 _native.defvjp(_native_fwd, _native_bwd)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _native_affine_relu(xs, kernel, factor, offset, dilation):
+  y = jax.ShapeDtypeStruct((*xs[0].shape[:-1], kernel.shape[-1]), xs[0].dtype)
+  args = (kernel, factor, offset, *xs)
+  return _call('conv_affine_relu', y, *args, dilation=dilation, stride=1)
+
+
+def _native_affine_relu_fwd(xs, kernel, factor, offset, dilation):
+  def apart(xs, kernel, factor, offset):
+    y = _native(xs, kernel, dilation, xs[0].dtype)
+    return norm.affine_relu(y, factor, offset, 'native')
+
+  return jax.vjp(apart, xs, kernel, factor, offset)
+
+
+_native_affine_relu.defvjp(
+  _native_affine_relu_fwd, lambda dilation, vjp, dy: vjp(dy)
+)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -141,10 +209,12 @@ def _rewritten_fwd(x, kernel, dilation):
 
 def _rewritten_bwd(dilation, residuals, dy):
   x, kernel = residuals
-  dx = jax.linear_transpose(lambda x: _xla(x, kernel, dilation), x)(dy)[0]
+  dx = _xla(dy, kernel[::-1, ::-1].swapaxes(2, 3), dilation)
   # XLA's own gradient of a kernel runs at 30 GFLOP/s a core, the products below
-  # at 80 to 110 from 128 channels on and no faster than XLA's with fewer.
-  if min(kernel.shape[2:]) >= 128:
+  # at 80 to 110 from 128 channels on and no faster than XLA's with fewer. With
+  # oneDNN they are faster throughout, and XLA's own may be wrong.
+  is_fast = x.dtype == jnp.bfloat16 and xla_onednn.is_on()
+  if is_fast or min(kernel.shape[2:]) >= 128:
     return dx, _kernel_gradient(x, dy, kernel.shape, dilation)
   transpose = jax.linear_transpose(lambda k: _xla(x, k, dilation), kernel)
   return dx, transpose(dy)[0]
@@ -181,17 +251,30 @@ class Conv(nn.Module):
   dilation: int = 1
   use_bias: bool = True
   dtype: jnp.dtype = jnp.float32
+  out_dtype: jnp.dtype | None = None  # As `conv` takes it.
   engine: str = 'xla'
   kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
   @nn.compact
-  def __call__(self, xs: jax.Array | tuple[jax.Array, ...]) -> jax.Array:
-    """Convolves [B, H, W, C], or parts of it that a tuple holds."""
-    xs = tuple(xs) if isinstance(xs, (tuple, list)) else (xs,)
-    xs = tuple(x.astype(self.dtype) for x in xs)
+  def __call__(
+    self,
+    xs: jax.Array | tuple[jax.Array, ...],
+    affine: tuple[jax.Array, jax.Array] | None = None,
+  ) -> jax.Array:
+    """Convolves [B, H, W, C], or parts of it that a tuple holds.
+
+    Args:
+      xs: of any float type.
+      affine: factor and offset, float32[features], with which this returns
+        relu(y * factor + offset); only without `use_bias`.
+    """
+    xs = tuple(x.astype(self.dtype) for x in _parts(xs))
     shape = (*self.kernel_size, sum(x.shape[-1] for x in xs), self.features)
     kernel = self.param('kernel', self.kernel_init, shape, jnp.float32)
-    y = conv(xs, kernel, dilation=self.dilation, engine=self.engine)
+    options = dict(dilation=self.dilation, engine=self.engine)
+    if affine:
+      return conv_affine_relu(xs, kernel, *affine, **options)
+    y = conv(xs, kernel, out_dtype=self.out_dtype, **options)
     return _add_bias(self, y) if self.use_bias else y
 
 

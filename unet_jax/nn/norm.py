@@ -21,37 +21,46 @@ class BatchNormRelu(nn.Module):
   `var`, all float32[C], as flax's nn.BatchNorm has them.
 
   Attributes:
+    features: C.
     momentum: share of the old in the running statistics.
     axis_name: mapped axis over which training shares its statistics; the
       gradients then are those of the whole batch once they are averaged over
       that axis. Under shard_map it needs check_vma=False.
   """
 
+  features: int
   momentum: float = 0.9
   epsilon: float = 1e-5
   axis_name: str | None = None
   engine: str = 'xla'
 
-  @nn.compact
+  def setup(self):
+    channels = (self.features,)
+    self.scale = self.param('scale', nn.initializers.ones, channels)
+    self.bias = self.param('bias', nn.initializers.zeros, channels)
+    self.mean = self.variable('batch_stats', 'mean', jnp.zeros, channels)
+    self.var = self.variable('batch_stats', 'var', jnp.ones, channels)
+
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     """Maps float32 | bfloat16[B, H, W, C] to the same shape and type."""
-    channels = (x.shape[-1],)
-    scale = self.param('scale', nn.initializers.ones, channels)
-    bias = self.param('bias', nn.initializers.zeros, channels)
-    mean = self.variable('batch_stats', 'mean', jnp.zeros, channels)
-    var = self.variable('batch_stats', 'var', jnp.ones, channels)
     if not train:
-      factor, offset = _affine(scale, bias, mean.value, var.value, self.epsilon)
-      return affine_relu(x, factor, offset, self.engine)
+      return affine_relu(x, *self.affine(), self.engine)
     axis_name = None if self.is_initializing() else self.axis_name
     y, batch_mean, batch_var = batch_norm_relu(
-      x, scale, bias, self.epsilon, axis_name, self.engine
+      x, self.scale, self.bias, self.epsilon, axis_name, self.engine
     )
     if not self.is_initializing():
       keep = self.momentum
-      mean.value = keep * mean.value + (1 - keep) * batch_mean
-      var.value = keep * var.value + (1 - keep) * batch_var
+      self.mean.value = keep * self.mean.value + (1 - keep) * batch_mean
+      self.var.value = keep * self.var.value + (1 - keep) * batch_var
     return y
+
+  def affine(self) -> tuple[jax.Array, jax.Array]:
+    """Returns the factor and the offset, float32[C], outside training."""
+    return _affine(
+      *(self.scale, self.bias),
+      *(self.mean.value, self.var.value, self.epsilon),
+    )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))

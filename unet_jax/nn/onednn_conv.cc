@@ -1,10 +1,11 @@
 // Convolutions for XLA's CPU backend, by oneDNN: of stride 1 and SAME padding,
 // or of a stride that equals the kernel's size, without padding.
 //
-// Three typed FFI handlers: forward, gradient of the inputs, gradient of the
-// kernel. Activations are [B, H, W, C], kernels [kh, kw, C, K], as in JAX, and
-// the inputs may come in parts: their channels count as concatenated, but the
-// concatenation is never made. Compiled at first use by native.py.
+// Four typed FFI handlers: forward, forward with a norm's factors and offsets
+// and ReLU, gradient of the inputs, gradient of the kernel. Activations are
+// [B, H, W, C], kernels [kh, kw, C, K], as in JAX, and the inputs may come in
+// parts: their channels count as concatenated, but the concatenation is never
+// made. Compiled at first use by native.py.
 
 #include <array>
 #include <map>
@@ -14,6 +15,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "kernel_gradient.h"
 #include "oneapi/dnnl/dnnl.hpp"
 #include "team.h"
 #include "xla/ffi/api/ffi.h"
@@ -30,21 +32,26 @@ using Dims = memory::dims;
 
 enum Direction { kForward, kInputGradient, kKernelGradient };
 
+// Of a ReLU below 0. One whose slope is 0 itself makes a NaN 0.
+constexpr float kNoSlope = 1e-30f;
+
 // One convolution, as far as oneDNN's choice of a kernel depends on it.
 struct Problem {
   Direction direction;
-  memory::data_type type, kernel_type;  // Of activations; of the kernel.
+  memory::data_type type, kernel_type, y_type;  // Of x; of the kernel; of y.
   int64_t batch, height, width, in, out;  // Of y, but `in` of this part ...
   int64_t all_in;                         // ... and of all parts together.
   int64_t kernel_height, kernel_width, dilation, stride, threads;
   bool accumulate;  // Adds to what the output holds.
+  bool affine_relu;  // Ends with relu(y * factor + offset).
 
   auto Key() const {
-    return std::array<int64_t, 15>{
-        direction,    (int64_t)type, (int64_t)kernel_type, batch,
+    return std::array<int64_t, 17>{
+        direction,    (int64_t)type, (int64_t)kernel_type, (int64_t)y_type,
+        batch,
         height,       width,         in,                   out,
         all_in,       kernel_height, kernel_width,         dilation,
-        stride,       threads,       accumulate};
+        stride,       threads,       accumulate,           affine_relu};
   }
 };
 
@@ -59,6 +66,12 @@ struct Plan {
 const dnnl::engine& Cpu() {
   static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
   return engine;
+}
+
+// Factors or offsets: one a channel of y.
+memory::desc Channels(const Problem& p) {
+  return memory::desc({1, p.out, 1, 1}, memory::data_type::f32,
+                      memory::format_tag::nhwc);
 }
 
 template <typename Descriptor>
@@ -92,7 +105,8 @@ Plan MakePlan(const Problem& p) {
   const memory::desc x(
       {p.batch, p.in, p.height * p.stride, p.width * p.stride}, p.type,
       Tag::nhwc);
-  const memory::desc y({p.batch, p.out, p.height, p.width}, p.type, Tag::nhwc);
+  const memory::desc y({p.batch, p.out, p.height, p.width}, p.y_type,
+                       Tag::nhwc);
   const Dims kernel_dims{p.out, p.in, p.kernel_height, p.kernel_width};
   const memory::desc kernel(kernel_dims, p.type, Tag::any);
   const Dims strides{p.stride, p.stride};
@@ -103,11 +117,15 @@ Plan MakePlan(const Problem& p) {
 
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  if (p.accumulate) {
-    dnnl::post_ops post_ops;
-    post_ops.append_sum();
-    attributes.set_post_ops(post_ops);
+  dnnl::post_ops post_ops;
+  if (p.accumulate) post_ops.append_sum();
+  if (p.affine_relu) {
+    const memory::desc channels = Channels(p);
+    post_ops.append_binary(algorithm::binary_mul, channels);
+    post_ops.append_binary(algorithm::binary_add, channels);
+    post_ops.append_eltwise(algorithm::eltwise_relu, kNoSlope, 0);
   }
+  attributes.set_post_ops(post_ops);
   const auto direct = algorithm::convolution_direct;
   dnnl::convolution_forward::primitive_desc forward(
       Cpu(),
@@ -133,7 +151,7 @@ Plan MakePlan(const Problem& p) {
 
 std::shared_ptr<const Plan> GetPlan(const Problem& problem) {
   static std::mutex mutex;
-  static std::map<std::array<int64_t, 15>, std::shared_ptr<const Plan>> plans;
+  static std::map<decltype(problem.Key()), std::shared_ptr<const Plan>> plans;
   std::lock_guard<std::mutex> lock(mutex);
   if (plans.size() > 4096) plans.clear();  // Callers hold on to their own.
   auto& plan = plans[problem.Key()];
@@ -144,7 +162,7 @@ std::shared_ptr<const Plan> GetPlan(const Problem& problem) {
 size_t Aligned(size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
 
 void Run(const Problem& problem, void* x, char* user_kernel, void* y,
-         team::Workspace& workspace) {
+         float* factor, float* offset, team::Workspace& workspace) {
   const auto plan = GetPlan(problem);
   const size_t kernel_bytes =
       plan->reorders() ? Aligned(plan->kernel.get_size()) : 0;
@@ -167,13 +185,22 @@ void Run(const Problem& problem, void* x, char* user_kernel, void* y,
   const bool backwards = problem.direction == kKernelGradient;
   if (plan->reorders() && !backwards) reorder(outside, kernel);
   const bool forward = problem.direction == kForward;
-  plan->convolution.execute(
-      stream,
-      {{problem.direction == kInputGradient ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC,
-        inputs},
-       {backwards ? DNNL_ARG_DIFF_WEIGHTS : DNNL_ARG_WEIGHTS, kernel},
-       {forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, outputs},
-       {DNNL_ARG_SCRATCHPAD, scratch}});
+  std::unordered_map<int, memory> arguments{
+      {problem.direction == kInputGradient ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC,
+       inputs},
+      {backwards ? DNNL_ARG_DIFF_WEIGHTS : DNNL_ARG_WEIGHTS, kernel},
+      {forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, outputs},
+      {DNNL_ARG_SCRATCHPAD, scratch}};
+  if (problem.affine_relu) {
+    const int first = problem.accumulate;  // Of the operations that follow.
+    const auto argument = [&](int i) {
+      return DNNL_ARG_ATTR_MULTIPLE_POST_OP(first + i) | DNNL_ARG_SRC_1;
+    };
+    const memory::desc channels = Channels(problem);
+    arguments.insert({argument(0), memory(channels, Cpu(), factor)});
+    arguments.insert({argument(1), memory(channels, Cpu(), offset)});
+  }
+  plan->convolution.execute(stream, arguments);
   if (plan->reorders() && backwards) reorder(kernel, outside);
   stream.wait();
 }
@@ -184,10 +211,29 @@ memory::data_type TypeOf(const ffi::AnyBuffer& buffer) {
   throw std::invalid_argument("float32 and bfloat16 are supported");
 }
 
-// Runs one convolution for each part of the inputs.
+// Computes the gradient of a part of a kernel without oneDNN; returns whether
+// that is possible here, and worth it.
+bool RunSmall(const Problem& p, void* x, void* dkernel, void* dy) {
+  if (p.direction != kKernelGradient || p.kernel_height != 3 ||
+      p.kernel_width != 3 || p.dilation != 1 || p.stride != 1 ||
+      p.kernel_type != memory::data_type::f32)
+    return false;
+  const kernel_gradient::Shape shape{p.batch, p.height, p.width,
+                                     p.in,    p.out,    p.all_in};
+  const auto run = [&](auto element) {
+    using T = decltype(element);
+    return kernel_gradient::Run(static_cast<T*>(x), static_cast<T*>(dy), shape,
+                                static_cast<float*>(dkernel));
+  };
+  return p.type == memory::data_type::f32 ? run(float{}) : run(uint16_t{});
+}
+
+// Runs one convolution for each part of the inputs; with factor and offset,
+// float32[K], the last one ends with relu(y * factor + offset).
 ffi::Error Convolve(Direction direction, const std::vector<ffi::AnyBuffer>& xs,
                     ffi::AnyBuffer kernel, ffi::AnyBuffer y, int64_t dilation,
-                    int64_t stride, int64_t threads) {
+                    int64_t stride, int64_t threads, float* factor = nullptr,
+                    float* offset = nullptr) {
   const auto k = kernel.dimensions(), d = y.dimensions();
   std::string what = "convolution of";
   for (auto n : d) what += " " + std::to_string(n);
@@ -196,16 +242,19 @@ ffi::Error Convolve(Direction direction, const std::vector<ffi::AnyBuffer>& xs,
     team::Turn turn(threads);
     int64_t first = 0;
     for (const auto& x : xs) {
-      const Problem problem{direction, TypeOf(y),  TypeOf(kernel), d[0],
-                            d[1],      d[2],       x.dimensions()[3],
-                            k[3],      k[2],       k[0],           k[1],
-                            dilation,  stride,     threads,
-                            direction == kForward && first > 0};
+      const int64_t in = x.dimensions()[3];
+      const Problem problem{
+          direction, TypeOf(x), TypeOf(kernel), TypeOf(y), d[0],
+          d[1],      d[2],      in,             k[3],      k[2],
+          k[0],      k[1],      dilation,       stride,    threads,
+          direction == kForward && first > 0,
+          factor && first + in == k[2]};
       const size_t width = kernel.element_type() == ffi::F32 ? 4 : 2;
-      Run(problem, x.untyped_data(),
-          (char*)kernel.untyped_data() + first * k[3] * width,
-          y.untyped_data(), turn.workspace());
-      first += problem.in;
+      char* const part = (char*)kernel.untyped_data() + first * k[3] * width;
+      if (!RunSmall(problem, x.untyped_data(), part, y.untyped_data()))
+        Run(problem, x.untyped_data(), part, y.untyped_data(), factor, offset,
+            turn.workspace());
+      first += in;
     }
   } catch (const std::exception& error) {
     return ffi::Error::Internal("oneDNN: " + what + ": " + error.what());
@@ -213,13 +262,28 @@ ffi::Error Convolve(Direction direction, const std::vector<ffi::AnyBuffer>& xs,
   return ffi::Error::Success();
 }
 
-ffi::Error Forward(ffi::AnyBuffer kernel, ffi::RemainingArgs inputs,
-                   ffi::Result<ffi::AnyBuffer> y, int64_t dilation,
-                   int64_t stride, int64_t threads) {
+std::vector<ffi::AnyBuffer> Parts(const ffi::RemainingArgs& inputs) {
   std::vector<ffi::AnyBuffer> xs;
   for (size_t i = 0; i < inputs.size(); ++i)
     xs.push_back(*inputs.get<ffi::AnyBuffer>(i));
-  return Convolve(kForward, xs, kernel, *y, dilation, stride, threads);
+  return xs;
+}
+
+ffi::Error Forward(ffi::AnyBuffer kernel, ffi::RemainingArgs inputs,
+                   ffi::Result<ffi::AnyBuffer> y, int64_t dilation,
+                   int64_t stride, int64_t threads) {
+  return Convolve(kForward, Parts(inputs), kernel, *y, dilation, stride,
+                  threads);
+}
+
+ffi::Error ForwardAffineRelu(ffi::AnyBuffer kernel,
+                             ffi::Buffer<ffi::F32> factor,
+                             ffi::Buffer<ffi::F32> offset,
+                             ffi::RemainingArgs inputs,
+                             ffi::Result<ffi::AnyBuffer> y, int64_t dilation,
+                             int64_t stride, int64_t threads) {
+  return Convolve(kForward, Parts(inputs), kernel, *y, dilation, stride,
+                  threads, factor.typed_data(), offset.typed_data());
 }
 
 ffi::Error InputGradient(ffi::AnyBuffer kernel, ffi::AnyBuffer dy,
@@ -235,10 +299,8 @@ ffi::Error KernelGradient(ffi::AnyBuffer dy, ffi::RemainingArgs inputs,
                           ffi::Result<ffi::AnyBuffer> dkernel,
                           int64_t dilation, int64_t stride,
                           int64_t threads) {
-  std::vector<ffi::AnyBuffer> xs;
-  for (size_t i = 0; i < inputs.size(); ++i)
-    xs.push_back(*inputs.get<ffi::AnyBuffer>(i));
-  return Convolve(kKernelGradient, xs, *dkernel, dy, dilation, stride, threads);
+  return Convolve(kKernelGradient, Parts(inputs), *dkernel, dy, dilation,
+                  stride, threads);
 }
 
 }  // namespace
@@ -246,6 +308,16 @@ ffi::Error KernelGradient(ffi::AnyBuffer dy, ffi::RemainingArgs inputs,
 XLA_FFI_DEFINE_HANDLER_SYMBOL(unet_jax_conv, Forward,
                               ffi::Ffi::Bind()
                                   .Arg<ffi::AnyBuffer>()
+                                  .RemainingArgs()
+                                  .Ret<ffi::AnyBuffer>()
+                                  .Attr<int64_t>("dilation")
+                                  .Attr<int64_t>("stride")
+                                  .Attr<int64_t>("threads"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(unet_jax_conv_affine_relu, ForwardAffineRelu,
+                              ffi::Ffi::Bind()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
                                   .RemainingArgs()
                                   .Ret<ffi::AnyBuffer>()
                                   .Attr<int64_t>("dilation")

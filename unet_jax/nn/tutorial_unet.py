@@ -80,11 +80,12 @@ class TutorialUNet(nn.Module):
     head = conv.Conv(
       self.num_planes,
       (1, 1),
-      engine=self.engine,
+      **options,
+      out_dtype=jnp.float32,
       kernel_init=nn.initializers.glorot_uniform(),
       name='head',
     )
-    return head(x.astype(jnp.float32))[:, :height, :width]
+    return head(x)[:, :height, :width]
 
 
 class Block(nn.Module):

@@ -42,8 +42,11 @@ class ConvBlock(nn.Module):
     )
     if not self.residual:
       for i in range(2):
-        x = conv_of(dilation=self.dilation, name=f'conv{i}')(x)
-        x = self.norm_relu(x, train, f'norm{i}')
+        convolve = conv_of(dilation=self.dilation, name=f'conv{i}')
+        if self.norm == 'batch' and not train:  # In one pass.
+          x = convolve(x, self.batch_norm(self.features, f'norm{i}').affine())
+        else:
+          x = self.norm_relu(convolve(x), train, f'norm{i}')
       return x
     x = jnp.concatenate(x, axis=-1) if isinstance(x, tuple) else x
     y = x
@@ -57,13 +60,17 @@ class ConvBlock(nn.Module):
   def norm_relu(self, x: jax.Array, train: bool, name: str) -> jax.Array:
     """Applies the norm, if any, and ReLU."""
     if self.norm == 'batch':
-      return norm.BatchNormRelu(
-        axis_name=self.axis_name, engine=self.engine, name=name
-      )(x, train=train)
+      return self.batch_norm(x.shape[-1], name)(x, train=train)
     if self.norm == 'group':
       groups = next(g for g in (8, 4, 2, 1) if x.shape[-1] % g == 0)
       x = nn.GroupNorm(groups, dtype=self.dtype, name=name)(x)
     return nn.relu(x)
+
+  def batch_norm(self, features: int, name: str) -> norm.BatchNormRelu:
+    """Makes one with the block's settings."""
+    return norm.BatchNormRelu(
+      features, axis_name=self.axis_name, engine=self.engine, name=name
+    )
 
 
 class UNet(nn.Module):
@@ -153,8 +160,8 @@ class UNet(nn.Module):
     for i, features in reversed(list(enumerate(encoder))):
       x = up_conv(features, name=f'up{i}')(x)
       x = block(i, features, f'merge{i}')((skips[i], x))
-    head = conv.Conv(self.num_planes, (1, 1), engine=self.engine, name='head')
-    return head(x.astype(jnp.float32))[:, :height, :width]
+    head = conv_of(self.num_planes, (1, 1), out_dtype=jnp.float32, name='head')
+    return head(x)[:, :height, :width]
 
 
 def pad(image: jax.Array, multiple: int) -> jax.Array:
