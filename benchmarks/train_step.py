@@ -75,10 +75,11 @@ def main() -> None:
       settings = dict(
         depth=DEPTH, width=width, size=size, batch=batch, precision=precision
       )
-      print(f'\nDepth {DEPTH}, width {width}, {batch} images of {size}x{size}')
+      title = f'width {width}, {batch} images of {size}x{size}'
+      print(f'\nDepth {DEPTH}, {title}\n')
       measured = measure(settings, pythons, args.rounds)
       print(table(measured, precision))
-      print(rate(*measured['unet_jax'], batch))
+      print('\n' + rate(*measured['unet_jax'], batch))
 
 
 def platform() -> str:
