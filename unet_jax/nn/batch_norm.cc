@@ -31,11 +31,11 @@ inline Vec Load(const uint16_t* p) {
   Half half;
   std::memcpy(&half, p, sizeof half);
   const Bits bits = __builtin_convertvector(half, Bits) << 16;
-  return reinterpret_cast<const Vec&>(bits);
+  return (Vec)bits;  // Of vectors, that keeps the bits.
 }
 inline void Store(float* p, Vec v) { std::memcpy(p, &v, sizeof v); }
 inline void Store(uint16_t* p, Vec v) {
-  const Bits bits = reinterpret_cast<const Bits&>(v);
+  const Bits bits = (Bits)v;
   Bits rounded = bits + 0x7fff + ((bits >> 16) & 1);  // To nearest, ties even.
   rounded = v == v ? rounded : bits | 0x400000;       // A NaN stays one.
   const Half half = __builtin_convertvector(rounded >> 16, Half);
