@@ -19,9 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
-os.environ['XLA_FLAGS'] = (
-  os.environ.get('XLA_FLAGS', '') + ' --xla_gpu_enable_command_buffer='
-)
+os.environ.setdefault('XLA_FLAGS', '--xla_gpu_enable_command_buffer=')
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402

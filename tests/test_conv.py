@@ -397,16 +397,29 @@ def test_xlas_onednn_is_asked_for_where_the_native_operation_lacks(
   monkeypatch.setenv('XLA_FLAGS', '--xla_dump_to=x')
   monkeypatch.setattr(native, 'missing', lambda: missing)
   monkeypatch.setattr(native, 'has_fast_bfloat16', lambda: is_fast)
+  monkeypatch.setattr(xla_onednn, '_has_plugin', lambda: False)
   monkeypatch.setattr(xla_onednn.jaxlib.version, '__version_info__', (0, 12, 0))
   xla_onednn.ask(engine)
   assert xla_onednn.is_on() == is_asked
   assert '--xla_dump_to=x' in os.environ['XLA_FLAGS']
+  monkeypatch.setenv('XLA_FLAGS', '/a/file')  # XLA reads the flags from there.
+  xla_onednn.ask(engine)
+  assert os.environ['XLA_FLAGS'] == '/a/file'
+  monkeypatch.setenv('XLA_FLAGS', '')
+  monkeypatch.setattr(xla_onednn, '_has_plugin', lambda: True)
+  xla_onednn.ask(engine)
+  assert not xla_onednn.is_on()  # A GPU may be there.
+  monkeypatch.setattr(xla_onednn, '_has_plugin', lambda: False)
   monkeypatch.setenv('XLA_FLAGS', '')
   monkeypatch.setattr(xla_onednn.jaxlib.version, '__version_info__', (9, 0, 0))
   xla_onednn.ask(engine)
   assert not xla_onednn.is_on()  # It may be gone, and end the process.
 
 
+@pytest.mark.skipif(
+  xla_onednn.jaxlib.version.__version_info__[:2] not in xla_onednn._VERSIONS,
+  reason='not known to this jaxlib',
+)
 def test_xlas_onednn_is_right_with_the_gradients_rewritten():
   # At sizes at which XLA takes it, too: at least thousands of products.
   code = (

@@ -176,6 +176,22 @@ def test_the_first_layer_that_overflows_is_named(made, block, layer):
   assert told.endswith('every image (p, q, r, s)')
 
 
+def test_layers_are_traced_though_blocks_are_let_go_one_after_the_other(made):
+  trace = functools.partial(
+    guard.trace_step,
+    **made.shared | dict(axis_name=None),
+    apply_fn=made.model.clone(axis_name=None).apply,
+    stages=((0, ('encoder',)), (5, ())),
+  )
+  state = with_weight(made.state, 'down0', 'conv1', 3e38)
+  found = jax.device_get(jax.jit(trace)(state, make_batch()))
+  assert guard.explain(found, NAMES).startswith(
+    'the first layer that is not finite is down0/conv1, for '
+  )
+  # A frozen norm is one of the layers.
+  assert any(name.endswith('down0/norm1') for name in found['layers'])
+
+
 def test_a_gradient_that_is_lost_behind_a_finite_loss_is_named(made):
   def loss_of(logits, target, weight, axis_name=None):
     term = jnp.sqrt(0.0 * jnp.sum(logits))  # 0, with the slope 0 / 0.

@@ -46,8 +46,10 @@ def start(engine: str = 'auto') -> None:
   """
   native.keep_memory()
   xla_onednn.ask(engine)
-  # With oneDNN inside, XLA can't write what it compiled (jax 0.12: bad_alloc).
-  if not jax.config.jax_compilation_cache_dir and not xla_onednn.is_on():
+  if xla_onednn.is_on():
+    # XLA can't write what it compiled with it (jax 0.12: bad_alloc).
+    jax.config.update('jax_enable_compilation_cache', False)
+  elif not jax.config.jax_compilation_cache_dir:
     folder = cache.folder() / f'xla-{cache.machine()}'
     jax.config.update('jax_compilation_cache_dir', str(folder))
 

@@ -1,5 +1,6 @@
 """The user's cache folder: embedded data, compiled programs."""
 
+import functools
 import hashlib
 import os
 import pathlib
@@ -23,6 +24,7 @@ def cpu_vendor() -> str:
   return next(iter(_cpu_info('vendor_id')), '')
 
 
+@functools.cache
 def _cpu_info(key: str) -> list[str]:
   info = pathlib.Path('/proc/cpuinfo')
   text = info.read_text() if info.exists() else ''

@@ -43,14 +43,15 @@ def main() -> None:
       target=work, args=(queues, args['size'], args['batch']), daemon=True
     ).start()
 
-  def run() -> None:
-    for i in range(args['batch']):
-      queues[0].put(i)
-    for _ in range(args['batch']):
-      queues[1].get()
+  def run(steps: int) -> None:
+    for _ in range(steps):
+      for i in range(args['batch']):
+        queues[0].put(i)
+      for _ in range(args['batch']):
+        queues[1].get()
 
   version = f'{albumentations.__version__}, {pairs.CORES} processes'
-  serve.serve(run, lambda: None, version=version)
+  serve.serve(run, version=version)
 
 
 if __name__ == '__main__':

@@ -47,16 +47,17 @@ def main() -> None:
     ).start()
   first = 0
 
-  def run() -> None:
+  def run(steps: int) -> None:
     nonlocal first
-    first += args['batch']
-    for i in range(args['batch']):
-      queues[0].put(first + i)
-    for _ in range(args['batch']):
-      queues[1].get()
+    for _ in range(steps):
+      first += args['batch']
+      for i in range(args['batch']):
+        queues[0].put(first + i)
+      for _ in range(args['batch']):
+        queues[1].get()
 
   version = f'keras {keras.__version__}, {pairs.CORES} processes'
-  serve.serve(run, lambda: None, version=version)
+  serve.serve(run, version=version)
 
 
 if __name__ == '__main__':

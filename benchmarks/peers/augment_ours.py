@@ -35,12 +35,14 @@ def main() -> None:
 
   first = 0
 
-  def run() -> None:
+  def run(steps: int) -> None:
     nonlocal first
-    first += args['batch']
-    jax.block_until_ready(augment_batch(first))
+    for _ in range(steps):
+      first += args['batch']
+      pair = augment_batch(first)
+    jax.block_until_ready(pair)
 
-  serve.serve(run, lambda: None, version=f'jax {jax.__version__}')
+  serve.serve(run, version=f'jax {jax.__version__}')
 
 
 if __name__ == '__main__':

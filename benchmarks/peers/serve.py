@@ -9,15 +9,14 @@ from collections.abc import Callable
 SECONDS = 0.2  # Of a turn, at least: fast devices take several steps in it.
 
 
-def serve(train: Callable, infer: Callable, **facts) -> None:
-  """Warms up, tells the facts, then times both for each line read.
+def serve(*kinds: Callable, **facts) -> None:
+  """Warms up, tells the facts, then times each kind of step a line read.
 
   Args:
-    train: (n) runs so many training steps and waits for the last.
-    infer: (n) runs inference so many times and waits for the last.
+    *kinds: (n) takes so many steps of a kind and waits for the last.
     **facts: JSON that the benchmark checks, e.g. the number of parameters.
   """
-  turns = [(kind, warm_up(kind)) for kind in (train, infer)]
+  turns = [(kind, warm_up(kind)) for kind in kinds]
   print(json.dumps(facts), flush=True)
   for _ in sys.stdin:
     print(json.dumps([seconds(*turn) for turn in turns]), flush=True)

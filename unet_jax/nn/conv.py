@@ -36,8 +36,8 @@ def choose_engine(platform: str, requested: str = 'auto') -> str:
       raise ValueError(native.problem())
   if requested == 'xla' and platform == 'cpu' and xla_onednn.is_on():
     raise ValueError(
-      'engine xla may train wrongly on a cpu with what XLA_FLAGS asks for '
-      '(see unet_jax/nn/xla_onednn.py): unset it, or take engine rewritten.'
+      'engine xla may train wrongly on a cpu with the oneDNN in XLA that '
+      'XLA_FLAGS asks for: take engine rewritten.'
     )
   if requested != 'auto':
     return requested
@@ -62,8 +62,9 @@ def conv(
     kernel: float32 | bfloat16[kh, kw, C, K], kh and kw odd. It is rounded to
       the type of x, and its gradient has its own type.
     dilation: distance of the kernel's taps in pixels.
-    out_dtype: of the result, by default the type of x. If it is wider, only the
-      native engine still computes from x and the kernel in the type of x.
+    out_dtype: of the result, by default the type of x. If it is wider, the
+      native engine may still compute from a kernel in the type of x, and takes
+      the gradient of the result in that type.
     engine: as `choose_engine` gives it.
 
   Returns:
@@ -94,8 +95,8 @@ def conv_affine_relu(
 ) -> jax.Array:
   """Returns relu(y * factor + offset) of what `conv` gives.
 
-  That is batch norm with fixed statistics; the native engine makes no pass of
-  its own for it.
+  That is batch norm with fixed statistics. The native engine makes no pass of
+  its own for it, and leaves 1e-30 of what is below 0.
 
   Args:
     xs: as `conv` takes it, and so are the others.
@@ -212,9 +213,8 @@ def _rewritten_bwd(dilation, residuals, dy):
   dx = _xla(dy, kernel[::-1, ::-1].swapaxes(2, 3), dilation)
   # XLA's own gradient of a kernel runs at 30 GFLOP/s a core, the products below
   # at 80 to 110 from 128 channels on and no faster than XLA's with fewer. With
-  # oneDNN they are faster throughout, and XLA's own may be wrong.
-  is_fast = x.dtype == jnp.bfloat16 and xla_onednn.is_on()
-  if is_fast or min(kernel.shape[2:]) >= 128:
+  # oneDNN they are faster in bfloat16, and XLA's own may be wrong.
+  if xla_onednn.is_on() or min(kernel.shape[2:]) >= 128:
     return dx, _kernel_gradient(x, dy, kernel.shape, dilation)
   transpose = jax.linear_transpose(lambda k: _xla(x, k, dilation), kernel)
   return dx, transpose(dy)[0]

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <vector>
 
 #ifdef __AVX512F__
@@ -26,7 +27,8 @@ namespace kernel_gradient {
 constexpr int64_t kLanes = 16;
 constexpr int64_t kTile = 8;        // Of these, times 3 taps, 24 registers.
 constexpr int64_t kBlock = 2048;    // Pixels of some rows: in the cache.
-constexpr int64_t kMaxChunks = 16;  // So many cores can share the work.
+// Chunks: so many cores can share the work, at so many floats in all.
+constexpr int64_t kMinChunks = 16, kMaxChunks = 64, kMaxSums = 1 << 20;
 
 struct Shape {
   int64_t batch, height, width, in, out;
@@ -179,12 +181,19 @@ void Sum(const typename O::Element* x, const typename O::Element* dy,
   constexpr int64_t kChannels = kTile / Vectors, kOut = Vectors * kLanes;
   const int64_t size = 9 * s.in * s.out / kLanes;  // Vectors of a chunk.
   const int64_t rows = s.batch * s.height;
-  const int64_t chunks = std::min(kMaxChunks, rows);
+  const int64_t chunks = std::min(
+      rows, std::clamp(kMaxSums / (size * kLanes), kMinChunks, kMaxChunks));
   std::vector<Vec> sums(chunks * size);
+  std::exception_ptr error;  // None may leave a thread of the team.
 #pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < chunks; ++i)
-    AddChunk<O, Vectors>(x, dy, s, i * rows / chunks, (i + 1) * rows / chunks,
-                         &sums[i * size]);
+  for (int64_t i = 0; i < chunks; ++i) try {
+      AddChunk<O, Vectors>(x, dy, s, i * rows / chunks,
+                           (i + 1) * rows / chunks, &sums[i * size]);
+    } catch (...) {
+#pragma omp critical
+      error = std::current_exception();
+    }
+  if (error) std::rethrow_exception(error);
 #pragma omp parallel for collapse(2) schedule(static)
   for (int64_t kernel_row = 0; kernel_row < 3; ++kernel_row)
     for (int64_t c = 0; c < s.in; c += kChannels) {

@@ -32,7 +32,8 @@ using Dims = memory::dims;
 
 enum Direction { kForward, kInputGradient, kKernelGradient };
 
-// Of a ReLU below 0. One whose slope is 0 itself makes a NaN 0.
+// Of a ReLU below 0, where it gives next to nothing. With a slope of 0 itself
+// it would make a NaN 0.
 constexpr float kNoSlope = 1e-30f;
 
 // One convolution, as far as oneDNN's choice of a kernel depends on it.
@@ -214,7 +215,8 @@ memory::data_type TypeOf(const ffi::AnyBuffer& buffer) {
 // Computes the gradient of a part of a kernel without oneDNN; returns whether
 // that is possible here, and worth it.
 bool RunSmall(const Problem& p, void* x, void* dkernel, void* dy) {
-  if (p.direction != kKernelGradient || p.kernel_height != 3 ||
+  if (p.direction != kKernelGradient || p.type != p.y_type ||
+      p.kernel_height != 3 ||
       p.kernel_width != 3 || p.dilation != 1 || p.stride != 1 ||
       p.kernel_type != memory::data_type::f32)
     return false;

@@ -27,6 +27,8 @@ class ConvBlock(nn.Module):
   axis_name: str | None
   residual: bool = False
   dilation: int = 1
+  fused: bool = False  # Batch norm's statistics are fixed, and no one asks for
+  # what lies between it and the convolution.
 
   @nn.compact
   def __call__(
@@ -43,7 +45,7 @@ class ConvBlock(nn.Module):
     if not self.residual:
       for i in range(2):
         convolve = conv_of(dilation=self.dilation, name=f'conv{i}')
-        if self.norm == 'batch' and not train:  # In one pass.
+        if self.fused and self.norm == 'batch':
           x = convolve(x, self.batch_norm(self.features, f'norm{i}').affine())
         else:
           x = self.norm_relu(convolve(x), train, f'norm{i}')
@@ -136,6 +138,7 @@ class UNet(nn.Module):
         axis_name=self.axis_name,
         residual=self.residual,
         dilation=dilation,
+        fused=not train,  # Frozen blocks train among others, which are watched.
         name=name,
       )
       return lambda x: module(x, train and name not in frozen)

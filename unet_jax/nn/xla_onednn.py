@@ -6,6 +6,8 @@ gradient of a 3x3 kernel is silently wrong (cosine 0 to the float32 one, jax
 0.12), for which conv.py has a form of its own.
 """
 
+import importlib.metadata
+import importlib.util
 import os
 import re
 
@@ -28,9 +30,20 @@ def ask(engine: str) -> None:
     engine == 'auto' and bool(native.missing())
   )
   is_known = jaxlib.version.__version_info__[:2] in _VERSIONS
-  if is_needed and is_known and native.has_fast_bfloat16():
-    flags = os.environ.get('XLA_FLAGS', '')
-    os.environ['XLA_FLAGS'] = f'{flags} {_FLAG}=true'
+  flags = os.environ.get('XLA_FLAGS', '').strip()
+  is_file = bool(flags) and not flags.startswith('-')  # Which has the flags.
+  if not is_needed or not is_known or is_file or _has_plugin():
+    return
+  if native.has_fast_bfloat16():
+    os.environ['XLA_FLAGS'] = f'{flags} {_FLAG}=true'.strip()
+
+
+def _has_plugin() -> bool:
+  """Tells whether JAX may find another device than the CPU, without asking."""
+  return bool(
+    importlib.util.find_spec('jax_plugins')
+    or importlib.metadata.entry_points(group='jax_plugins')
+  )
 
 
 def is_on() -> bool:
