@@ -2,7 +2,7 @@
 
 import pathlib
 import runpy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -77,18 +77,8 @@ def make_case(
       'model.width': width,
     },
   )
-  config = config_lib.from_dict(run.meta['config'])
   examples = make_examples(size, batch)
-  batches = parallel.place_ahead(
-    pipeline.train_batches(
-      examples,
-      batch_size=batch,
-      image_size=size,
-      window_size=build.window_size(config),
-      seed=config.seed,
-      first_step=1,
-    )
-  )
+  batches = make_batches(run, examples)
   image = jax.device_put(np.stack([e['image'] for e in examples]))
   state = parallel.replicate(run.init())
 
@@ -118,6 +108,20 @@ def make_case(
       run.model, jax.eval_shape(run.init).averaged, image.shape
     ),
   )
+
+
+def make_batches(run: setup.Run, examples: list[dict]) -> Iterator[dict]:
+  """Yields placed batches of examples, as the training loop does."""
+  config = config_lib.from_dict(run.meta['config'])
+  batches = pipeline.train_batches(
+    examples,
+    batch_size=config.batch_size,
+    image_size=config.image_size,
+    window_size=build.window_size(config),
+    seed=config.seed,
+    first_step=1,
+  )
+  return parallel.place_ahead(batches)
 
 
 def count_flops(model: nn.Module, variables: dict, shape: tuple) -> float:

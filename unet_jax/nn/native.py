@@ -46,8 +46,8 @@ def problem() -> str:
     _register(_loaded(_built()))
   except (Unavailable, OSError) as error:
     return (
-      f'The native convolution is off, and training on this CPU takes 1.4 to '
-      f'2.7 times as long: {error}'
+      f'The native convolution is off, and training on this CPU takes 1.4 '
+      f'times as long or more: {error}'
     )
   return ''
 

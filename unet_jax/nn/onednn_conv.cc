@@ -215,10 +215,9 @@ memory::data_type TypeOf(const ffi::AnyBuffer& buffer) {
 // Computes the gradient of a part of a kernel without oneDNN; returns whether
 // that is possible here, and worth it.
 bool RunSmall(const Problem& p, void* x, void* dkernel, void* dy) {
-  if (p.direction != kKernelGradient || p.type != p.y_type ||
-      p.kernel_height != 3 ||
+  if (p.direction != kKernelGradient || p.kernel_height != 3 ||
       p.kernel_width != 3 || p.dilation != 1 || p.stride != 1 ||
-      p.kernel_type != memory::data_type::f32)
+      p.y_type != p.type || p.kernel_type != memory::data_type::f32)
     return false;
   const kernel_gradient::Shape shape{p.batch, p.height, p.width,
                                      p.in,    p.out,    p.all_in};

@@ -18,6 +18,9 @@ class ConvBlock(nn.Module):
   With `residual` a unit of the deep residual U-Net (Zhang et al. 2018,
   arXiv:1711.10684): two times norm, ReLU and convolution, added to what came
   in, or to its linear map where the number of features changes.
+
+  With `fused` batch norm, its statistics fixed, goes into the convolution
+  before it, and what lies between the two can't be watched.
   """
 
   features: int
@@ -27,8 +30,7 @@ class ConvBlock(nn.Module):
   axis_name: str | None
   residual: bool = False
   dilation: int = 1
-  fused: bool = False  # Batch norm's statistics are fixed, and no one asks for
-  # what lies between it and the convolution.
+  fused: bool = False
 
   @nn.compact
   def __call__(
