@@ -517,6 +517,32 @@ def test_ctrl_c_ends_a_run_in_a_line_that_tells_how_to_go_on(
   assert (tmp_path / 'run/metrics.csv').exists()
 
 
+def test_ctrl_c_counts_in_a_callback_that_ignores_exceptions():
+  # As JAX's to the garbage collector, which ends none of them.
+  program = (
+    'import gc, signal, time\n'
+    'from unet_jax import command_line\n'
+    'signal.signal(signal.SIGINT, signal.default_int_handler)\n'
+    'def collected(phase, info):\n'
+    '  gc.callbacks.remove(collected)\n'
+    '  signal.raise_signal(signal.SIGINT)\n'
+    'def main():\n'
+    '  gc.callbacks.append(collected)\n'
+    '  gc.collect()\n'
+    '  time.sleep(600)\n'
+    'command_line.run(main)\n'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', program],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+    timeout=120,
+  )
+  assert (done.returncode, done.stderr) == (130, 'interrupted\n')
+
+
 def test_early_stopping_ends_a_run_and_stays_ended(tmp_path, fundus_root):
   args = (
     *('main', *TINY, '--workdir', tmp_path, '--config.early_stop=1'),

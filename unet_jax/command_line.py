@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 
@@ -34,6 +35,7 @@ def run(main: Callable[[], None]) -> None:
   """Runs a command: parses flags, calls `main`, ends on errors in one line."""
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _interrupt)
+    sys.unraisablehook = _interrupt_again
   try:
     app.run(lambda _: main(), flags_parser=_parse_flags)
   except config_lib.InputError as error:
@@ -53,6 +55,17 @@ def _interrupt(number: int, frame) -> None:
   """Raises KeyboardInterrupt, of which orbax would log a traceback."""
   logging.set_verbosity(logging.FATAL)
   signal.default_int_handler(number, frame)
+
+
+def _interrupt_again(ignored) -> None:
+  """Repeats a Ctrl-C that was lost in a callback, as JAX's to the collector."""
+  if ignored.exc_type is KeyboardInterrupt:
+    # Later, since in here it would be lost again.
+    main_thread = threading.get_ident()  # Signals are handled in no other.
+    again = main_thread, signal.SIGINT
+    threading.Timer(0.1, signal.pthread_kill, again).start()
+  else:
+    sys.__unraisablehook__(ignored)
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
