@@ -2,13 +2,14 @@
 
   python benchmarks/train_step.py [--rounds 9] [--cases 32x256x4 ...]
 
-Every contestant runs in a process of its own and takes its turn of steps, so
-that they share the machine's moods; ratios are medians over the rounds. Ours
-is the trainer's whole step, with input, augmentation and averaged weights;
-the peers step on a batch that stays put. The peers' environments are made in
-benchmarks/.peers, with Python 3.11 for PyTorch; --torch names an interpreter
-that has PyTorch already. Where JAX finds a GPU, all run there, and those that
-only a CPU has are left out.
+Of several cases each has a row, of one each contestant. Every contestant runs
+in a process of its own and takes its turn of steps, so that they share the
+machine's moods; ratios are medians over the rounds. Ours is the trainer's
+whole step, with input, augmentation and averaged weights; the peers step on a
+batch that stays put. The peers' environments are made in benchmarks/.peers,
+with Python 3.11 for PyTorch; --torch names an interpreter that has PyTorch
+already. Where JAX finds a GPU, all run there, and those that only a CPU has
+are left out.
 """
 
 import argparse
@@ -61,7 +62,8 @@ def main() -> None:
   parser.add_argument('--python311', default='python3.11')
   parser.add_argument('--torch', default='', help='A Python with PyTorch.')
   args = parser.parse_args()
-  names = args.only or (CONTESTANTS if platform() == 'cpu' else ANYWHERE)
+  wanted = args.only or (CONTESTANTS if platform() == 'cpu' else ANYWHERE)
+  names = ['unet_jax', *(name for name in wanted if name != 'unet_jax')]
   pythons = {}
   for name in names:
     packages = CONTESTANTS[name][1]
@@ -69,17 +71,20 @@ def main() -> None:
     pythons[name] = (
       args.torch if is_there else find_python(packages, args.python311)
     )
-  for case in args.cases:
-    for precision in args.precisions:
+  for precision in args.precisions:
+    if len(args.cases) > 1:
+      print(f'\n{sizes_header(precision, names)}')
+    for case in args.cases:
       width, size, batch = map(int, case.split('x'))
       settings = dict(
         depth=DEPTH, width=width, size=size, batch=batch, precision=precision
       )
-      title = f'width {width}, {batch} images of {size}x{size}'
-      print(f'\nDepth {DEPTH}, {title}\n')
       measured = measure(settings, pythons, args.rounds)
-      print(table(measured, precision))
-      print('\n' + rate(*measured['unet_jax'], batch))
+      if len(args.cases) > 1:
+        print(sizes_row(case, measured), flush=True)
+      else:
+        print(f'\n{table(measured, precision)}\n')
+        print(rate(*measured['unet_jax'], batch))
 
 
 def platform() -> str:
@@ -166,22 +171,44 @@ def rate(facts: dict, times: list, batch: int) -> str:
 
 def table(measured: dict, precision: str) -> str:
   """Lays out medians, and the peers' time over ours, round by round."""
-  _, ours = measured['unet_jax']
   rows = [
     f'| {precision} | train, s | times ours | infer, s | times ours |',
     '| --- | --- | --- | --- | --- |',
   ]
-  for name, (facts, times) in measured.items():
+  for name, (facts, _) in measured.items():
     cells = [f'{name} ({facts["version"]})']
     for kind in (0, 1):
-      seconds = [pair[kind] for pair in times]
-      ratios = [t / o[kind] for t, o in zip(seconds, ours, strict=True)]
-      cells += [
-        f'{statistics.median(seconds):.3g}',
-        f'{statistics.median(ratios):.2f}',
-      ]
+      cells += compare(measured, name, kind)
     rows.append('| ' + ' | '.join(cells) + ' |')
   return '\n'.join(rows)
+
+
+def sizes_header(precision: str, names: list[str]) -> str:
+  """Begins a table of a row a case, and a column a contestant."""
+  cells = [f'{precision}: width', 'image', 'batch']
+  for kind in ('train', 'infer'):
+    cells += [f'{kind}: {names[0]}, s', *names[1:]]
+  return '\n'.join(
+    '| ' + ' | '.join(row) + ' |' for row in (cells, ['---'] * len(cells))
+  )
+
+
+def sizes_row(case: str, measured: dict) -> str:
+  """Lays out our seconds, and the peers' time over ours."""
+  cells = case.split('x')
+  for kind in (0, 1):
+    ours, *peers = (compare(measured, name, kind) for name in measured)
+    cells += [ours[0], *(ratio for _, ratio in peers)]
+  return '| ' + ' | '.join(cells) + ' |'
+
+
+def compare(measured: dict, name: str, kind: int) -> tuple[str, str]:
+  """Returns the median of a contestant's seconds, and that of times ours."""
+  seconds, ours = (
+    [turn[kind] for turn in measured[who][1]] for who in (name, 'unet_jax')
+  )
+  ratios = [one / our for one, our in zip(seconds, ours, strict=True)]
+  return f'{statistics.median(seconds):.3g}', f'{statistics.median(ratios):.2f}'
 
 
 if __name__ == '__main__':

@@ -6,7 +6,8 @@ import sys
 import time
 from collections.abc import Callable
 
-SECONDS = 0.2  # Of a turn, at least: fast devices take several steps in it.
+# Of a turn, at least. Threads that waited for it are slow for its first tenths.
+SECONDS = 1
 
 
 def serve(*kinds: Callable, **facts) -> None:
