@@ -203,7 +203,7 @@ void Gradient(const T* x, const T* dy, const float* factor,
 template <typename Work>
 ffi::Error Dispatch(ffi::AnyBuffer x, int64_t threads, Work work) {
   try {
-    team::Turn turn(threads);
+    team::Turn turn(team::ThreadsFor(x.size_bytes(), threads));
     if (x.element_type() == ffi::F32)
       work(float{});
     else if (x.element_type() == ffi::BF16)

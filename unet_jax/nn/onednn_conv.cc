@@ -92,9 +92,13 @@ Plan Finish(const Problem& p, const Descriptor& descriptor,
   const bool backwards = p.direction == kKernelGradient;
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  // A reorder takes the threads that it finds when it is prepared.
+  const size_t bytes = std::max(kernel.get_size(), plan.user_kernel.get_size());
+  omp_set_num_threads(team::ThreadsFor(bytes, p.threads));
   const dnnl::reorder::primitive_desc reorder(
       Cpu(), backwards ? plan.kernel : plan.user_kernel, Cpu(),
       backwards ? plan.user_kernel : plan.kernel, attributes);
+  omp_set_num_threads(p.threads);
   plan.reorder = dnnl::reorder(reorder);
   plan.reorder_scratch = reorder.scratchpad_desc();
   return plan;

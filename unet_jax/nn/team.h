@@ -17,6 +17,12 @@
 
 namespace team {
 
+// Returns the threads that are worth waking to go through so many bytes: to
+// wake them takes about as long as it takes one to read this much.
+inline int64_t ThreadsFor(size_t bytes, int64_t threads) {
+  return bytes < (1 << 18) ? 1 : threads;
+}
+
 // Memory that is kept from call to call, since fresh pages cost time.
 class Workspace {
  public:
