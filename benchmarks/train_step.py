@@ -21,6 +21,8 @@ import statistics
 import subprocess
 import sys
 
+import trainer
+
 HERE = pathlib.Path(__file__).parent
 PEERS = HERE / '.peers'
 DEPTH = 4
@@ -83,7 +85,9 @@ def main() -> None:
       if len(args.cases) > 1:
         print(sizes_row(case, measured), flush=True)
       else:
-        print(f'\n{table(measured, precision)}\n')
+        title = f'width {width}, {batch} images of {size}x{size}'
+        print(f'\nDepth {DEPTH}, {title}:\n')
+        print(f'{table(measured, precision)}\n')
         print(rate(*measured['unet_jax'], batch))
 
 
@@ -171,26 +175,26 @@ def rate(facts: dict, times: list, batch: int) -> str:
 
 def table(measured: dict, precision: str) -> str:
   """Lays out medians, and the peers' time over ours, round by round."""
+  header = [precision]
+  for kind in ('train', 'infer'):
+    header += [f'{kind}, s', 'times ours']
   rows = [
-    f'| {precision} | train, s | times ours | infer, s | times ours |',
-    '| --- | --- | --- | --- | --- |',
+    [
+      f'{name} ({facts["version"]})',
+      *compare(measured, name, 0),
+      *compare(measured, name, 1),
+    ]
+    for name, (facts, _) in measured.items()
   ]
-  for name, (facts, _) in measured.items():
-    cells = [f'{name} ({facts["version"]})']
-    for kind in (0, 1):
-      cells += compare(measured, name, kind)
-    rows.append('| ' + ' | '.join(cells) + ' |')
-  return '\n'.join(rows)
+  return trainer.table(header, rows)
 
 
 def sizes_header(precision: str, names: list[str]) -> str:
   """Begins a table of a row a case, and a column a contestant."""
-  cells = [f'{precision}: width', 'image', 'batch']
+  header = [f'{precision}: width', 'image', 'batch']
   for kind in ('train', 'infer'):
-    cells += [f'{kind}: {names[0]}, s', *names[1:]]
-  return '\n'.join(
-    '| ' + ' | '.join(row) + ' |' for row in (cells, ['---'] * len(cells))
-  )
+    header += [f'{kind}: {names[0]}, s', *names[1:]]
+  return trainer.table(header, [])
 
 
 def sizes_row(case: str, measured: dict) -> str:
@@ -199,7 +203,7 @@ def sizes_row(case: str, measured: dict) -> str:
   for kind in (0, 1):
     ours, *peers = (compare(measured, name, kind) for name in measured)
     cells += [ours[0], *(ratio for _, ratio in peers)]
-  return '| ' + ' | '.join(cells) + ' |'
+  return trainer.row(cells)
 
 
 def compare(measured: dict, name: str, kind: int) -> tuple[str, str]:

@@ -158,5 +158,9 @@ def abstract_batch(size: int, batch_size: int) -> dict:
 
 def table(header: list[str], rows: list[list]) -> str:
   """Lays out Markdown."""
-  lines = [header, ['---'] * len(header), *rows]
-  return '\n'.join('| ' + ' | '.join(map(str, x)) + ' |' for x in lines)
+  return '\n'.join(map(row, [header, ['---'] * len(header), *rows]))
+
+
+def row(cells: list) -> str:
+  """Lays out one of a table's rows."""
+  return '| ' + ' | '.join(map(str, cells)) + ' |'

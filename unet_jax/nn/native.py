@@ -46,7 +46,7 @@ def problem() -> str:
     _register(_loaded(_built()))
   except (Unavailable, OSError) as error:
     return (
-      f'The native convolution is off, and training on this CPU takes 1.4 '
+      f'The native convolution is off, and training on this CPU takes 1.3 '
       f'times as long or more: {error}'
     )
   return ''
