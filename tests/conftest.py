@@ -32,17 +32,17 @@ def load_config():
 @pytest.fixture(scope='session')
 def fundus_root(tmp_path_factory):
   """Builds the embedded data set once; use it as config.data.root."""
-  from unet_jax.data import synthetic_fundus
+  from unet_jax.data.synthetic_fundus import embedded
 
   root = tmp_path_factory.mktemp('fundus')
-  synthetic_fundus.make_builder(str(root))
+  embedded.make_builder(str(root))
   return str(root)
 
 
 @pytest.fixture
 def diagnose(load_config):
   """Gives (root, **overrides) -> the doctor's findings, by their titles."""
-  from unet_jax.data import diagnosis, survey
+  from unet_jax.doctor import diagnosis, survey
 
   def run(root, mask='binary', classes=('a',), task='', **overrides):
     config = load_config('binary:folder')

@@ -11,7 +11,7 @@ import pytest
 
 from unet_jax import build, parallel
 from unet_jax.data import crops, labels, sources
-from unet_jax.evaluation import augmented
+from unet_jax.doctor import augmented_sheet
 from unet_jax.nn import preprocess
 from unet_jax.training import setup
 from unet_jax.training import step as step_lib
@@ -87,7 +87,7 @@ def identity_step(config):
 def test_samples_drawn_again_are_what_a_step_of_four_devices_saw(
   config, dataset
 ):
-  batch, image, label = augmented.draw_samples(config, dataset, 4)
+  batch, image, label = augmented_sheet.draw_samples(config, dataset, 4)
   np.testing.assert_array_equal(batch['index'], np.arange(4))
   assert batch['image'].shape == (4, *(build.window_size(config),) * 2, 3)
   assert image.shape == (4, 16, 16, 3)
@@ -99,9 +99,9 @@ def test_samples_drawn_again_are_what_a_step_of_four_devices_saw(
 
 
 def test_sheet_has_every_pair_before_and_after(config, dataset):
-  height, width, _ = augmented.make_sheet(config, dataset).shape
+  height, width, _ = augmented_sheet.make_sheet(config, dataset).shape
   gap, window = 8, build.window_size(config)
-  assert height == augmented.NUM_SHOWN // 2 * (window + gap) - gap
+  assert height == augmented_sheet.NUM_SHOWN // 2 * (window + gap) - gap
   assert width == 2 * (window + 16 + 2 * gap) + 2 * gap
 
 
@@ -110,8 +110,8 @@ def test_outlines_are_in_the_classes_colors_and_void_is_grey():
   label = np.zeros((9, 9), np.uint8)
   label[2:7, 2:7], label[8] = 1, labels.VOID
   task = build.Task(('background', 'a', 'b'), 2, exclusive=True)
-  picture = augmented._outlined(image, label, task)
-  assert (picture[2, 2:7] == augmented.pictures.COLORS[0]).all()
+  picture = augmented_sheet._outlined(image, label, task)
+  assert (picture[2, 2:7] == augmented_sheet.pictures.COLORS[0]).all()
   assert (picture[3:6, 3:6] == 50).all()
   assert (picture[8] == 128).all()
 

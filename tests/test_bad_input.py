@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from unet_jax import config as config_lib
+from unet_jax import errors
 from unet_jax.data import sources
 from unet_jax.training import loop, setup
 
@@ -27,7 +28,7 @@ def refused(load_config, tmp_path):
       config.data.merge = {}
       config.update_from_flattened_dict(overrides)
     workdir = workdir or tmp_path / 'run'
-    with pytest.raises(config_lib.InputError) as caught:
+    with pytest.raises(errors.InputError) as caught:
       loop.train_and_evaluate(config, workdir)
     assert not (workdir / 'checkpoints').exists()
     text = str(caught.value)
@@ -130,7 +131,7 @@ def test_images_of_a_run_that_have_changed():
   setup.check_data({}, dataset)
   for key, value in (('splits', {'train': 'abd'}), ('mean', [1.5])):
     message = f'/data: the {key} of the images are not those this run began'
-    with pytest.raises(config_lib.InputError, match=message):
+    with pytest.raises(errors.InputError, match=message):
       setup.check_data(meta | {key: value}, dataset)
 
 
@@ -233,7 +234,7 @@ def test_value_of_another_type_is_named(load_config, key, value):
   config = load_config('binary')
   with config.unlocked(), config.ignore_type():
     config.update_from_flattened_dict({key: value})
-  with pytest.raises(config_lib.InputError, match='it must be a ') as caught:
+  with pytest.raises(errors.InputError, match='it must be a ') as caught:
     config_lib.check(config)
   assert_says(str(caught.value), f'config.{key} is {value!r}')
 
@@ -244,7 +245,7 @@ def test_key_that_the_config_file_lacks_is_named(load_config, key):
   group, _, name = key.rpartition('.')
   with config.unlocked():
     del (config[group] if group else config)[name]
-  with pytest.raises(config_lib.InputError, match=f'config.{key} is missing'):
+  with pytest.raises(errors.InputError, match=f'config.{key} is missing'):
     config_lib.check(config)
 
 

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from unet_jax import checkpoint
-from unet_jax import config as config_lib
+from unet_jax import checkpoint, errors
 
 META = {'classes': ['a'], 'mean': [1.0]}
 
@@ -46,7 +45,7 @@ def test_a_checkpoint_gives_back_arrays_and_json(tmp_path):
 def test_a_step_that_is_not_there_is_named_with_those_that_are(tmp_path):
   with (
     saved(tmp_path, [0.5, 0.6]) as manager,
-    pytest.raises(config_lib.InputError, match='--checkpoint 7: .* 1, 2'),
+    pytest.raises(errors.InputError, match='--checkpoint 7: .* 1, 2'),
   ):
     checkpoint.find_step(manager, '7')
 
@@ -80,7 +79,7 @@ def test_where_no_step_can_be_read_the_run_stops(tmp_path):
   (tmp_path / 'broken-1').mkdir()
   with (
     checkpoint.make_manager(tmp_path, has_scores=True) as manager,
-    pytest.raises(config_lib.InputError, match='no checkpoint of .* can be'),
+    pytest.raises(errors.InputError, match='no checkpoint of .* can be'),
   ):
     checkpoint.restore_latest(manager, tree(0))
   assert (tmp_path / 'broken-1-again').is_dir()

@@ -5,8 +5,8 @@ import pytest
 import test_layouts
 from PIL import Image
 
-from unet_jax.data import diagnosis, survey
 from unet_jax.data.checks.finding import mend
+from unet_jax.doctor import diagnosis, survey
 
 SPLITS = dict(train='abcdef', val='gh', test='ij')
 

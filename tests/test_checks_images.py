@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unet_jax.data import figures, survey
-from unet_jax.data.checks import images
+from unet_jax.doctor import statistics, survey
+from unet_jax.doctor.checks import images
 
 SPLITS = dict(train='abcdef', val='gh', test='ij')
 
@@ -106,7 +106,7 @@ def test_a_split_of_another_color_is_found(write_folder, diagnose):
 
 def test_look_has_the_figures_that_numpy_has():
   image = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
-  look = figures.look_at(image)
+  look = statistics.look_at(image)
   assert (look.low, look.high, look.full) == (0, 255, 255)
   np.testing.assert_allclose(look.mean, image.mean((0, 1)) / 255, atol=2e-3)
   blocks = image.mean(-1).reshape(16, 4, 16, 5).mean((1, 3))
@@ -185,8 +185,8 @@ def test_images_smaller_than_the_crop_are_a_note(write_folder, diagnose):
 def test_range_of_a_look_goes_by_its_type(dtype):
   image = np.linspace(0, 1, 400).reshape(20, 20)
   top = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1
-  stored = figures.Stored('a', (20, 20), 'L')
-  look = figures.look_at((top * image).astype(dtype))
+  stored = statistics.Stored('a', (20, 20), 'L')
+  look = statistics.look_at((top * image).astype(dtype))
   record = survey.Record('a', 'a', 'train', stored, look, {})
   assert images._range(record) == f'0 to {top}'
 
@@ -194,14 +194,14 @@ def test_range_of_a_look_goes_by_its_type(dtype):
 def test_values_of_a_photograph_are_not_all_kept():
   noise = np.random.default_rng(0).integers(0, 256, (99, 99, 3), np.uint8)
   noise[:9, :9] = (1, 2, 3)
-  values = figures.value_counts(noise)
-  assert len(values) == figures.MAX_VALUES
+  values = statistics.value_counts(noise)
+  assert len(values) == statistics.MAX_VALUES
   assert values['#010203'] == 81
 
 
 def test_values_of_a_mask_are_numpys():
   mask = np.random.default_rng(0).integers(3, 9, (20, 30), np.uint8)
   for dtype in (np.uint8, np.uint16, np.int32):
-    values = figures.value_counts(mask.astype(dtype))
+    values = statistics.value_counts(mask.astype(dtype))
     expected = dict(zip(*np.unique(mask, return_counts=True), strict=True))
     assert values == expected

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from unet_jax.data.checks import splits
+from unet_jax.doctor.checks import splits
 
 NAMES = [f'{i:02d}' for i in range(12)]
 SPLITS = dict(train=NAMES[:8], val=NAMES[8:])

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from unet_jax.data import sources
-from unet_jax.data.checks import meanings
+from unet_jax.doctor.checks import meanings
 
 
 def read(path):

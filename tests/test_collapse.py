@@ -9,7 +9,7 @@ import pytest
 from unet_jax import parallel
 from unet_jax.data import sources
 from unet_jax.training import collapse, loop, setup
-from unet_jax.training import watch as watch_lib
+from unet_jax.training import monitor as watch_lib
 
 HEALTHY = [collapse.LEARNING] * 2
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from unet_jax import config as config_lib
-from unet_jax.training import comparison
+from unet_jax import errors
+from unet_jax.experiments import comparison
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -77,7 +77,7 @@ def test_an_error_about_the_sources_data_names_its_flags(tmp_path, load_config):
   source, target = (load_config('binary:tiny') for _ in range(2))
   root = tmp_path / 'config.images'
   source.data.update(source='folder', root=str(root))
-  with pytest.raises(config_lib.InputError) as caught:
+  with pytest.raises(errors.InputError) as caught:
     comparison.compare(source, target, tmp_path / 'runs', 1)
   assert str(caught.value) == (
     f'--source.data.root: no folder {root}; give it with --source.data.root'

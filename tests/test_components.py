@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from unet_jax.data import components
+from unet_jax.doctor import components
 
 
 def reference(plane):

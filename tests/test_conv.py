@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from unet_jax import cache
-from unet_jax.nn import conv, native, norm, xla_onednn
+from unet_jax.nn import conv, norm
+from unet_jax.nn.native import native, xla_onednn
 
 # Batch, height, width, parts of C, K, kernel size, dilation.
 SHAPES = [

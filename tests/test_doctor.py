@@ -9,9 +9,10 @@ from PIL import Image
 from test_run import call
 
 from unet_jax import config as config_lib
-from unet_jax.data import proposal
+from unet_jax import errors
 from unet_jax.data.checks.finding import Finding, command, mend
-from unet_jax.evaluation import contact, findings, pictures
+from unet_jax.doctor import contact_sheet, proposal, report
+from unet_jax.evaluation import pictures
 
 NAMES = 'abcdefghij'
 SPLITS = dict(train=NAMES[:6], val=NAMES[6:8], test=NAMES[8:])
@@ -113,8 +114,8 @@ def test_training_tells_what_the_doctor_warns_of(write_folder, tmp_path):
 
 def test_report_that_can_not_be_written_is_told(tmp_path):
   (tmp_path / 'file').write_text('')
-  with pytest.raises(config_lib.InputError, match='file/a.html can not be'):
-    findings.write('', tmp_path / 'file' / 'a.html')
+  with pytest.raises(errors.InputError, match='file/a.html can not be'):
+    report.write('', tmp_path / 'file' / 'a.html')
 
 
 def test_mend_is_words_then_flags():
@@ -128,7 +129,7 @@ def test_mend_is_words_then_flags():
 
 
 def test_json_has_every_file_and_the_remedy():
-  rows = json.loads(findings.to_json([FINDING], {'splits': {}}))
+  rows = json.loads(report.to_json([FINDING], {'splits': {}}))
   assert rows['findings'] == [
     {
       'severity': 'warning',
@@ -146,14 +147,14 @@ def test_json_has_every_file_and_the_remedy():
 def test_html_escapes_what_files_are_called():
   picture = np.zeros((4, 5, 3), np.uint8)
   found = [FINDING._replace(files=('<script>.png',))]
-  page = findings.to_html('<b>', found, [], {'Marked': picture})
+  page = report.to_html('<b>', found, [], {'Marked': picture})
   assert '<script>' not in page
   assert '&lt;script&gt;.png' in page
   assert 'only &lt;2&gt; of 9 images' in page
 
 
 def test_tables_are_aligned():
-  text = findings.lay_out(['class', 'n'], [['a', '10'], ['bcdefg', '5']])
+  text = report.lay_out(['class', 'n'], [['a', '10'], ['bcdefg', '5']])
   assert text.splitlines() == ['class    n', 'a       10', 'bcdefg   5']
 
 
@@ -185,21 +186,25 @@ def test_written_config_is_the_given_one_and_what_is_proposed(
 
 def test_rarest_class_comes_first_and_an_empty_image_last():
   counts = np.array([(9, 0, 0), (5, 1, 0), (7, 0, 0), (0, 0, 0), (6, 0, 80)])
-  chosen = contact.choose(counts, most=4)
+  chosen = contact_sheet.choose(counts, most=4)
   assert chosen[0] == 1
   assert chosen[1] != 1
   assert counts[chosen[1], 0]
   assert chosen[-1] == 3
   assert len(chosen) == len(set(chosen)) == 4
-  assert sorted(contact.choose(counts)) == [0, 1, 2, 3, 4]
+  assert sorted(contact_sheet.choose(counts)) == [0, 1, 2, 3, 4]
 
 
 def test_the_smallest_object_has_an_outline():
   planes = np.zeros((2000, 1000, 2), bool)
   planes[501, 300, 1] = True
   image = np.full((2000, 1000, 1), 9, np.uint8)
-  tile = contact.tile(image, planes, ~planes.any(-1) & False, 'a')
-  assert tile.shape == (contact.TILE + contact.LINE, contact.TILE // 2, 3)
+  tile = contact_sheet.tile(image, planes, ~planes.any(-1) & False, 'a')
+  assert tile.shape == (
+    contact_sheet.TILE + contact_sheet.LINE,
+    contact_sheet.TILE // 2,
+    3,
+  )
   assert (tile == pictures.COLORS[1]).all(-1).sum() == 1
 
 
@@ -207,7 +212,7 @@ def test_the_smallest_object_has_an_outline():
 def test_sheet_has_a_legend_of_every_class(num_tiles):
   tiles = [np.zeros((30, 40 + i, 3), np.uint8) for i in range(num_tiles)]
   names = [f'class_{i}' for i in range(9)]
-  sheet = contact.sheet(tiles, names)
+  sheet = contact_sheet.sheet(tiles, names)
   for color in pictures.COLORS[:9]:
     assert (sheet == color).all(-1).any()
   assert sheet.dtype == np.uint8

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unet_jax import config as config_lib
+from unet_jax import errors
 from unet_jax.data import files
 
 INDEX = np.array([[0, 1, 2, 1], [3, 0, 2, 2]], np.uint8)
@@ -79,7 +79,7 @@ def test_grey_of_few_bits_is_an_index_or_a_brightness(tmp_path, bits, rows):
 @pytest.mark.parametrize('mode', ['RGB', 'RGBA', 'LA'])
 def test_mask_with_channels_is_refused(tmp_path, mode):
   path = save(tmp_path / 'x.png', GREY, mode)
-  with pytest.raises(config_lib.InputError, match=rf'x\.png.*{mode}.*8-bit'):
+  with pytest.raises(errors.InputError, match=rf'x\.png.*{mode}.*8-bit'):
     files.read_mask(path, as_index=True)
 
 
@@ -106,7 +106,7 @@ def test_alpha_is_dropped_if_opaque_and_refused_if_it_hides_anything(tmp_path):
   np.testing.assert_array_equal(files.read_image(path, 3), COLOR)
   opaque[0, 0, 3] = 254
   save(path, opaque)
-  with pytest.raises(config_lib.InputError, match=r'rgba\.png: .*transparent'):
+  with pytest.raises(errors.InputError, match=r'rgba\.png: .*transparent'):
     files.read_image(path, 3)
 
 
@@ -170,16 +170,16 @@ def test_of_16_bits_color_the_upper_8_are_taken(tmp_path):
 @pytest.mark.parametrize('suffix', ['.png', '.tif'])
 def test_12_bits_in_16_are_refused_and_not_made_black(tmp_path, suffix):
   path = save(tmp_path / f'x{suffix}', DEEP >> 4)
-  with pytest.raises(config_lib.InputError, match='16-bit.*4096.*0 to 65535'):
+  with pytest.raises(errors.InputError, match='16-bit.*4096.*0 to 65535'):
     files.read_image(path, 1)
 
 
 def test_values_that_are_no_brightness_are_refused(tmp_path):
   path = save(tmp_path / 'x.tif', GREY.astype(np.float32))
-  with pytest.raises(config_lib.InputError, match=r'x\.tif: .*8 or 16 bits'):
+  with pytest.raises(errors.InputError, match=r'x\.tif: .*8 or 16 bits'):
     files.read_image(path, 3)
   path = save(tmp_path / 'y.tif', GREY.astype(np.int32))
-  with pytest.raises(config_lib.InputError, match=r'y\.tif: .*8 or 16 bits'):
+  with pytest.raises(errors.InputError, match=r'y\.tif: .*8 or 16 bits'):
     files.read_image(path, 3)
 
 
@@ -190,7 +190,7 @@ def test_16_bit_mask_is_an_index_or_a_brightness(tmp_path):
   np.testing.assert_array_equal(
     files.read_mask(path, as_index=False), DEEP >> 8
   )
-  with pytest.raises(config_lib.InputError, match='65527 is above 255'):
+  with pytest.raises(errors.InputError, match='65527 is above 255'):
     files.read_mask(path, as_index=True)
 
 
@@ -199,12 +199,10 @@ def test_planes_are_arrays_of_three_axes(tmp_path):
   np.save(tmp_path / 'x.npy', planes)
   np.testing.assert_array_equal(files.read_planes(tmp_path / 'x.npy'), planes)
   np.save(tmp_path / 'y.npy', INDEX)
-  with pytest.raises(
-    config_lib.InputError, match=r'y\.npy holds uint8\[4, 6|2'
-  ):
+  with pytest.raises(errors.InputError, match=r'y\.npy holds uint8\[4, 6|2'):
     files.read_planes(tmp_path / 'y.npy')
   (tmp_path / 'z.npy').write_bytes((tmp_path / 'x.npy').read_bytes()[:-3])
-  with pytest.raises(config_lib.InputError, match=r'z\.npy: not a readable'):
+  with pytest.raises(errors.InputError, match=r'z\.npy: not a readable'):
     files.read_planes(tmp_path / 'z.npy')
 
 
@@ -216,16 +214,16 @@ def test_truncated_image_is_named_wherever_it_ends(tmp_path, suffix):
   content = path.read_bytes()
   for end in (0, 5, 30, len(content) // 2, len(content) * 9 // 10):
     path.write_bytes(content[:end])
-    with pytest.raises(config_lib.InputError, match='torn.*remove it'):
+    with pytest.raises(errors.InputError, match='torn.*remove it'):
       files.read_image(path, 3)
 
 
 def test_file_that_is_missing_or_no_image_is_named(tmp_path):
   path = tmp_path / 'x.png'
-  with pytest.raises(config_lib.InputError, match=r'x\.png: no such file'):
+  with pytest.raises(errors.InputError, match=r'x\.png: no such file'):
     files.read_image(path, 3)
   path.write_text('not an image')
-  with pytest.raises(config_lib.InputError, match=r'x\.png: not a readable'):
+  with pytest.raises(errors.InputError, match=r'x\.png: not a readable'):
     files.read_mask(path, as_index=True)
 
 
@@ -236,13 +234,13 @@ def test_find_lists_images_by_name_and_nothing_else(tmp_path):
 
 
 def test_find_refuses_two_files_of_a_name_and_folders_without_images(tmp_path):
-  with pytest.raises(config_lib.InputError, match='holds no file'):
+  with pytest.raises(errors.InputError, match='holds no file'):
     files.find(tmp_path)
-  with pytest.raises(config_lib.InputError, match='nowhere: no such folder'):
+  with pytest.raises(errors.InputError, match='nowhere: no such folder'):
     files.find(tmp_path / 'nowhere')
   (tmp_path / 'a.png').touch()
   (tmp_path / 'a.jpg').touch()
-  with pytest.raises(config_lib.InputError, match=r'a\.jpg and a\.png'):
+  with pytest.raises(errors.InputError, match=r'a\.jpg and a\.png'):
     files.find(tmp_path)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unet_jax import config as config_lib
+from unet_jax import errors
 from unet_jax.data import folder
 
 
@@ -85,7 +85,7 @@ def test_classes_file_names_the_foreground(write_folder, open_folder):
 
 def test_without_class_names_the_remedy_is_told(write_folder, open_folder):
   root = write_folder(mask='index')
-  with pytest.raises(config_lib.InputError, match=r'classes\.txt.*config'):
+  with pytest.raises(errors.InputError, match=r'classes\.txt.*config'):
     open_folder(root, 'index', classes=())
 
 
@@ -124,7 +124,7 @@ def test_mask_of_another_size_is_named_with_both_sizes(
   root = write_folder()
   Image.new('L', (47, 40)).save(root / 'masks' / 'b.png')
   message = r'masks/b\.png has 47x40 .*images/b\.png has 48x40'
-  with pytest.raises(config_lib.InputError, match=message):
+  with pytest.raises(errors.InputError, match=message):
     open_folder(root).read('b')
 
 
@@ -142,14 +142,14 @@ def test_image_without_mask_and_the_reverse_are_named(
 ):
   root = write_folder(mask=mask)
   (root / removed).unlink()
-  with pytest.raises(config_lib.InputError, match=message):
+  with pytest.raises(errors.InputError, match=message):
     open_folder(root, mask)
 
 
 def test_listed_image_without_mask_is_named(write_folder, open_folder):
   root = write_folder(train='ab')
   (root / 'masks' / 'b.png').unlink()
-  with pytest.raises(config_lib.InputError, match=r'images/b\.png has no mask'):
+  with pytest.raises(errors.InputError, match=r'images/b\.png has no mask'):
     open_folder(root)
 
 
@@ -157,7 +157,7 @@ def test_listed_image_without_mask_is_named(write_folder, open_folder):
 def test_listed_name_without_a_file_is_named(write_folder, open_folder, name):
   root = write_folder(train=['a'], val=[name])
   message = rf'val\.txt names {name}, but .*images has no file'
-  with pytest.raises(config_lib.InputError, match=message):
+  with pytest.raises(errors.InputError, match=message):
     open_folder(root)
 
 
@@ -166,26 +166,26 @@ def test_listed_name_without_a_file_is_named(write_folder, open_folder, name):
   [('', 'root is empty.*--config.data.root=DIR'), ('/no/where', '/no/where')],
 )
 def test_root_that_is_missing_is_named(open_folder, root, message):
-  with pytest.raises(config_lib.InputError, match=message):
+  with pytest.raises(errors.InputError, match=message):
     open_folder(root)
 
 
 def test_folder_without_images_or_masks_is_named(write_folder, open_folder):
   root = write_folder()
-  with pytest.raises(config_lib.InputError, match='GT has no folder a .*none'):
+  with pytest.raises(errors.InputError, match='GT has no folder a .*none'):
     open_folder(root, 'folders')
   (root / 'masks').rename(root / 'labels')
-  with pytest.raises(config_lib.InputError, match='masks: no such folder'):
+  with pytest.raises(errors.InputError, match='masks: no such folder'):
     open_folder(root)
   (root / 'images').rename(root / 'pictures')
-  with pytest.raises(config_lib.InputError, match='images: no such folder'):
+  with pytest.raises(errors.InputError, match='images: no such folder'):
     open_folder(root)
 
 
 def test_wrong_encoding_is_told_by_the_folders(write_folder, open_folder):
   root = write_folder(mask='folders')
-  with pytest.raises(config_lib.InputError, match='data.mask=folders'):
+  with pytest.raises(errors.InputError, match='data.mask=folders'):
     open_folder(root, 'binary')
   message = r'GT has no folder c \(it has: a, b\).*config\.data\.classes'
-  with pytest.raises(config_lib.InputError, match=message):
+  with pytest.raises(errors.InputError, match=message):
     open_folder(root, 'folders', classes=('c',))

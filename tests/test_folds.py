@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from unet_jax import config as config_lib
-from unet_jax.training import folds
+from unet_jax import errors
+from unet_jax.experiments import folds
 
 TRAIN, TEST = 'abcdefg', 'xy'
 
@@ -78,10 +79,10 @@ def test_folds_share_out_train_and_are_summed(config, tmp_path, capsys):
 
 def test_folds_in_the_folder_of_a_run_are_refused(config, tmp_path):
   config_lib.save(config, tmp_path / 'config.json')
-  with pytest.raises(config_lib.InputError, match='a run of its own'):
+  with pytest.raises(errors.InputError, match='a run of its own'):
     folds.cross_validate(config, tmp_path, 3)
 
 
 def test_a_fold_alone_is_refused(config, tmp_path):
-  with pytest.raises(config_lib.InputError, match='to 2 or more'):
+  with pytest.raises(errors.InputError, match='to 2 or more'):
     folds.cross_validate(config, tmp_path, 1)

@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from unet_jax import build
-from unet_jax import config as config_lib
-from unet_jax.training import heads, transfer
+from unet_jax import build, errors
+from unet_jax.training.transfer import heads, planning
 
 VESSELS = build.Task(('vessels',), 1, exclusive=False)
 LESIONS = build.Task(('background', 'red', 'bright'), 2, exclusive=True)
@@ -44,8 +43,8 @@ def map_head(new_task, old_task, classes):
 
   new, old = draw(new_task), draw(old_task)
   head = heads.map_head(new_task, old_task, classes)
-  plan = transfer.make_plan(new, old, head, channels=(3, 3), resize='never')
-  merged = jax.device_get(transfer.apply(plan, new, old))
+  plan = planning.make_plan(new, old, head, channels=(3, 3), resize='never')
+  merged = jax.device_get(planning.apply(plan, new, old))
   features = rng.normal(size=(50, 3)).astype(np.float32)
   return plan['params/head/kernel'], [
     planes(**tree['params']['head'], features=features)
@@ -123,5 +122,5 @@ def test_the_same_classes_are_copied_and_none_in_common_is_a_fresh_head():
   ],
 )
 def test_classes_that_are_not_there_are_refused(classes, said):
-  with pytest.raises(config_lib.InputError, match=said):
+  with pytest.raises(errors.InputError, match=said):
     heads.map_head(LESIONS, VESSELS, classes)

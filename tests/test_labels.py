@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from unet_jax import config as config_lib
-from unet_jax import defaults
+from unet_jax import defaults, errors
 from unet_jax.data import labels
 
 RED = np.array([[1, 1, 0, 0]], bool)
@@ -49,7 +48,7 @@ def test_one_bit_mask_is_taken_as_it_is():
 def test_binary_mask_of_0_and_1_is_told_to_be_an_index():
   mask = np.array([[0, 1]], np.uint8)
   message = r'masks/x\.png.* use --config\.data\.mask=index'
-  with pytest.raises(config_lib.InputError, match=message):
+  with pytest.raises(errors.InputError, match=message):
     decode(mask, 'binary', classes=('a',))
 
 
@@ -71,7 +70,7 @@ def test_undeclared_value_is_named_with_file_and_pixels(
   mask, encoding, message
 ):
   classes = ('a',) if encoding == 'binary' else ('a', 'b')
-  with pytest.raises(config_lib.InputError, match=message):
+  with pytest.raises(errors.InputError, match=message):
     decode(np.array([mask], np.uint8), encoding, classes=classes)
 
 
@@ -159,7 +158,7 @@ def test_colors_are_classes():
   label, *_ = decode(mask, 'color', merge=COLORS, void=('#090909',))
   np.testing.assert_array_equal(label, [[0, 1, 2, 255]])
   message = r"x\.png: colour '#090909' in 1 pixels is not declared; add it"
-  with pytest.raises(config_lib.InputError, match=message):
+  with pytest.raises(errors.InputError, match=message):
     decode(mask, 'color', merge=COLORS)
 
 
@@ -176,7 +175,7 @@ def test_colors_are_classes():
   ],
 )
 def test_tables_that_mean_nothing_are_told(encoding, merge, message):
-  with pytest.raises(config_lib.InputError, match=message):
+  with pytest.raises(errors.InputError, match=message):
     decode(np.zeros((1, 1), np.uint8), encoding, merge=merge)
 
 
@@ -189,9 +188,9 @@ def test_numbered_planes_are_classes_with_their_background_or_without():
     label, overlap, _ = decode(dict(enumerate(planes)), 'planes')
     np.testing.assert_array_equal(label, [[1, 2, 2, 0]])
     assert overlap == 1
-  with pytest.raises(config_lib.InputError, match='plane 0 is not the backgro'):
+  with pytest.raises(errors.InputError, match='plane 0 is not the backgro'):
     decode(dict(enumerate([RED, RED, BRIGHT])), 'planes')
-  with pytest.raises(config_lib.InputError, match='has 4 planes, but there ar'):
+  with pytest.raises(errors.InputError, match='has 4 planes, but there ar'):
     decode(dict.fromkeys(range(4), RED), 'planes')
 
 
@@ -214,9 +213,9 @@ def test_numbered_planes_are_merged_and_255_is_void():
   merge = {'a': (1,), 'b': (0, 2)}
   label, *_ = decode(planes, 'planes', 'multilabel', merge=merge)
   np.testing.assert_array_equal(label, [[[0, 1], [1, 1], [1, 0], [255, 255]]])
-  with pytest.raises(config_lib.InputError, match='no plane 7, only 0 to 2'):
+  with pytest.raises(errors.InputError, match='no plane 7, only 0 to 2'):
     decode(planes, 'planes', merge={'a': (7,), 'b': (0,)})
-  with pytest.raises(config_lib.InputError, match='value 9 in 1 pixels'):
+  with pytest.raises(errors.InputError, match='value 9 in 1 pixels'):
     decode({0: RED, 1: np.array([[0, 1, 9, 0]], np.uint8)}, 'planes')
 
 
@@ -224,7 +223,7 @@ def test_every_pixel_has_a_class_where_there_is_no_background():
   planes = {'a': RED, 'b': ~RED}
   label, *_ = decode(planes, 'folders', background='')
   np.testing.assert_array_equal(label, [[0, 0, 1, 1]])
-  with pytest.raises(config_lib.InputError, match='1 pixels are of no class'):
+  with pytest.raises(errors.InputError, match='1 pixels are of no class'):
     decode({'a': RED, 'b': BRIGHT}, 'folders', background='')
   label, *_ = decode(
     {'a': RED, 'b': BRIGHT, 'rest': ~(RED | BRIGHT)},
@@ -263,7 +262,7 @@ def test_soft_labels_are_254_times_the_agreement():
     soft=252,
   )
   np.testing.assert_array_equal(merged, [[254, 254, 127, 254]])
-  with pytest.raises(config_lib.InputError, match='252 is above .*soft, 4'):
+  with pytest.raises(errors.InputError, match='252 is above .*soft, 4'):
     decode({'a': GRADES}, 'folders', 'binary', ('a',), soft=4)
 
 
@@ -276,13 +275,13 @@ def test_float_planes_are_probabilities():
   label, *_ = decode({0: grades}, 'planes', 'binary', ('a',), soft=1)
   np.testing.assert_array_equal(label, [[0, 21, 127, 254]])
   for wrong in (2 * grades, grades * np.nan, grades - 1):
-    with pytest.raises(config_lib.InputError, match='must be from 0 to 1'):
+    with pytest.raises(errors.InputError, match='must be from 0 to 1'):
       decode({0: wrong}, 'planes', 'binary', ('a',))
 
 
 def test_graded_mask_of_0_and_1_is_not_taken_for_empty():
   mask = {'a': RED.astype(np.uint8)}
-  with pytest.raises(config_lib.InputError, match=r'x\.png, a: .*threshold=1$'):
+  with pytest.raises(errors.InputError, match=r'x\.png, a: .*threshold=1$'):
     decode(mask, 'folders', 'binary', ('a',))
   label, *_ = decode(mask, 'folders', 'binary', ('a',), threshold=1)
   np.testing.assert_array_equal(label, RED)

@@ -14,7 +14,7 @@ from jax._src import array
 from unet_jax import build, defaults, parallel
 from unet_jax.data import sources
 from unet_jax.nn import objective, unet
-from unet_jax.training import loop, setup, watch
+from unet_jax.training import loop, monitor, setup
 from unet_jax.training import step as step_lib
 
 TASK = build.Task(('background', 'a'), 1, exclusive=True)
@@ -281,7 +281,7 @@ def test_the_loop_reads_the_devices_at_log_steps_alone(
     run._replace(train_step=train_step),
     state,
     0,
-    watch.Watch(),
+    monitor.Watch(),
     None,
     types.SimpleNamespace(write=lambda *args: None),
   )

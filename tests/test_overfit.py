@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from unet_jax import build
-from unet_jax.data import figures, survey
-from unet_jax.training import capacity, overfit
+from unet_jax.doctor import overfit, statistics, survey
+from unet_jax.doctor.checks import memory
 
 
 def make_example(seed, *, is_learnable=True):
@@ -38,7 +38,7 @@ def check(load_config):
     records = tuple(
       survey.Record(
         *(key, key, 'train', None, None, {}),
-        counted=figures.Counted(np.array([example['label'].sum()]), 64 * 64),
+        counted=statistics.Counted(np.array([example['label'].sum()]), 64 * 64),
       )
       for key, example in examples.items()
     )
@@ -96,7 +96,7 @@ def test_images_are_chosen_that_have_all_classes():
   records = tuple(
     survey.Record(
       *(str(i), str(i), 'train', None, None, {}),
-      counted=figures.Counted(np.array(row), 100),
+      counted=statistics.Counted(np.array(row), 100),
     )
     for i, row in enumerate(counts)
   )
@@ -108,8 +108,8 @@ def test_images_are_chosen_that_have_all_classes():
 def test_step_s_memory_grows_with_the_batch(load_config):
   config = load_config('binary:tiny')
   config.loss.class_weights = 'inverse'
-  small = capacity.step_bytes(config, ('a',), channels=3)
+  small = memory.step_bytes(config, ('a',), channels=3)
   config.batch_size *= 4
-  large = capacity.step_bytes(config, ('a',), channels=3)
+  large = memory.step_bytes(config, ('a',), channels=3)
   assert 2 * small < large < 5 * small
-  assert capacity.device_bytes() > large
+  assert memory.device_bytes() > large

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from unet_jax import build, checkpoint, defaults, parallel
+from unet_jax import build, checkpoint, defaults, errors, parallel
 from unet_jax import config as config_lib
 from unet_jax.nn import objective, unet
 from unet_jax.training import optimizer, parts, setup
@@ -54,16 +54,16 @@ def settings(**values):
 
 def test_parts_that_are_not_there_are_refused_with_those_that_are():
   parts.check(settings(freeze=('encoder', 'down1', 'norms')), depth=2)
-  with pytest.raises(config_lib.InputError, match="'down2'.* down0, down1"):
+  with pytest.raises(errors.InputError, match="'down2'.* down0, down1"):
     parts.check(settings(freeze=('down2',)), depth=2)
 
 
 def test_freezing_everything_or_what_was_just_drawn_is_refused():
   everything = ('encoder', 'bottleneck', 'decoder', 'head')
-  with pytest.raises(config_lib.InputError, match='nothing to train'):
+  with pytest.raises(errors.InputError, match='nothing to train'):
     parts.check(settings(freeze=everything), depth=2)
   parts.check(settings(freeze=everything, unfreeze=0.5), depth=2)
-  with pytest.raises(config_lib.InputError, match='give --init_from'):
+  with pytest.raises(errors.InputError, match='give --init_from'):
     parts.check_cold(settings(freeze=('encoder',)))
 
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from unet_jax import build
-from unet_jax import config as config_lib
+from unet_jax import build, errors
 from unet_jax.evaluation import predictions
 
 PLANES = np.eye(3, dtype=bool)[np.array([[0, 1], [2, 1]])]
@@ -21,12 +20,12 @@ def test_files_and_folders_are_found_in_order(tmp_path):
 
 
 def test_missing_input_and_names_that_collide_are_told(tmp_path):
-  with pytest.raises(config_lib.InputError, match=r'--input .*x\.png: no such'):
+  with pytest.raises(errors.InputError, match=r'--input .*x\.png: no such'):
     predictions.find_images([str(tmp_path / 'x.png')])
   (tmp_path / 'x.png').touch()
   (tmp_path / 'x.jpg').touch()
   names = [str(tmp_path / 'x.png'), str(tmp_path / 'x.jpg')]
-  with pytest.raises(config_lib.InputError, match=r'both be written as x\.png'):
+  with pytest.raises(errors.InputError, match=r'both be written as x\.png'):
     predictions.find_images(names)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_run import call
 
-from unet_jax import config as config_lib
+from unet_jax import errors
 from unet_jax.data import files, prepared, sources
 
 
@@ -102,7 +102,7 @@ def test_what_a_kill_has_left_is_gone_on_with(
   with pytest.raises(KeyboardInterrupt):
     prepare(root, output, say=die, **data)
   config = as_prepared(prepare(root, tmp_path / 'other', **data), output)
-  with pytest.raises(config_lib.InputError, match='not a finished data set'):
+  with pytest.raises(errors.InputError, match='not a finished data set'):
     load(config)
   folder = output / 'prepared/1.0.0'
   kept = {path: path.stat().st_mtime_ns for path in folder.glob('*-of-*')}
@@ -124,7 +124,7 @@ def test_damage_is_found_and_mended(prepare, write_folder, tmp_path):
   content = bytearray(path.read_bytes())
   content[len(content) // 2] ^= 1
   path.write_bytes(content)
-  with pytest.raises(config_lib.InputError, match='00001-of-00002 is damaged'):
+  with pytest.raises(errors.InputError, match='00001-of-00002 is damaged'):
     load(config)
   prepare(root, output, classes=('x', 'y'))
   assert len(load(config).splits['train']) == 3
@@ -134,14 +134,14 @@ def test_foreign_folders_are_refused(prepare, write_folder, tmp_path):
   root, output = write_folder(mask='index'), tmp_path / 'out'
   output.mkdir()
   (output / 'mine.txt').touch()
-  with pytest.raises(config_lib.InputError, match='out is not empty and no'):
+  with pytest.raises(errors.InputError, match='out is not empty and no'):
     prepare(root, output, classes=('x', 'y'))
   assert [path.name for path in output.iterdir()] == ['mine.txt']
   (output / 'mine.txt').unlink()
   prepare(root, output, classes=('x', 'y'))
-  with pytest.raises(config_lib.InputError, match='with other settings;'):
+  with pytest.raises(errors.InputError, match='with other settings;'):
     prepare(root, output, classes=('x', 'y'), resize=8)
-  with pytest.raises(config_lib.InputError, match='with other classes;'):
+  with pytest.raises(errors.InputError, match='with other classes;'):
     prepare(root, output, classes=('x', 'z'))
 
 
@@ -162,18 +162,18 @@ def test_other_settings_than_it_was_prepared_with_are_refused(
 ):
   root, output = write_folder(mask='index'), tmp_path / 'out'
   config = prepare(root, output, classes=('x', 'y'))
-  with pytest.raises(config_lib.InputError, match=message):
+  with pytest.raises(errors.InputError, match=message):
     load(as_prepared(config, output, **data))
 
 
 def test_folder_that_was_never_prepared_is_told(load_config, tmp_path):
   config = as_prepared(load_config('multiclass:folder'), tmp_path)
-  with pytest.raises(config_lib.InputError, match='not a finished data set'):
+  with pytest.raises(errors.InputError, match='not a finished data set'):
     load(config)
   folder = tmp_path / 'prepared/1.0.0'
   folder.mkdir(parents=True)
   (folder / prepared.MANIFEST).write_text(json.dumps({'shards': {}})[:-1])
-  with pytest.raises(config_lib.InputError, match='can not be read'):
+  with pytest.raises(errors.InputError, match='can not be read'):
     load(config)
 
 

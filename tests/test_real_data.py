@@ -6,7 +6,7 @@ import os
 import pytest
 from test_run import call
 
-from unet_jax.data import diagnosis, survey
+from unet_jax.doctor import diagnosis, survey
 
 DATA = os.environ.get('UNET_JAX_DATA', '')
 pytestmark = pytest.mark.skipif(

@@ -7,9 +7,9 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from unet_jax import config as config_lib
-from unet_jax.data import sources, stats, synthetic_fundus
-from unet_jax.data.fundus import photograph
+from unet_jax import errors
+from unet_jax.data import sources, stats
+from unet_jax.data.synthetic_fundus import embedded, photograph
 
 
 class TinyShapes(tfds.core.GeneratorBasedBuilder):
@@ -234,7 +234,7 @@ def test_open_split_gives_what_load_gives(write_folder, load_config):
   val = sources.open_split(config, 'val', saved)
   assert [e['name'] for e in val] == [e['name'] for e in dataset.splits['val']]
   message = '--split test: there is none; the data has train, val'
-  with pytest.raises(config_lib.InputError, match=message):
+  with pytest.raises(errors.InputError, match=message):
     sources.open_split(config, 'test', saved)
 
 
@@ -254,7 +254,7 @@ def test_classes_that_can_not_be_told_apart_are_refused(
   root = write_folder(mask='folders' if mask == 'folders' else 'index')
   with config.unlocked():
     config.data.update(root=str(root), mask=mask, classes=classes)
-  with pytest.raises(config_lib.InputError, match=message):
+  with pytest.raises(errors.InputError, match=message):
     sources.open_layout(config)
 
 
@@ -289,9 +289,9 @@ def test_splits_that_were_drawn_are_kept_and_missed(write_folder, load_config):
     ({'train': ['b', 'c', 'd', 'e']}, 'image f is new'),
     ({'val': ['z', 'a']}, 'image z is no longer there'),
   ]:
-    with pytest.raises(config_lib.InputError, match=message):
+    with pytest.raises(errors.InputError, match=message):
       sources.load(config, found, saved | changed)
-    with pytest.raises(config_lib.InputError, match=message):
+    with pytest.raises(errors.InputError, match=message):
       sources.open_split(config, 'val', saved | changed)
 
 
@@ -301,9 +301,9 @@ def test_embedded_set_is_what_is_drawn_with_its_lesions_merged(
   config = load_config('multiclass', **{'data.root': fundus_root})
   assert sources.open_layout(config).root == fundus_root
   split = sources.open_split(config, 'val', {})
-  assert len(split) == synthetic_fundus.NUM_IMAGES['val']
+  assert len(split) == embedded.NUM_IMAGES['val']
   for i in (0, 3):
-    image, masks = photograph.draw_fundus(synthetic_fundus.make_rng('val', i))
+    image, masks = photograph.draw_fundus(embedded.make_rng('val', i))
     red = masks['hemorrhages'] | masks['redsmalldots']
     bright = masks['hardexudates'] | masks['softexudates']
     np.testing.assert_array_equal(split[i]['image'], image)
@@ -314,7 +314,7 @@ def test_embedded_set_is_what_is_drawn_with_its_lesions_merged(
 
 def test_embedded_set_has_vessels_for_a_binary_model(load_config, fundus_root):
   config = load_config('binary', **{'data.root': fundus_root})
-  _, masks = photograph.draw_fundus(synthetic_fundus.make_rng('test', 0))
+  _, masks = photograph.draw_fundus(embedded.make_rng('test', 0))
   example = sources.open_split(config, 'test', {})[0]
   np.testing.assert_array_equal(example['label'], masks['vessels'])
 
@@ -332,7 +332,7 @@ def test_root_that_can_hold_no_data_set_is_named(load_config, tmp_path):
   file = tmp_path / 'file'
   file.touch()
   config = load_config('multiclass', **{'data.root': str(file)})
-  with pytest.raises(config_lib.InputError, match='file .*--config.data.root'):
+  with pytest.raises(errors.InputError, match='file .*--config.data.root'):
     sources.open_layout(config)
 
 
@@ -386,5 +386,5 @@ def test_any_tfds_set_with_one_mask_is_read(load_tfds):
   ],
 )
 def test_tfds_set_that_does_not_fit_is_told(load_tfds, settings, message):
-  with pytest.raises(config_lib.InputError, match=message):
+  with pytest.raises(errors.InputError, match=message):
     load_tfds(**settings)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from unet_jax import config as config_lib
+from unet_jax import errors
 from unet_jax.data import splits
 
 
@@ -20,10 +20,10 @@ def test_no_list_at_all_is_not_an_error(tmp_path):
 
 def test_empty_list_and_missing_train_list_are_named(tmp_path):
   (tmp_path / 'val.txt').write_text('a\n')
-  with pytest.raises(config_lib.InputError, match=r'val\.txt but no train\.tx'):
+  with pytest.raises(errors.InputError, match=r'val\.txt but no train\.tx'):
     splits.check_lists(splits.read_lists(tmp_path), tmp_path)
   (tmp_path / 'train.txt').write_text('\n \n')
-  with pytest.raises(config_lib.InputError, match=r'train\.txt is empty; list'):
+  with pytest.raises(errors.InputError, match=r'train\.txt is empty; list'):
     splits.check_lists(splits.read_lists(tmp_path), tmp_path)
 
 
@@ -68,7 +68,7 @@ def test_names_may_have_dashes_themselves(load_config):
   ],
 )
 def test_ranges_that_mean_nothing_are_told(load_config, splits_of, message):
-  with pytest.raises(config_lib.InputError, match=message):
+  with pytest.raises(errors.InputError, match=message):
     ranges(load_config, IMAGES, **splits_of)
 
 
@@ -80,5 +80,5 @@ def test_splits_are_written_down_and_read_again(tmp_path):
   splits.save(tmp_path, keys, (['a', 'b'], ['c']))
   assert splits.load(tmp_path)['folds'] == [['a', 'b'], ['c']]
   (tmp_path / splits.FILE).write_text('{')
-  with pytest.raises(config_lib.InputError, match='can not be read'):
+  with pytest.raises(errors.InputError, match='can not be read'):
     splits.load(tmp_path)

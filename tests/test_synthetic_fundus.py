@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from unet_jax.data import synthetic_fundus
-from unet_jax.data.fundus import photograph
+from unet_jax.data.synthetic_fundus import embedded, photograph
 
 RED = ('hemorrhages', 'redsmalldots')
 BRIGHT = ('hardexudates', 'softexudates')
@@ -11,7 +10,7 @@ BRIGHT = ('hardexudates', 'softexudates')
 @pytest.fixture(scope='module')
 def drawn():
   """Draws a dozen pictures: uint8[N, 256, 256, 3] and bool[N, 256, 256]s."""
-  rngs = [synthetic_fundus.make_rng('test', index) for index in range(12)]
+  rngs = [embedded.make_rng('test', index) for index in range(12)]
   images, masks = zip(*map(photograph.draw_fundus, rngs), strict=True)
   names = photograph.PLANES
   return np.stack(images), {n: np.stack([m[n] for m in masks]) for n in names}
@@ -20,7 +19,7 @@ def drawn():
 @pytest.fixture
 def few_images(monkeypatch):
   few = {'train': 2, 'val': 1, 'test': 1}
-  monkeypatch.setattr(synthetic_fundus, 'NUM_IMAGES', few)
+  monkeypatch.setattr(embedded, 'NUM_IMAGES', few)
 
 
 def union(masks, names):
@@ -36,14 +35,14 @@ def best_f1(scores, target):
 
 def test_same_index_draws_the_same_and_others_do_not(drawn):
   images, masks = drawn
-  rng = synthetic_fundus.make_rng('test', 1)
+  rng = embedded.make_rng('test', 1)
   image, again = photograph.draw_fundus(rng)
   assert image.dtype == np.uint8
   np.testing.assert_array_equal(image, images[1])
   for name in photograph.PLANES:
     assert again[name].dtype == bool
     np.testing.assert_array_equal(again[name], masks[name][1])
-  other = photograph.draw_fundus(synthetic_fundus.make_rng('train', 1))
+  other = photograph.draw_fundus(embedded.make_rng('train', 1))
   assert np.mean(other[0] != images[1]) > 0.5
   assert not np.array_equal(images[0], images[1])
 
@@ -103,13 +102,13 @@ def test_no_threshold_on_brightness_finds_the_lesions(drawn):
 
 @pytest.mark.usefixtures('few_images')
 def test_builder_gives_back_what_is_drawn(tmp_path, capfd):
-  builder = synthetic_fundus.make_builder(str(tmp_path))
+  builder = embedded.make_builder(str(tmp_path))
   assert capfd.readouterr() == ('', '')
-  for split, count in synthetic_fundus.NUM_IMAGES.items():
+  for split, count in embedded.NUM_IMAGES.items():
     source = builder.as_data_source(split)
     assert len(source) == count
     for index in range(count):
-      rng = synthetic_fundus.make_rng(split, index)
+      rng = embedded.make_rng(split, index)
       image, masks = photograph.draw_fundus(rng)
       example = source[index]
       assert example['name'] == f'{split}{index:03d}'.encode()
@@ -120,9 +119,9 @@ def test_builder_gives_back_what_is_drawn(tmp_path, capfd):
 
 @pytest.mark.usefixtures('few_images')
 def test_second_builder_reads_what_the_first_wrote(tmp_path, monkeypatch):
-  first = synthetic_fundus.make_builder(str(tmp_path))
+  first = embedded.make_builder(str(tmp_path))
   monkeypatch.setattr(photograph, 'draw_fundus', None)
-  second = synthetic_fundus.make_builder(str(tmp_path))
+  second = embedded.make_builder(str(tmp_path))
   name = second.as_data_source('val')[0]['name']
   assert name == first.as_data_source('val')[0]['name']
 
@@ -132,8 +131,8 @@ def test_broken_build_is_not_taken_for_whole(tmp_path, monkeypatch):
   with monkeypatch.context() as broken:
     broken.setattr(photograph, 'draw_fundus', None)
     with pytest.raises(TypeError):
-      synthetic_fundus.make_builder(str(tmp_path))
-  builder = synthetic_fundus.make_builder(str(tmp_path))
+      embedded.make_builder(str(tmp_path))
+  builder = embedded.make_builder(str(tmp_path))
   assert len(builder.as_data_source('train')) == 2
 
 
@@ -145,9 +144,9 @@ def test_build_that_another_process_finished_first_is_used(
 
   def draw_while_another_builds(rng):
     monkeypatch.setattr(photograph, 'draw_fundus', draw_fundus)
-    synthetic_fundus.make_builder(str(tmp_path))
+    embedded.make_builder(str(tmp_path))
     return draw_fundus(rng)
 
   monkeypatch.setattr(photograph, 'draw_fundus', draw_while_another_builds)
-  builder = synthetic_fundus.make_builder(str(tmp_path))
+  builder = embedded.make_builder(str(tmp_path))
   assert len(builder.as_data_source('train')) == 2

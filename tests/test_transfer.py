@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from unet_jax import build
-from unet_jax import config as config_lib
+from unet_jax import build, errors
 from unet_jax.nn import unet
-from unet_jax.training import heads, transfer
+from unet_jax.training.transfer import heads, planning
 
 VESSELS = build.Task(('vessels',), 1, exclusive=False)
 SAME = heads.map_head(VESSELS, VESSELS, {})
@@ -34,7 +33,7 @@ def flat(variables):
 
 
 def make_plan(new, old, head=SAME, channels=(3, 3), resize='never'):
-  return transfer.make_plan(new, old, head, channels=channels, resize=resize)
+  return planning.make_plan(new, old, head, channels=channels, resize=resize)
 
 
 @pytest.fixture(scope='module')
@@ -111,14 +110,14 @@ def test_the_plan_says_what_becomes_of_each_leaf_and_why(plain, mismatch):
   _, old = init(1, **model)
   plan = make_plan(new, old, channels=(3, model.get('channels', 3)))
   assert set(plan) == set(flat(new)) | set(flat(old))
-  lines = dict(x.split(': ', 1) for x in transfer.describe(plan).splitlines())
+  lines = dict(x.split(': ', 1) for x in planning.describe(plan).splitlines())
   used = set()
   for path, line in lines.items():
     rule = next((r for r in expected if re.fullmatch(r, path)), None)
     used.add(rule)
     assert re.fullmatch(expected.get(rule, 'copied'), line), (path, line)
   assert used >= set(expected)
-  merged = flat(transfer.apply(plan, new, old))
+  merged = flat(planning.apply(plan, new, old))
   for path, value in flat(new).items():
     assert merged[path].shape == value.shape
     if plan[path].action == 'copied':
@@ -133,7 +132,7 @@ def test_a_model_for_gray_gives_the_same_for_three_equal_channels(plain, gray):
   plan = make_plan(new, old, channels=(3, 1))
   image = draw_image(1)
   np.testing.assert_allclose(
-    net.apply(transfer.apply(plan, new, old), jnp.repeat(image, 3, axis=3)),
+    net.apply(planning.apply(plan, new, old), jnp.repeat(image, 3, axis=3)),
     net.apply(old, image),
     rtol=1e-4,
     atol=1e-5,
@@ -147,7 +146,7 @@ def test_a_model_for_three_channels_gives_the_same_for_gray(plain, gray):
   assert plan['params/down0/conv0/kernel'].action == 'summed'
   image = draw_image(1)
   np.testing.assert_allclose(
-    net.apply(transfer.apply(plan, new, old), image),
+    net.apply(planning.apply(plan, new, old), image),
     net.apply(old, jnp.repeat(image, 3, axis=3)),
     rtol=1e-4,
     atol=1e-5,
@@ -160,11 +159,11 @@ def test_another_width_is_taken_by_its_corner_only_when_asked(
 ):
   _, new = plain
   _, old = init(1, width=width)
-  with pytest.raises(config_lib.InputError, match='nothing of the other run'):
+  with pytest.raises(errors.InputError, match='nothing of the other run'):
     make_plan(new, old)
   plan = make_plan(new, old, resize='corner')
   merged, new, old = (
-    flat(tree) for tree in (transfer.apply(plan, new, old), new, old)
+    flat(tree) for tree in (planning.apply(plan, new, old), new, old)
   )
   both = min(width, 4)
   # The image's channels are as many in both, and so is the plane.
@@ -194,11 +193,11 @@ def test_a_part_that_is_made_anew_can_not_be_frozen(plain):
   _, new = plain
   _, old = init(1, channels=4)
   plan = make_plan(new, old, channels=(3, 4))
-  transfer.check_frozen(plan, ('decoder', 'norms', 'bottleneck'))
+  planning.check_frozen(plan, ('decoder', 'norms', 'bottleneck'))
   with pytest.raises(
-    config_lib.InputError, match='would keep down0/conv0/kernel as it was drawn'
+    errors.InputError, match='would keep down0/conv0/kernel as it was drawn'
   ):
-    transfer.check_frozen(plan, ('encoder',))
+    planning.check_frozen(plan, ('encoder',))
 
 
 def test_the_summary_has_a_line_for_all_parts_that_fare_alike(plain):
@@ -206,7 +205,7 @@ def test_the_summary_has_a_line_for_all_parts_that_fare_alike(plain):
   _, old = init(1, channels=1, num_planes=2)
   plan = make_plan(new, old, channels=(3, 1))
   # Ten leaves a block: two kernels, and two norms of four.
-  assert transfer.summarise(plan).splitlines() == [
+  assert planning.summarise(plan).splitlines() == [
     '  encoder: 9 leaves copied, 1 leaf inflated (3 channels here, 1 there)',
     '  bottleneck, decoder: 22 leaves copied',
     '  head: 2 leaves re-initialised (planes: 1 here, 2 there)',

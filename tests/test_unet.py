@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from unet_jax.nn import dropout, native, tutorial_unet, unet
+from unet_jax.nn import dropout, tutorial_unet, unet
+from unet_jax.nn.native import native
 
 MODELS = {
   'unet': functools.partial(unet.UNet, dilated=1),

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from unet_jax import config as config_lib
-from unet_jax import parallel
+from unet_jax import errors, parallel
 from unet_jax.nn import unet
 from unet_jax.nn.preprocess import Inputs
 from unet_jax.training import warm_start
@@ -21,7 +20,7 @@ from unet_jax.training import warm_start
   ],
 )
 def test_a_run_that_is_not_there_is_told(tmp_path, name, said):
-  with pytest.raises(config_lib.InputError, match=said):
+  with pytest.raises(errors.InputError, match=said):
     warm_start.open_run(str(tmp_path / name))
 
 

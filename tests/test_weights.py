@@ -13,8 +13,7 @@ import test_step
 from PIL import Image
 from test_run import call, rows
 
-from unet_jax import config as config_lib
-from unet_jax import parallel
+from unet_jax import errors, parallel
 from unet_jax.data import files, labels, pipeline, sources
 from unet_jax.nn import augment, losses, skeleton
 
@@ -84,7 +83,7 @@ def test_map_that_can_not_be_is_told(write_folder, load, case):
   write_maps(root, 'abcd')
   array, message = WRONG[case]
   np.save(root / 'maps' / 'b.npy', array)
-  with pytest.raises(config_lib.InputError, match=message):
+  with pytest.raises(errors.InputError, match=message):
     load(root)
 
 
@@ -94,10 +93,10 @@ def test_coloured_or_broken_file_is_told(write_folder, load):
   (root / 'maps' / 'b.npy').unlink()
   shutil.copy(root / 'images' / 'b.png', root / 'maps' / 'b.png')
   message = r'maps/b\.png: a map of weights has one channel, this file has RGB'
-  with pytest.raises(config_lib.InputError, match=message):
+  with pytest.raises(errors.InputError, match=message):
     load(root)
   (root / 'maps' / 'b.png').rename(root / 'maps' / 'b.npy')
-  with pytest.raises(config_lib.InputError, match='not a readable .npy file'):
+  with pytest.raises(errors.InputError, match='not a readable .npy file'):
     load(root)
 
 
@@ -105,7 +104,7 @@ def test_two_maps_of_an_image_are_told(write_folder, load):
   root = write_folder()
   write_maps(root, 'abcd')
   Image.new('L', (48, 40), 1).save(root / 'maps' / 'b.png')
-  with pytest.raises(config_lib.InputError, match='b.npy and b.png have the'):
+  with pytest.raises(errors.InputError, match='b.npy and b.png have the'):
     load(root)
 
 
@@ -120,9 +119,9 @@ def test_only_training_images_need_maps(write_folder, load):
   assert 'weight_map' not in dataset.splits['val'][0]
   (root / 'maps' / 'b.npy').unlink()
   message = r'image b has no map b\.npy or \.png in config\.data\.weights=maps'
-  with pytest.raises(config_lib.InputError, match=message):
+  with pytest.raises(errors.InputError, match=message):
     load(root)
-  with pytest.raises(config_lib.InputError, match='image a has no map'):
+  with pytest.raises(errors.InputError, match='image a has no map'):
     load(root, weights='no_such_folder')
   assert 'weight_map' not in load(root, weights='').splits['train'][0]
 
@@ -135,7 +134,7 @@ def test_drawn_training_images_need_maps_too(write_folder, load):
     try:
       load(root, folds=3, fold=fold)
       seen.add('')
-    except config_lib.InputError as error:
+    except errors.InputError as error:
       seen.add(str(error).split(' has')[0])
   assert seen == {'', 'training image f'}
 
@@ -192,7 +191,7 @@ def test_prepared_maps_are_those_of_files(
   with config.unlocked():
     config.data.weights = ''
   again = test_prepared.as_prepared(config, tmp_path / 'out')
-  with pytest.raises(config_lib.InputError, match="weights='maps', not ''"):
+  with pytest.raises(errors.InputError, match="weights='maps', not ''"):
     test_prepared.load(again)
 
 

@@ -8,18 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from unet_jax import cache, parallel
-from unet_jax import config as config_lib
+from unet_jax import cache, errors, parallel
 from unet_jax.data import labels, pipeline, sources
-from unet_jax.nn import (
-  augment,
-  conv,
-  native,
-  preprocess,
-  tutorial_unet,
-  unet,
-  xla_onednn,
-)
+from unet_jax.nn import augment, conv, preprocess, tutorial_unet, unet
+from unet_jax.nn.native import native, xla_onednn
 
 
 class Task(NamedTuple):
@@ -66,7 +58,7 @@ def choose_engine(requested: str) -> str:
   try:
     return conv.choose_engine(jax.default_backend(), requested)
   except ValueError as error:
-    raise config_lib.InputError(f'config.engine: {error}') from None
+    raise errors.InputError(f'config.engine: {error}') from None
 
 
 def compute_dtype(precision: str, engine: str) -> jnp.dtype:

@@ -7,8 +7,7 @@ from typing import Any
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from unet_jax import config as config_lib
-from unet_jax import parallel
+from unet_jax import errors, parallel
 
 FOLDER = 'checkpoints'
 
@@ -116,7 +115,7 @@ def restore_latest(
     except Exception as error:  # Each layer of orbax raises its own.
       _move_aside(manager, step, reason(error))
   if steps:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'no checkpoint of {manager.directory.parent} can be read; they are now '
       'called broken-STEP: restore one, or start over with --overwrite'
     )
@@ -152,7 +151,7 @@ def find_step(manager: ocp.CheckpointManager, which: str) -> int:
   """
   steps = sorted(manager.all_steps())
   if not steps:
-    raise config_lib.InputError(f'{manager.directory} holds no checkpoint')
+    raise errors.InputError(f'{manager.directory} holds no checkpoint')
   if which == 'latest':
     return steps[-1]
   if which == 'best':
@@ -160,7 +159,7 @@ def find_step(manager: ocp.CheckpointManager, which: str) -> int:
     return steps[-1] if best is None else best
   if which.isdigit() and int(which) in steps:
     return int(which)
-  raise config_lib.InputError(
+  raise errors.InputError(
     f'--checkpoint {which}: there is none; use best, latest or one of '
     f'{", ".join(map(str, steps))}'
   )

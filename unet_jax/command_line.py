@@ -12,7 +12,7 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from unet_jax import config as config_lib
+from unet_jax import errors
 
 # What is defined here is its caller's, a command's, whose --help then has it.
 flags.disclaim_key_flags()
@@ -38,7 +38,7 @@ def run(main: Callable[[], None]) -> None:
     sys.unraisablehook = _interrupt_again
   try:
     app.run(lambda _: main(), flags_parser=_parse_flags)
-  except config_lib.InputError as error:
+  except errors.InputError as error:
     sys.stdout.flush()
     print(f'error: {error}', file=sys.stderr)
     sys.stderr.flush()
@@ -85,13 +85,13 @@ def _parse_flags(argv: list[str]) -> list[str]:
   except SystemExit as end:
     if end.code == 1:  # Of absl's --help, which is no failure.
       sys.exit(0)
-    raise config_lib.InputError(f'--{name}: {end.code}') from None
+    raise errors.InputError(f'--{name}: {end.code}') from None
   except Exception as error:  # absl's, or whatever the config file raises.
-    raise config_lib.InputError(
+    raise errors.InputError(
       _explain(error, _failed_flag(error) or name)
     ) from None
   if len(rest) > 1:
-    raise config_lib.InputError(f'unexpected argument {rest[1]!r}; see --help')
+    raise errors.InputError(f'unexpected argument {rest[1]!r}; see --help')
   return rest
 
 

@@ -5,8 +5,7 @@ import pathlib
 
 from absl import flags
 
-from unet_jax import command_line
-from unet_jax import config as config_lib
+from unet_jax import command_line, errors
 
 CONFIG = command_line.define_flag()
 SOURCE = command_line.define_flag(
@@ -20,9 +19,9 @@ def main() -> None:
   """Trains what has not been trained, and prints the comparison."""
   for name in ('source', 'config', 'workdir'):
     if not flags.FLAGS[name].value:
-      raise config_lib.InputError(f'--{name} is missing; see --help')
+      raise errors.InputError(f'--{name} is missing; see --help')
   from unet_jax import build  # Below, since --help needs none of it.
-  from unet_jax.training import comparison
+  from unet_jax.experiments import comparison
 
   build.start(CONFIG.value.engine)
   workdir = pathlib.Path(WORKDIR.value)

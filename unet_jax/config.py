@@ -7,7 +7,7 @@ import sys
 
 import ml_collections
 
-from unet_jax import defaults
+from unet_jax import defaults, errors, text_files
 
 CHOICES = {
   'task': ('binary', 'multiclass', 'multilabel'),
@@ -119,10 +119,6 @@ MAPS = {
 PLANES = ('folders', 'planes')  # Masks that may overlap.
 
 
-class InputError(ValueError):
-  """What a user can mend: its text says what, where, and the remedy."""
-
-
 def flatten(config: ml_collections.ConfigDict, prefix: str = '') -> dict:
   """Returns {'data.root': value, ...}; an empty group is a value `{}`."""
   flat = {}
@@ -141,32 +137,40 @@ def check(config: ml_collections.ConfigDict) -> None:
   known = {*CHOICES, *RANGES, *TYPES}
   given = {key for key in flat if not _map_of(key)}
   for key in sorted(known - given):
-    raise InputError(f'config.{key} is missing from the config file')
+    raise errors.InputError(f'config.{key} is missing from the config file')
   for key in MAPS:
     if not any(_map_of(name) == key for name in flat):
-      raise InputError(f'config.{key} is missing; {{}} maps nothing')
+      raise errors.InputError(f'config.{key} is missing; {{}} maps nothing')
   for key in sorted(given - known):
-    raise InputError(f'config.{key} is unknown; remove it from the config file')
+    raise errors.InputError(
+      f'config.{key} is unknown; remove it from the config file'
+    )
   for key, choices in CHOICES.items():
     if flat[key] not in choices:
-      raise InputError(
+      raise errors.InputError(
         f'config.{key} is {flat[key]!r}; it must be one of {", ".join(choices)}'
       )
   for key, (low, high) in RANGES.items():
     kinds = int if isinstance(low, int) else (int, float)
     if not isinstance(flat[key], kinds) or isinstance(flat[key], bool):
-      raise InputError(f'config.{key} is {flat[key]!r}; it must be a number')
+      raise errors.InputError(
+        f'config.{key} is {flat[key]!r}; it must be a number'
+      )
     if not low <= flat[key] <= high:  # Also catches NaN.
-      raise InputError(f'config.{key} is {flat[key]}; {_range(low, high)}')
+      raise errors.InputError(
+        f'config.{key} is {flat[key]}; {_range(low, high)}'
+      )
   for key, kind in TYPES.items():
     if not isinstance(flat[key], kind):
-      raise InputError(
+      raise errors.InputError(
         f'config.{key} is {flat[key]!r}; it must be a {kind.__name__}'
       )
   for key in flat.keys() - given - MAPS.keys():
     kind, meaning = MAPS[_map_of(key)]
     if not isinstance(flat[key], kind):
-      raise InputError(f'config.{key} is {flat[key]!r}; it must be {meaning}')
+      raise errors.InputError(
+        f'config.{key} is {flat[key]!r}; it must be {meaning}'
+      )
   _check_data(config)
   _check_geometry(config.augment, config.image_size)
   _check_model(config)
@@ -182,41 +186,43 @@ def _check_data(config: ml_collections.ConfigDict) -> None:
   """Refuses settings of the data that don't go together."""
   data = config.data
   if config.task == 'binary' and len(data.classes) > 1:
-    raise InputError(
+    raise errors.InputError(
       f'config.data.classes has {len(data.classes)} names; task binary '
       'takes one (or set config.task=multiclass)'
     )
   if config.task == 'binary' and not data.background:
-    raise InputError(
+    raise errors.InputError(
       'config.data.background is empty, but task binary has a background; name '
       'it'
     )
   if data.soft and (config.task == 'multiclass' or data.mask not in PLANES):
-    raise InputError(
+    raise errors.InputError(
       f'config.data.soft is {data.soft}: probabilities need masks of folders '
       'or planes and task binary or multilabel; set these, or '
       'config.data.soft=0'
     )
   if data.missing == 'absent' and data.mask not in ('binary', 'folders'):
-    raise InputError(
+    raise errors.InputError(
       'config.data.missing is absent; it needs config.data.mask=binary or '
       'folders'
     )
   if data.folds == 1 or data.fold >= max(1, data.folds):
-    raise InputError(
+    raise errors.InputError(
       f'config.data.fold is {data.fold} of {data.folds} folds; set '
       'config.data.folds to 2 or more, and fold to less than that'
     )
   if data.folds and data.val_share:
-    raise InputError(
+    raise errors.InputError(
       'config.data.val_share and config.data.folds both draw val; set one to 0'
     )
   try:
     has_group = '.csv:' in data.group or re.compile(data.group).groups
   except re.error as error:
-    raise InputError(f'config.data.group {data.group!r}: {error}') from None
+    raise errors.InputError(
+      f'config.data.group {data.group!r}: {error}'
+    ) from None
   if data.group and not has_group:
-    raise InputError(
+    raise errors.InputError(
       f'config.data.group {data.group!r} has no (group) that is the patient; '
       'put parentheses around it'
     )
@@ -228,7 +234,7 @@ def _check_model(config: ml_collections.ConfigDict) -> None:
   if model.name.startswith('tutorial') and (
     model.norm != 'batch' or model.remat
   ):
-    raise InputError(
+    raise errors.InputError(
       f'config.model.name={model.name} has batch norm and no remat; set '
       'config.model.norm=batch and config.model.remat=0, or name another model'
     )
@@ -236,12 +242,12 @@ def _check_model(config: ml_collections.ConfigDict) -> None:
     model.name.startswith('tutorial')
     and config.transfer.batch_stats == 'reestimate'
   ):
-    raise InputError(
+    raise errors.InputError(
       f'config.transfer.batch_stats is reestimate, which '
       f'config.model.name={model.name} does not know; set it to keep'
     )
   if not any(config.loss[term] for term in TERMS):
-    raise InputError(
+    raise errors.InputError(
       'every term of config.loss has weight 0; give one a positive weight, as '
       '--config.loss.dice=1.0'
     )
@@ -250,13 +256,13 @@ def _check_model(config: ml_collections.ConfigDict) -> None:
 def _check_optim(config: ml_collections.ConfigDict) -> None:
   optim = config.optim
   if optim.weight_decay and optim.name != 'adamw':
-    raise InputError(
+    raise errors.InputError(
       f'config.optim.weight_decay is {optim.weight_decay}, but '
       f'config.optim.name={optim.name} has none; set it to adamw, or the decay '
       'to 0'
     )
   if optim.accumulate > 1 and config.model.norm == 'batch':
-    raise InputError(
+    raise errors.InputError(
       f'config.optim.accumulate is {optim.accumulate}, and batch norm needs '
       'the whole batch at once; set config.model.norm=group, or save memory by '
       'config.model.remat'
@@ -270,12 +276,12 @@ def _check_geometry(augment, image_size: int) -> None:
     and all(type(zoom) in (int, float) for zoom in zooms)
     and 0.1 <= zooms[0] <= zooms[1] <= 10
   ):
-    raise InputError(
+    raise errors.InputError(
       f'config.augment.zoom_range is {zooms}; it must be the least and most '
       'that may be looked at, from 0.1 to 10, e.g. (0.9, 1.1)'
     )
   if augment.elastic >= image_size / 16:  # A quarter of a cell of its grid.
-    raise InputError(
+    raise errors.InputError(
       f'config.augment.elastic is {augment.elastic} pixels, which would fold '
       f'images; it must be below a sixteenth of config.image_size, '
       f'{image_size / 16:g}'
@@ -292,14 +298,7 @@ def _range(low: float, high: float) -> str:
 
 def save(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
   """Writes the config as JSON."""
-  write_text(path, config.to_json(indent=2) + '\n')
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-  """Replaces a file in one move: killed, it leaves the old or the new."""
-  aside = path.with_name(f'{path.name}.tmp')
-  aside.write_text(text)
-  aside.replace(path)
+  text_files.write_text(path, config.to_json(indent=2) + '\n')
 
 
 def load(path: pathlib.Path) -> ml_collections.ConfigDict:
@@ -307,7 +306,7 @@ def load(path: pathlib.Path) -> ml_collections.ConfigDict:
   try:
     return from_dict(json.loads(path.read_text()))
   except (OSError, json.JSONDecodeError) as error:
-    raise InputError(f'{path} can not be read ({error})') from None
+    raise errors.InputError(f'{path} can not be read ({error})') from None
 
 
 def from_dict(tree: dict) -> ml_collections.ConfigDict:

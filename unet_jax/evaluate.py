@@ -4,8 +4,7 @@ import pathlib
 
 from absl import flags
 
-from unet_jax import command_line
-from unet_jax import config as config_lib
+from unet_jax import command_line, errors
 
 WORKDIR = flags.DEFINE_string('workdir', '', 'Folder of the run.')
 SPLIT = flags.DEFINE_string('split', 'test', 'train, val or test.')
@@ -20,7 +19,7 @@ DATA_ROOT = flags.DEFINE_string(
 def main() -> None:
   """Evaluates as the flags say."""
   if not WORKDIR.value:
-    raise config_lib.InputError('no run; give its folder with --workdir')
+    raise errors.InputError('no run; give its folder with --workdir')
   from unet_jax import build  # Below, since --help needs none of it.
   from unet_jax.data import sources, splits
   from unet_jax.evaluation import trained

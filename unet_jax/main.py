@@ -5,8 +5,7 @@ import pathlib
 
 from absl import flags
 
-from unet_jax import command_line
-from unet_jax import config as config_lib
+from unet_jax import command_line, errors
 
 CONFIG = command_line.define_flag()
 WORKDIR = flags.DEFINE_string(
@@ -31,12 +30,13 @@ PROCESS_ID = flags.DEFINE_integer('process_id', 0, 'Of this process.')
 def main() -> None:
   """Trains and evaluates as the flags say."""
   if CONFIG.value is None:
-    raise config_lib.InputError(
+    raise errors.InputError(
       'no config; give one, e.g. --config configs/multiclass.py'
     )
   # Below, since --help and misspelt flags need none of these slow imports.
   from unet_jax import build, parallel
-  from unet_jax.training import folds, loop
+  from unet_jax.experiments import folds
+  from unet_jax.training import loop
 
   build.start(CONFIG.value.engine)
   parallel.join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
@@ -61,7 +61,7 @@ def main() -> None:
       f'checkpoint in {workdir}, if there is one'
     ) from None
   if fault:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'ended in {fault}; mend that, and start over with --overwrite'
     )
 

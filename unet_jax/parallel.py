@@ -12,7 +12,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from unet_jax import config as config_lib
+from unet_jax import errors
 
 AHEAD = 2  # Batches.
 AXIS = 'data'
@@ -114,7 +114,7 @@ def check_batch(batch_size: int, accumulate: int) -> None:
   count = jax.device_count()
   if batch_size % (count * accumulate):
     turns = f' times config.optim.accumulate={accumulate}'
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'config.batch_size is {batch_size}; it must be a multiple of the '
       f'{count} devices{turns if accumulate > 1 else ""}'
     )
@@ -161,13 +161,13 @@ def say(text: str) -> None:
 def join(coordinator: str, num_processes: int, process_id: int) -> None:
   """Joins the run's other processes; under SLURM JAX finds them itself."""
   if not 0 <= process_id < num_processes:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'--process_id {process_id}: it must be from 0 to --num_processes - 1'
     )
   if coordinator:
     jax.distributed.initialize(coordinator, num_processes, process_id)
   elif num_processes > 1:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'--num_processes {num_processes} needs --coordinator HOST:PORT'
     )
   elif int(os.environ.get('SLURM_STEP_NUM_TASKS', '1')) > 1:

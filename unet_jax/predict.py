@@ -5,8 +5,7 @@ import pathlib
 
 from absl import flags
 
-from unet_jax import command_line
-from unet_jax import config as config_lib
+from unet_jax import command_line, errors
 
 WORKDIR = flags.DEFINE_string('workdir', '', 'Folder of the run.')
 INPUT = flags.DEFINE_multi_string(
@@ -22,7 +21,7 @@ def main() -> None:
   """Writes a mask and an overlay for each image."""
   for name in ('workdir', 'input', 'output'):
     if not flags.FLAGS[name].value:
-      raise config_lib.InputError(f'--{name} is missing; see --help')
+      raise errors.InputError(f'--{name} is missing; see --help')
   from unet_jax import build  # Below, since --help needs none of it.
   from unet_jax.evaluation import predictions
 

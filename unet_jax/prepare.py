@@ -9,7 +9,7 @@ import shlex
 from absl import flags
 from ml_collections import config_flags
 
-from unet_jax import command_line
+from unet_jax import command_line, errors
 from unet_jax import config as config_lib
 
 CONFIG = command_line.define_flag()
@@ -19,10 +19,13 @@ OUTPUT = flags.DEFINE_string('output', '', 'Folder for the decoded data set.')
 def main() -> None:
   """Writes the data set, and prints the command that trains from it."""
   if CONFIG.value is None or not OUTPUT.value:
-    raise config_lib.InputError(
+    raise errors.InputError(
       'give a config and a folder: --config configs/binary.py --output DIR'
     )
-  from unet_jax.data import prepared, sources  # --help needs none.
+  from unet_jax.data import (
+    prepared,  # --help needs none.
+    sources,
+  )
 
   config_lib.check(CONFIG.value)
   output = pathlib.Path(OUTPUT.value).expanduser().absolute()

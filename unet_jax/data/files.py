@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageOps
 
-from unet_jax import config as config_lib
+from unet_jax import errors
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.tif', '.tiff', '.gif', '.ppm')
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
@@ -40,19 +40,19 @@ def check_found(
 ) -> None:
   """Refuses what `by_name` found: nothing, or two files of one name."""
   if not folder.is_dir():
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{folder}: no such folder; put the files there, or correct the path '
       f'before {folder.name}'
     )
   if not found:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{folder} holds no file {", ".join(suffixes)}; add some, or name '
       'another folder (config.data.classes and config.data.mask name those of '
       'masks)'
     )
   for first, *others in found.values():
     if others:
-      raise config_lib.InputError(
+      raise errors.InputError(
         f'{first} and {others[0].name} have the same name; keep one'
       )
 
@@ -79,7 +79,7 @@ def read_image(path: pathlib.Path, channels: int) -> np.ndarray:
     if image.has_transparency_data:
       least, _ = image.convert('RGBA').getchannel('A').getextrema()
       if least < 255:
-        raise config_lib.InputError(
+        raise errors.InputError(
           f'{path}: some of its pixels are transparent; save it without an '
           'alpha channel, on the ground that it should have'
         )
@@ -89,7 +89,7 @@ def read_image(path: pathlib.Path, channels: int) -> np.ndarray:
     else:
       array = np.asarray(image.convert('L' if channels == 1 else 'RGB'))
   if is_deep and array.max() < 16:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{path}: a 16-bit file without values of 4096 or more, of which 8 bits '
       'would keep next to nothing; spread its values over 0 to 65535, or save '
       'it with 8 bits'
@@ -121,7 +121,7 @@ def read_mask(path: pathlib.Path, *, as_index: bool) -> np.ndarray:
   """
   with _open(path) as image:
     if image.mode not in ('1', 'L', 'P') and not _is_deep_grey(image):
-      raise config_lib.InputError(
+      raise errors.InputError(
         f'{path}: a mask has one channel, this file has {image.mode}; save it '
         'as an 8-bit PNG of indices, or use --config.data.mask=color'
       )
@@ -129,7 +129,7 @@ def read_mask(path: pathlib.Path, *, as_index: bool) -> np.ndarray:
     _decode(image.load, path)
     array = np.asarray(image)
   if array.itemsize == 2 and as_index and array.max() > 255:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{path}: mask value {array.max()} is above 255; save it as an 8-bit PNG '
       'of indices'
     )
@@ -144,7 +144,7 @@ def read_planes(path: pathlib.Path) -> np.ndarray:
   """Reads an array of planes [H, W, K]: bool, integers, or floats."""
   array = _load(path)
   if array.ndim != 3 or array.dtype.kind not in 'buif':
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{path} holds {array.dtype}{list(array.shape)}; planes are numbers of '
       'the shape [height, width, classes]'
     )
@@ -160,7 +160,7 @@ def read_weights(path: pathlib.Path) -> np.ndarray:
   if path.suffix.lower() == '.npy':
     array = _load(path)
     if array.ndim != 2 or not array.size or array.dtype.kind not in 'buif':
-      raise config_lib.InputError(
+      raise errors.InputError(
         f'{path} holds {array.dtype}{list(array.shape)}; weights are numbers '
         'of the shape [height, width]'
       )
@@ -168,12 +168,12 @@ def read_weights(path: pathlib.Path) -> np.ndarray:
   else:
     array = _read_grey(path)
   if not (array.min() >= 0 and array.max() < np.inf):  # Also catches NaN.
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{path}: weights must be finite and 0 or more, this has '
       f'{array.min():.4g} to {array.max():.4g}; correct it'
     )
   if not array.any():
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{path}: every weight is 0, so that nothing of the image counts; '
       'correct it, or leave the image out'
     )
@@ -184,7 +184,7 @@ def _read_grey(path: pathlib.Path) -> np.ndarray:
   """Decodes a grey file as float32[H, W], from 0 to 1 for white."""
   with _open(path) as image:
     if image.mode not in ('1', 'L') and not _is_deep_grey(image):
-      raise config_lib.InputError(
+      raise errors.InputError(
         f'{path}: a map of weights has one channel, this file has '
         f'{image.mode}; save it as a grey PNG, or as .npy'
       )
@@ -200,7 +200,7 @@ def write_png(array: np.ndarray, path: pathlib.Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(array).save(path)
   except OSError as error:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{path} can not be written ({error.strerror or error})'
     ) from None
 
@@ -229,7 +229,7 @@ def _load(path: pathlib.Path) -> np.ndarray:
   try:
     return np.load(path, allow_pickle=False)
   except (OSError, ValueError, EOFError) as error:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{path}: not a readable .npy file ({error}); restore or remove it'
     ) from None
 
@@ -238,15 +238,15 @@ def _open(path: pathlib.Path) -> Image.Image:
   try:
     image = Image.open(path)
   except FileNotFoundError:
-    raise config_lib.InputError(f'{path}: no such file') from None
+    raise errors.InputError(f'{path}: no such file') from None
   except UNREADABLE as error:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{path}: not a readable image ({error}); restore or remove it'
     ) from None
   is_ppm = image.format == 'PPM'  # Pillow has its 16 bits grey as mode I.
   if image.mode == 'F' or (image.mode == 'I' and not is_ppm):
     image.close()
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{path}: its values are signed, of 32 bits or floats; save it with 8 or '
       '16 bits'
     )
@@ -274,6 +274,6 @@ def _decode(function, path: pathlib.Path, *args, **kwargs):
   try:
     return function(*args, **kwargs)
   except UNREADABLE as error:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{path}: damaged or truncated ({error}); restore or remove it'
     ) from None

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unet_jax import config as config_lib
+from unet_jax import errors
 from unet_jax.data import files, layout, splits
 
 MASKS = 'masks'  # The folder where there is one mask an image.
@@ -34,12 +34,12 @@ def scan(config) -> Files:
     InputError: if there is no such folder.
   """
   if not config.data.root:
-    raise config_lib.InputError(
+    raise errors.InputError(
       'config.data.root is empty; give the folder: --config.data.root=DIR'
     )
   root = pathlib.Path(config.data.root).expanduser().absolute()
   if not root.is_dir():
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'config.data.root: no folder {root}; give it with --config.data.root'
     )
   mask, fov = config.data.mask, config.data.fov
@@ -163,7 +163,7 @@ def _find_classes(found: Files, config) -> tuple[str, ...]:
     return tuple(name for name in names if name and name != background)
   if config.data.mask == 'folders' and found.masks:
     return tuple(name for name in found.masks if name not in config.data.void)
-  raise config_lib.InputError(
+  raise errors.InputError(
     f'no class names: list them in {listed}, a name a line, or set '
     'config.data.classes; for masks of 0 and 255 use configs/binary.py:folder'
   )
@@ -177,12 +177,12 @@ def _choose_masks(found: Files, config, classes) -> dict[str, dict]:
     have = ', '.join(found.masks) or 'none'
     for folder in folders:
       if folder not in found.masks:
-        raise config_lib.InputError(
+        raise errors.InputError(
           f'{above} has no folder {folder} (it has: {have}); correct '
           'config.data.classes, config.data.merge or config.data.mask'
         )
   elif not found.masks and (root / 'GT').is_dir():
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{root} has no folder masks, but one called GT; use '
       '--config.data.mask=folders'
     )
@@ -201,7 +201,7 @@ def _choose_fields(found: Files, fov: str, wanted: set) -> dict:
     return {}
   files.check_found(found.root / fov, found.fields)
   for name in sorted(wanted - set(found.fields)):
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'image {name} has no field of view {name}.png in {found.root / fov}; '
       'add it, or use --config.data.fov=estimate'
     )
@@ -212,7 +212,7 @@ def _check_lists(keys: dict, root: pathlib.Path, images: dict) -> None:
   for split, names in keys.items():
     for name in names:
       if name not in images:
-        raise config_lib.InputError(
+        raise errors.InputError(
           f'{root / split}.txt names {name}, but {root / "images"} has no file '
           f'{name}.*; correct the list (names go without the ending)'
         )
@@ -224,21 +224,21 @@ def _match(
   """Refuses an image without its masks, and without lists the reverse."""
   for folder, found in masks.items():
     for name in [] if may_lack else sorted(wanted - set(found)):
-      raise config_lib.InputError(
+      raise errors.InputError(
         f'image {images[name]} has no mask {name}.png in {folder}; add it, '
         'list the images to use in train.txt, or, if a missing mask means that '
         'nothing is marked, use --config.data.missing=absent'
       )
     orphans = [] if is_listed else sorted(set(found) - set(images))
     for name in orphans:
-      raise config_lib.InputError(
+      raise errors.InputError(
         f'mask {found[name]} has no image {name}.* in images; add or remove it'
       )
 
 
 def _check_size(image, image_path, mask, mask_path) -> None:
   if mask.shape[:2] != image.shape[:2]:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{mask_path} has {mask.shape[1]}x{mask.shape[0]} pixels, its image '
       f'{image_path} has {image.shape[1]}x{image.shape[0]}; save both at '
       'one size'

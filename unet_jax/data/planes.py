@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from unet_jax import config as config_lib
+from unet_jax import errors
 
 _VOID, _CERTAIN = 255, 254  # labels.VOID and labels.CERTAIN.
 
@@ -23,7 +23,7 @@ def parts(mask: Mapping[Any, np.ndarray], coding, where: str) -> list[tuple]:
   if not any(name in coding.merge for name in coding.classes):
     first = len(numbers) - len(coding.classes)
     if first not in (0, 1 if coding.background and not coding.soft else 0):
-      raise config_lib.InputError(
+      raise errors.InputError(
         f'{where} has {len(mask)} planes, but there are {len(coding.classes)} '
         'classes; correct config.data.classes, or say which planes each is '
         'made of in config.data.merge'
@@ -35,7 +35,7 @@ def parts(mask: Mapping[Any, np.ndarray], coding, where: str) -> list[tuple]:
   ]
   missing = [n for n in (*sum(chosen, ()), *coding.void) if n not in mask]
   if missing:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{where} has no plane {missing[0]}, only 0 to {len(mask) - 1}; correct '
       'config.data.merge or config.data.void'
     )
@@ -51,7 +51,7 @@ def _check_background(mask: Mapping, numbers: list[int], where: str) -> None:
   covered = np.any([plane != 0 for plane in others], axis=0)
   wrong = np.count_nonzero(known & ((background != 0) == covered))
   if wrong:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{where}: plane {numbers[0]} is not the background, since {wrong} of '
       'its pixels are as in other planes; correct config.data.classes or '
       'config.data.merge'
@@ -89,7 +89,7 @@ def check_covered(covered: np.ndarray, void: np.ndarray, where: str) -> None:
   """Refuses pixels of no class where there is no background."""
   rest = np.count_nonzero(~covered & ~void)
   if rest:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{where}: {rest} pixels are of no class; name what they are in '
       'config.data.background, or list their mask in config.data.void'
     )
@@ -99,7 +99,7 @@ def _as_bool(plane: np.ndarray, where: str) -> np.ndarray:
   """Takes integers 0 and 1; 255, void, becomes False."""
   others = plane[(plane != 0) & (plane != 1) & (plane != _VOID)]
   if others.size:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{where}: value {others[0]} in {others.size} pixels; integer planes '
       'have 0 and 1, and 255 for void; correct the file, or store floats from '
       '0 to 1'
@@ -114,20 +114,20 @@ def _grade(plane: np.ndarray, coding, where: str) -> np.ndarray:
   full = coding.soft
   if plane.dtype.kind == 'f':
     if not (plane.min() >= 0 and plane.max() <= 1):  # Also catches NaN.
-      raise config_lib.InputError(
+      raise errors.InputError(
         f'{where}: float planes must be from 0 to 1, this has '
         f'{plane.min():.4g} to {plane.max():.4g}'
       )
     full, plane = 255, 255 * plane
   if coding.soft:
     if plane.max() > full:
-      raise config_lib.InputError(
+      raise errors.InputError(
         f'{where}: value {plane.max()} is above config.data.soft, {full}, '
         'which means full agreement'
       )
     return np.round(plane * (_CERTAIN / full)).astype(np.uint8)
   if plane.max() == 1 < coding.threshold and plane.dtype == np.uint8:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{where}: a mask of 0 and 1, where config.data.threshold is '
       f'{coding.threshold}; use --config.data.threshold=1'
     )

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 from tensorflow_datasets.core import example_serializer
 
-from unet_jax import config as config_lib
+from unet_jax import errors, text_files
 from unet_jax.data import labels, layout, stats
 
 NAME, VERSION = 'prepared', '1.0.0'  # As TFDS calls it.
@@ -66,11 +66,11 @@ def write(
     shards[name] = dict(
       sha256=_digest(folder / name), num_bytes=sum(map(len, records))
     )
-    config_lib.write_text(folder / MANIFEST, json.dumps(begun, indent=1))
+    text_files.write_text(folder / MANIFEST, json.dumps(begun, indent=1))
     say(f'{folder / name}: {len(keys)} images')
   _describe(folder, features, plan['keys'], shards)
   begun['is_finished'] = True
-  config_lib.write_text(folder / MANIFEST, json.dumps(begun, indent=1))
+  text_files.write_text(folder / MANIFEST, json.dumps(begun, indent=1))
 
 
 def open_prepared(config) -> layout.Layout:
@@ -84,25 +84,25 @@ def open_prepared(config) -> layout.Layout:
   manifest = _read_manifest(folder)
   again = 'run unet_jax.prepare again'
   if not manifest.get('is_finished'):
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{folder} is not a finished data set; {again}, with --output={root}'
     )
   for key, value in _settings(config).items():
     before = manifest['settings'].get(key)
     if before != value:
-      raise config_lib.InputError(
+      raise errors.InputError(
         f'{folder} was prepared with config.{key}={before!r}, not {value!r}; '
         f'{again} into another folder, or set it back'
       )
   classes = tuple(manifest['classes'])
   if config.data.classes and tuple(config.data.classes) != classes:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{folder} was prepared with the classes {", ".join(classes)}; set '
       f'config.data.classes to these, or {again} into another folder'
     )
   for name, shard in manifest['shards'].items():
     if _digest(folder / name) != shard['sha256']:
-      raise config_lib.InputError(
+      raise errors.InputError(
         f'{folder / name} is damaged or missing; {again}, with --output={root}'
       )
   builder = tfds.builder_from_directory(folder)
@@ -137,21 +137,21 @@ def _begin(folder: pathlib.Path, output: pathlib.Path, plan: dict) -> dict:
   if manifest:
     differing = [key for key in plan if manifest.get(key) != plan[key]]
     if differing:
-      raise config_lib.InputError(
+      raise errors.InputError(
         f'--output {output} holds a data set with other '
         f'{" and ".join(differing)}; name another folder, or remove it'
       )
     return manifest
   if output.exists() and (not output.is_dir() or any(output.iterdir())):
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'--output {output} is not empty and no prepared data set; name another '
       'folder'
     )
   try:
     folder.mkdir(parents=True)
-    config_lib.write_text(folder / MANIFEST, json.dumps(plan | {'shards': {}}))
+    text_files.write_text(folder / MANIFEST, json.dumps(plan | {'shards': {}}))
   except OSError as error:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'--output {output} can not be written ({error.strerror}); name another '
       'folder'
     ) from None
@@ -164,7 +164,7 @@ def _read_manifest(folder: pathlib.Path) -> dict:
   except FileNotFoundError:
     return {}
   except (OSError, ValueError) as error:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{folder / MANIFEST} can not be read ({error}); remove {folder}'
     ) from None
 
@@ -223,9 +223,7 @@ def _write_shard(path: pathlib.Path, records: Sequence[bytes]) -> None:
     writer.close()
     aside.replace(path)
   except (OSError, RuntimeError) as error:
-    raise config_lib.InputError(
-      f'{path} can not be written ({error})'
-    ) from None
+    raise errors.InputError(f'{path} can not be written ({error})') from None
 
 
 def _digest(path: pathlib.Path) -> str:

@@ -14,16 +14,15 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from unet_jax import cache
-from unet_jax import config as config_lib
+from unet_jax import cache, errors
 from unet_jax.data import (
   crops,
-  drawing,
-  field,
+  field_of_view,
   files,
   folder,
   labels,
   layout,
+  split_drawing,
   splits,
   stats,
 )
@@ -120,13 +119,13 @@ def open_split(
   """
   found = open_layout(config)
   keys = dict(found.keys)
-  if drawing.is_needed(config, keys):
+  if split_drawing.is_needed(config, keys):
     if split in ('train', 'val'):
-      drawing.check_saved(saved, drawing.pool(keys), found.root)
+      split_drawing.check_saved(saved, split_drawing.pool(keys), found.root)
     keys |= {name: saved[name] for name in ('train', 'val') if name in saved}
   keys = {name: keys[name] for name in splits.SPLITS if name in keys}
   if split not in keys:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'--split {split}: there is none; the data has {", ".join(keys)}'
     )
   return Source(keys[split], example_reader(config, found))
@@ -137,7 +136,10 @@ def open_layout(config) -> layout.Layout:
   if config.data.source == 'folder':
     found = folder.open_folder(config)
   else:
-    from unet_jax.data import prepared, tfds_sets  # Folders go without: slow.
+    from unet_jax.data import (
+      prepared,  # Folders go without: slow.
+      tfds_sets,
+    )
 
     if (config.data.source, config.data.name) == ('tfds', prepared.NAME):
       found = prepared.open_prepared(config)
@@ -152,13 +154,13 @@ def _check_classes(classes: Sequence[str], config) -> None:
   listed = ', '.join(classes) or 'none'
   names = labels.class_names('multiclass', classes, config.data.background)
   if not classes or len(set(names)) < len(names):
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'the foreground classes are: {listed}; set config.data.classes to one '
       f'or more names that differ, without {config.data.background}'
     )
   takes_one = 'binary' in (config.task, config.data.mask)
   if len(classes) > 1 and takes_one:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'the foreground classes are: {listed}; config.task={config.task} with '
       f'config.data.mask={config.data.mask} takes one: name it in '
       'config.data.classes, or change these'
@@ -187,12 +189,12 @@ def _shape(config, raw: layout.Raw, decoded: labels.Decoded) -> layout.Raw:
   image = files.keep_channels(raw.image, config.data.channels)
   label, view, weight_map = decoded.label, raw.field, raw.weight_map
   if image.dtype != np.uint8 or image.shape[:2] != label.shape[:2]:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{raw.where}: image {image.dtype}{list(image.shape)} and mask '
       f'{list(label.shape)} must be of 8 bits and of one size'
     )
   if config.data.fov == 'estimate':
-    view = field.estimate(raw.image)
+    view = field_of_view.estimate(raw.image)
   if view is not None:
     label[~view] = labels.VOID
   if config.data.resize:
@@ -210,7 +212,7 @@ def _shape(config, raw: layout.Raw, decoded: labels.Decoded) -> layout.Raw:
 def split_names(config, found: layout.Layout) -> list[str]:
   """Names the splits that `load` makes; at its end a run scores the last."""
   has = {'train', *found.keys}
-  if drawing.is_needed(config, found.keys):
+  if split_drawing.is_needed(config, found.keys):
     has.add('val')
   return [split for split in splits.SPLITS if split in has]
 
@@ -233,9 +235,9 @@ def split_keys(
     {split: keys} in the order train, val, test; all folds; and notes.
   """
   keys, folds, notes = dict(found.keys), (), []
-  if drawing.is_needed(config, keys):
-    pooled = drawing.pool(keys)
-    drawn = drawing.draw(
+  if split_drawing.is_needed(config, keys):
+    pooled = split_drawing.pool(keys)
+    drawn = split_drawing.draw(
       config,
       pooled,
       names=[seen[key].name for key in pooled],
@@ -244,7 +246,7 @@ def split_keys(
     )
     keys['train'], keys['val'], folds, note = drawn
     if saved:
-      drawing.check_saved(saved, pooled, found.root)
+      split_drawing.check_saved(saved, pooled, found.root)
       keys['train'], keys['val'] = saved['train'], saved['val']
     notes.append(note)
   elif 'val' not in keys:
@@ -268,7 +270,7 @@ def _check_weights(config, train: Sequence[stats.Seen]) -> None:
   """Refuses a training image without a map of weights."""
   for one in train:
     if not one.has_weights:
-      raise config_lib.InputError(
+      raise errors.InputError(
         f'training image {one.name} has no map {one.name}.npy or .png in '
         f'config.data.weights={config.data.weights}; add it, or empty the key'
       )

@@ -4,7 +4,7 @@ import json
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from unet_jax import config as config_lib
+from unet_jax import errors, text_files
 
 SPLITS = ('train', 'val', 'test')
 FILE = 'splits.json'  # In a run's folder.
@@ -27,16 +27,16 @@ def check_lists(lists: dict[str, list[str]], root: pathlib.Path) -> None:
   for split, names in lists.items():
     path = root / f'{split}.txt'
     if not names:
-      raise config_lib.InputError(f'{path} is empty; list a name a line')
+      raise errors.InputError(f'{path} is empty; list a name a line')
     for name in names:
       if name in seen:
-        raise config_lib.InputError(
+        raise errors.InputError(
           f'{path} names {name}, which {seen[name]}.txt '
           'already has; list a name once, or scores mean nothing'
         )
       seen[name] = split
   if lists and 'train' not in lists:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{root} has {next(iter(lists))}.txt but no train.txt; add one, a name '
       'a line'
     )
@@ -63,14 +63,14 @@ def from_ranges(config, names: Sequence[str]) -> dict[str, list[str]]:
       first, last = _ends(part, ordered, f'config.data.{split}')
       for name in ordered[first : last + 1]:
         if name in seen:
-          raise config_lib.InputError(
+          raise errors.InputError(
             f'config.data.{split} has {name}, as has config.data.{seen[name]}; '
             'name an image once, or scores mean nothing'
           )
         seen[name] = split
         lists.setdefault(split, []).append(name)
   if lists and 'train' not in lists:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'config.data.{next(iter(lists))} is set, but config.data.train is not; '
       'set both'
     )
@@ -86,7 +86,7 @@ def _ends(part: str, ordered: list[str], key: str) -> tuple[int, int]:
     first, last = (places.get(name.strip(), -1) for name in pair)
     if 0 <= first <= last:
       return first, last
-  raise config_lib.InputError(
+  raise errors.InputError(
     f'{key}: {part!r} is no name of an image and no range NAME-NAME of them; '
     f'they go from {ordered[0]} to {ordered[-1]}'
   )
@@ -101,7 +101,7 @@ def save(
   lists = {split: list(names) for split, names in keys.items()}
   if folds:
     lists['folds'] = [list(names) for names in folds]
-  config_lib.write_text(folder / FILE, json.dumps(lists, indent=1) + '\n')
+  text_files.write_text(folder / FILE, json.dumps(lists, indent=1) + '\n')
 
 
 def load(folder: pathlib.Path) -> dict[str, list[str]]:
@@ -111,6 +111,6 @@ def load(folder: pathlib.Path) -> dict[str, list[str]]:
   except FileNotFoundError:
     return {}
   except (OSError, ValueError) as error:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{folder / FILE} can not be read ({error}); restore it'
     ) from None

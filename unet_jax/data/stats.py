@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unet_jax import config as config_lib
+from unet_jax import errors
 from unet_jax.data import crops, labels
 
 IN_MEMORY = 4 * 2**30  # Bytes of decoded images and labels that are kept.
@@ -144,7 +144,7 @@ def check_presence(seen: Sequence[Seen], coding: labels.Coding) -> None:
         f'; {void} are 255, which is void in an index mask: '
         'where it means foreground, use --config.data.mask=binary'
       )
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'no pixel of the train split is {" or ".join(absent)}{hint}'
     )
 

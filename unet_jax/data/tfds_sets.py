@@ -4,8 +4,9 @@ import pathlib
 
 import tensorflow_datasets as tfds
 
-from unet_jax import config as config_lib
-from unet_jax.data import layout, synthetic_fundus
+from unet_jax import errors
+from unet_jax.data import layout
+from unet_jax.data.synthetic_fundus import embedded
 
 SPLITS = {'train': 'train', 'val': 'val', 'validation': 'val', 'test': 'test'}
 
@@ -24,11 +25,11 @@ def open_builder(config, cache: pathlib.Path) -> layout.Layout:
   root = pathlib.Path(config.data.root or cache).expanduser().absolute()
   try:
     if config.data.source == 'synthetic_fundus':
-      builder = synthetic_fundus.make_builder(str(root))
+      builder = embedded.make_builder(str(root))
     else:
       builder = _registered(config.data.name, root)
   except OSError as error:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'no data set can be kept in {root} ({error.strerror or error}); name '
       'another folder with --config.data.root'
     ) from None
@@ -38,7 +39,7 @@ def open_builder(config, cache: pathlib.Path) -> layout.Layout:
     if split in SPLITS
   }
   if 'train' not in data:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{builder.name} has no split train, only {sorted(builder.info.splits)}'
     )
   features = builder.info.features
@@ -75,17 +76,17 @@ def _check_settings(config) -> None:
   source, fov = config.data.source, config.data.fov
   for split in ('train', 'val', 'test'):
     if config.data[split]:
-      raise config_lib.InputError(
+      raise errors.InputError(
         f'config.data.{split} names images of a folder, but config.data.source '
         f'is {source}, which has its own splits; empty it'
       )
   if fov not in ('', 'estimate'):
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'config.data.fov names the folder {fov}, but config.data.source is '
       f'{source}; use --config.data.fov=estimate'
     )
   if config.data.weights:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'config.data.weights names the folder {config.data.weights}, but '
       f'config.data.source is {source}; empty it'
     )
@@ -93,18 +94,16 @@ def _check_settings(config) -> None:
 
 def _registered(name: str, root: pathlib.Path) -> tfds.core.DatasetBuilder:
   if not name:
-    raise config_lib.InputError(
-      'config.data.name is empty; name the TFDS data set'
-    )
+    raise errors.InputError('config.data.name is empty; name the TFDS data set')
   try:
     builder = tfds.builder(name, data_dir=root, file_format='array_record')
   except tfds.core.registered.DatasetNotFoundError as error:
     first = str(error).strip().splitlines()[0]
-    raise config_lib.InputError(f'config.data.name: {first}') from None
+    raise errors.InputError(f'config.data.name: {first}') from None
   try:
     builder.download_and_prepare()
   except Exception as error:  # Whatever the data set's own code raises.
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{name} could not be prepared under {root}: {error}'
     ) from None
   return builder
@@ -121,7 +120,7 @@ def _find_masks(name: str, features, config) -> str:
     and feature.shape[-1] == depth
   ]
   if 'image' not in features:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{name} has no feature called image, only {sorted(features)}'
     )
   is_embedded = config.data.source == 'synthetic_fundus'
@@ -129,18 +128,16 @@ def _find_masks(name: str, features, config) -> str:
     folders = layout.mask_folders(config, config.data.classes)
     missing = [folder for folder in folders if folder not in masks]
     if missing or not folders:
-      raise config_lib.InputError(
+      raise errors.InputError(
         f'{name} has no mask {", ".join(missing) or "without a name"} (it has: '
         f'{", ".join(masks)}); correct config.data.classes or config.data.merge'
       )
     return ''
   if len(masks) != 1 or config.data.mask == 'planes':
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{name} has {len(masks)} masks ({", ".join(masks)}), where '
       f'config.data.mask={config.data.mask} takes one'
     )
   if not config.data.classes and not getattr(features[masks[0]], 'names', None):
-    raise config_lib.InputError(
-      f'{name} names no classes; set config.data.classes'
-    )
+    raise errors.InputError(f'{name} names no classes; set config.data.classes')
   return masks[0]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from unet_jax import config as config_lib
+from unet_jax import errors
 
 ENCODINGS = ('binary', 'index', 'color')
 _VOID, UNDECLARED = 255, 254  # The former is labels.VOID.
@@ -37,13 +37,13 @@ def make_table(
     for value in void if code == _VOID else chosen:
       place = _to_place(value, size)
       if place in owners:
-        raise config_lib.InputError(
+        raise errors.InputError(
           f'mask value {value} means {owners[place]} and {name}; correct '
           'config.data.merge, config.data.void or config.data.background'
         )
       owners[place], table[place] = name, code
     if code != _VOID and name not in owners.values():
-      raise config_lib.InputError(
+      raise errors.InputError(
         f'no mask value means {name}; name its '
         f'{"colours" if encoding == "color" else "values"} in config.data.merge'
       )
@@ -71,16 +71,16 @@ def to_codes(
     value = int(undeclared.min())
     count = np.count_nonzero(undeclared == value)
     if encoding == 'binary' and mask.max() == 1:
-      raise config_lib.InputError(
+      raise errors.InputError(
         f'{where}: a mask of 0 and 1 where mask=binary expects 0 and 255; '
         'use --config.data.mask=index'
       )
     if encoding == 'color':
-      raise config_lib.InputError(
+      raise errors.InputError(
         f"{where}: colour '#{value:06x}' in {count} pixels is not declared; "
         'add it to config.data.merge or config.data.void'
       )
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{where}: mask value {value} in {count} pixels, but the config declares '
       f'{_list(table)}; correct the mask, config.data.mask, '
       'config.data.classes or config.data.void; unet_jax.doctor proposes which'
@@ -96,7 +96,7 @@ def _to_place(value, size: int) -> int:
       place = int(value[1:], 16) if len(value) == 7 else value
   if not isinstance(place, int) or not 0 <= place < size:
     kind = "a colour '#rrggbb'" if size > 256 else 'a value from 0 to 255'
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{value!r} in config.data.merge or config.data.void must be {kind}, as '
       'config.data.mask says'
     )

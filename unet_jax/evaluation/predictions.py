@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unet_jax import build
-from unet_jax import config as config_lib
+from unet_jax import build, errors
 from unet_jax.data import files
 from unet_jax.evaluation import counts, pictures, trained
 
@@ -23,9 +22,9 @@ def find_images(inputs: Sequence[str]) -> list[pathlib.Path]:
     paths = files.find(path).values() if path.is_dir() else [path]
     for image in paths:
       if not image.exists():
-        raise config_lib.InputError(f'--input {image}: no such file or folder')
+        raise errors.InputError(f'--input {image}: no such file or folder')
       if image.stem in found:
-        raise config_lib.InputError(
+        raise errors.InputError(
           f'--input: {found[image.stem]} and {image} would both be written as '
           f'{image.stem}.png; predict them one by one'
         )
@@ -61,7 +60,7 @@ def write(
     for suffix, picture in found.items():
       target = output / f'{path.stem}{suffix}.png'
       if target.resolve() in inputs | written:
-        raise config_lib.InputError(
+        raise errors.InputError(
           f'--output: {target} is an input or was just written; name a folder '
           'of its own, and images that differ by more than _overlay'
         )

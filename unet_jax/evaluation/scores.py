@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unet_jax import config as config_lib
+from unet_jax import text_files
 
 NAMES = ('precision', 'recall', 'accuracy', 'iou', 'f1')
 
@@ -152,7 +152,7 @@ def write(report: dict, path: pathlib.Path) -> None:
   """Writes a report as JSON, null for what is undefined."""
   path.parent.mkdir(parents=True, exist_ok=True)
   text = json.dumps(_map(_null, report), indent=2, allow_nan=False)
-  config_lib.write_text(path, text + '\n')
+  text_files.write_text(path, text + '\n')
 
 
 def table(report: dict) -> str:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from unet_jax import build, checkpoint, parallel
+from unet_jax import build, checkpoint, errors, parallel
 from unet_jax import config as config_lib
 from unet_jax.data import files, labels, pipeline
 from unet_jax.evaluation import counts, pictures, scores
@@ -38,7 +38,7 @@ def load(workdir: pathlib.Path, which: str = 'best') -> Trained:
     InputError: if the folder holds no such checkpoint, or a damaged one.
   """
   if not (workdir / checkpoint.FOLDER).is_dir():
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{workdir} holds no checkpoint; give the folder of a run, '
       f'with {checkpoint.FOLDER} in it'
     )
@@ -55,7 +55,7 @@ def load(workdir: pathlib.Path, which: str = 'best') -> Trained:
       target = parallel.abstract(abstract_variables(model, len(meta['mean'])))
       variables = checkpoint.restore(manager, step, {'averaged': target})
     except Exception as error:  # Each layer of orbax raises its own.
-      raise config_lib.InputError(
+      raise errors.InputError(
         f'checkpoint {step} of {workdir} can not be read '
         f'({checkpoint.reason(error)}); try --checkpoint=latest, or another '
         f'of {", ".join(map(str, manager.all_steps()))}'

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from unet_jax.nn import native, norm, xla_onednn
+from unet_jax.nn import norm
+from unet_jax.nn.native import native, xla_onednn
 
 ENGINES = ('xla', 'native', 'rewritten')
 

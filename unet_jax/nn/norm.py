@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from unet_jax.nn import native
+from unet_jax.nn.native import native
 
 
 class BatchNormRelu(nn.Module):

@@ -15,8 +15,7 @@ import tensorboardX
 from flax import traverse_util
 from rich import console, progress
 
-from unet_jax import config as config_lib
-from unet_jax import parallel
+from unet_jax import parallel, text_files
 from unet_jax.training import workdir as workdir_lib
 
 # What differs from run to run: images a second, and the share of time that
@@ -139,7 +138,7 @@ def drop_after(path: pathlib.Path, step: int) -> None:
       continue
     if row['step'] <= step:
       kept.append(line + '\n')
-  config_lib.write_text(path, ''.join(kept))
+  text_files.write_text(path, ''.join(kept))
 
 
 def write_table(path: pathlib.Path) -> None:
@@ -153,7 +152,7 @@ def write_table(path: pathlib.Path) -> None:
   table = csv.DictWriter(text, columns, lineterminator='\n')
   table.writeheader()
   table.writerows(rows)
-  config_lib.write_text(path.with_suffix('.csv'), text.getvalue())
+  text_files.write_text(path.with_suffix('.csv'), text.getvalue())
 
 
 class Stopwatch:

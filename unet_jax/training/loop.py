@@ -6,14 +6,15 @@ import pathlib
 import jax
 import ml_collections
 
-from unet_jax import build, checkpoint, parallel
+from unet_jax import build, checkpoint, errors, parallel
 from unet_jax import config as config_lib
 from unet_jax.data import layout, pipeline, sources, splits
 from unet_jax.evaluation import scores, trained
-from unet_jax.training import guard, logs, parts, setup, transfer, warm_start
+from unet_jax.training import logs, parts, setup, trace, warm_start
+from unet_jax.training import monitor as watch_lib
 from unet_jax.training import step as step_lib
-from unet_jax.training import watch as watch_lib
 from unet_jax.training import workdir as workdir_lib
+from unet_jax.training.transfer import planning
 
 LOG_EVERY = 10  # Steps.
 
@@ -64,7 +65,7 @@ def train_and_evaluate(
     first, state, watch = restore(manager, dataset, state)
     if warm:
       state = warm_start.start(config, dataset, run, state, warm)
-      workdir_lib.write_plan(workdir, transfer.describe(warm.plan))
+      workdir_lib.write_plan(workdir, planning.describe(warm.plan))
     state = parallel.replicate(state)
     parallel.say(setup.describe(config, dataset, run, state))
     if first:
@@ -96,7 +97,7 @@ def open_data(
   found = parallel.first_before_others(lambda: sources.open_layout(config))
   config = setup.resolve(config, found)
   if config.early_stop and 'val' not in sources.split_names(config, found):
-    raise config_lib.InputError(
+    raise errors.InputError(
       'config.early_stop needs validation images: hold some back with '
       '--config.data.val_share=0.2, or set it to 0'
     )
@@ -229,7 +230,7 @@ def look(config, dataset, run, state, step, metrics, seen, watch, log) -> None:
   for line in [*told, *watch.judge(dataset.classes)]:
     log.say(step, line)
   if why := watch_lib.end_of(watch, metrics, step, config.total_steps):
-    raise config_lib.InputError(why)
+    raise errors.InputError(why)
 
 
 def locate(config, dataset, run: setup.Run, state, step: int) -> str:
@@ -243,7 +244,7 @@ def locate(config, dataset, run: setup.Run, state, step: int) -> str:
     seed=config.seed,
     positions=found['index'],
   )
-  return f'in step {step}, {guard.explain(found, names)}'
+  return f'in step {step}, {trace.explain(found, names)}'
 
 
 def validate(config, val, run: setup.Run, state, step: int, log) -> float:

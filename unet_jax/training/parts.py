@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from unet_jax import config as config_lib
+from unet_jax import errors
 
 GROUPS = {
   'encoder': ('stem', 'down'),
@@ -109,12 +109,12 @@ def check(transfer, depth: int) -> None:
   known = (*GROUPS, NORMS, *blocks)
   for name in freeze:
     if name not in known:
-      raise config_lib.InputError(
+      raise errors.InputError(
         f'config.transfer.freeze has {name!r}; a model of depth {depth} has '
         f'{", ".join(dict.fromkeys(known))}'
       )
   if not transfer.unfreeze and all(is_in(block, freeze) for block in blocks):
-    raise config_lib.InputError(
+    raise errors.InputError(
       'config.transfer.freeze leaves nothing to train; leave a part out, or '
       'set config.transfer.unfreeze=0.5'
     )
@@ -123,7 +123,7 @@ def check(transfer, depth: int) -> None:
 def check_cold(transfer) -> None:
   """Raises InputError where a run without a warm start is to freeze parts."""
   if transfer.freeze:
-    raise config_lib.InputError(
+    raise errors.InputError(
       'config.transfer.freeze would keep weights as they were drawn; give '
       '--init_from=RUN, or set config.transfer.freeze=()'
     )

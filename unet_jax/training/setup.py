@@ -12,12 +12,12 @@ import ml_collections
 import optax
 from flax import traverse_util
 
-from unet_jax import build, parallel
-from unet_jax import config as config_lib
+from unet_jax import build, errors, parallel
 from unet_jax.data import layout, sources
 from unet_jax.evaluation import counts
-from unet_jax.nn import native, objective, unet
-from unet_jax.training import guard, optimizer, parts
+from unet_jax.nn import objective, unet
+from unet_jax.nn.native import native
+from unet_jax.training import optimizer, parts, trace
 from unet_jax.training import step as step_lib
 
 # All of TrainState that changes, and `averaged`, which is saved apart.
@@ -81,7 +81,7 @@ def make_run(
   )
   traced = model.clone(remat=0) if config.model.remat else model
   trace_step = functools.partial(
-    guard.trace_step, **shared, apply_fn=traced.apply
+    trace.trace_step, **shared, apply_fn=traced.apply
   )
   return Run(
     task=task,
@@ -178,7 +178,7 @@ def check_data(meta: dict, dataset: sources.Dataset) -> None:
   }
   differing = [key for key in now if meta and meta[key] != now[key]]
   if differing:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'{dataset.root}: the {" and ".join(differing)} of the images are not '
       'those this run began with; restore them, or start over with --overwrite'
     )

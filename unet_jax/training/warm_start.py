@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from unet_jax import build, checkpoint, parallel
-from unet_jax import config as config_lib
-from unet_jax.data import drawing, layout, sources
+from unet_jax import build, checkpoint, errors, parallel
+from unet_jax.data import layout, sources, split_drawing
 from unet_jax.evaluation import trained
 from unet_jax.nn import norm
-from unet_jax.training import heads, parts, setup, transfer
+from unet_jax.training import parts, setup
 from unet_jax.training import step as step_lib
+from unet_jax.training.transfer import heads, planning
 
 REESTIMATE = 32  # Batches, if that is less than an epoch.
 
@@ -25,7 +25,7 @@ class WarmStart(NamedTuple):
   """Another run's variables, and what is taken of them."""
 
   variables: dict
-  plan: dict[str, transfer.Leaf]
+  plan: dict[str, planning.Leaf]
 
 
 def prepare(
@@ -43,18 +43,20 @@ def prepare(
     return None
   other = open_run(init_from)
   task = build.make_task(config, found.classes)
-  example = sources.example_reader(config, found)(drawing.pool(found.keys)[0])
+  example = sources.example_reader(config, found)(
+    split_drawing.pool(found.keys)[0]
+  )
   channels = example['image'].shape[-1]
-  plan = transfer.make_plan(
+  plan = planning.make_plan(
     trained.abstract_variables(build.make_model(config, task), channels),
     other.variables,
     heads.map_head(task, other.task, config.transfer.classes),
     channels=(channels, len(other.mean)),
     resize=config.transfer.resize,
   )
-  transfer.check_frozen(plan, config.transfer.freeze)
+  planning.check_frozen(plan, config.transfer.freeze)
   parallel.say(f'starts from {init_from}, step {other.step}')
-  parallel.say(transfer.summarise(plan))
+  parallel.say(planning.summarise(plan))
   return WarmStart(other.variables, plan)
 
 
@@ -66,7 +68,7 @@ def start(
   warm: WarmStart,
 ) -> step_lib.TrainState:
   """Puts what the plan takes into a first state."""
-  variables = transfer.apply(warm.plan, state.averaged, warm.variables)
+  variables = planning.apply(warm.plan, state.averaged, warm.variables)
   if config.transfer.batch_stats == 'reestimate':
     epoch = -(-len(dataset.splits['train']) // config.batch_size)
     batches = itertools.islice(
@@ -84,7 +86,7 @@ def open_run(name: str) -> trained.Trained:
   is_step = path.parent.name == checkpoint.FOLDER
   run, which = (path.parents[1], path.name) if is_step else (path, 'best')
   if is_step and not (path.is_dir() and which.isdigit()):
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'--init_from {name}: there is no such checkpoint; give the folder of a '
       'run for its best'
     )

@@ -6,7 +6,7 @@ import pathlib
 import shutil
 from collections.abc import Iterator
 
-from unet_jax import checkpoint, parallel
+from unet_jax import checkpoint, errors, parallel
 from unet_jax import config as config_lib
 from unet_jax.data import splits
 
@@ -43,14 +43,14 @@ def check(workdir: pathlib.Path, config, *, overwrite: bool) -> None:
     if not os.access(workdir, os.W_OK):
       raise PermissionError(None, 'no permission')
   if overwrite and not is_empty and not saved.exists():
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'--overwrite: {workdir} has no {CONFIG}, so it is not a run; name '
       'another folder with --workdir'
     )
   if saved.exists() and not overwrite:
     differing = config_lib.differences(config_lib.load(saved), config)
     if differing:
-      raise config_lib.InputError(
+      raise errors.InputError(
         f'{workdir} holds a run with another config: {"; ".join(differing)}. '
         'Start over with --overwrite, or use another --workdir, with '
         f'--init_from={workdir} for its weights'
@@ -75,7 +75,7 @@ def _told(workdir: pathlib.Path) -> Iterator[None]:
   try:
     yield
   except OSError as error:
-    raise config_lib.InputError(
+    raise errors.InputError(
       f'--workdir {workdir} can not be written ({error.strerror}); name another'
     ) from None
 

@@ -1,0 +1,213 @@
+"""Validation splits and folds, drawn by seed: alike in their classes, and with
+a patient's images together."""
+
+import csv
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from unet_jax import errors
+
+
+class Drawn(NamedTuple):
+  """Who is in train and who in val."""
+
+  train: list[str]
+  val: list[str]
+  folds: tuple[Sequence[str], ...]  # All of them, where there are.
+  note: str
+
+
+def is_needed(config, keys: Mapping[str, Sequence[str]]) -> bool:
+  """Tells whether val is to be drawn from the splits that are listed."""
+  share = config.data.val_share or 'all' in keys
+  return bool(config.data.folds or ('val' not in keys and share))
+
+
+def pool(keys: Mapping[str, Sequence[str]]) -> list[str]:
+  """Returns what there is to draw from: all that isn't for test."""
+  return [*keys.get('all', ()), *keys.get('train', ()), *keys.get('val', ())]
+
+
+def draw(
+  config,
+  pooled: Sequence[str],
+  names: Sequence[str],
+  presence: np.ndarray,
+  root: pathlib.Path,
+) -> Drawn:
+  """Draws as the config says.
+
+  Args:
+    config: the run's.
+    pooled: N keys to draw from.
+    names: of their images.
+    presence: bool[N, K], which classes they have.
+    root: of the data; see `group`.
+  """
+  count = len(pooled)
+  groups = group(names, config.data.group, root)
+  folds, chosen = (), 'drawn'
+  if config.data.folds:
+    fold_of = draw_folds(groups, presence, config.data.folds, config.seed)
+    folds = tuple(_take(pooled, fold_of == i) for i in range(config.data.folds))
+    is_val = fold_of == config.data.fold
+    chosen = f'fold {config.data.fold} of {config.data.folds} of them, drawn'
+  else:
+    share = config.data.val_share or 0.2
+    is_val = hold_back(groups, presence, share, config.seed)
+  together = (
+    f', {len(set(groups))} groups kept whole' if config.data.group else ''
+  )
+  note = (
+    f'val is {is_val.sum()} of {count} images, {chosen} by seed with every '
+    f'class in its share{together}'
+  )
+  return Drawn(_take(pooled, ~is_val), _take(pooled, is_val), folds, note)
+
+
+def check_saved(
+  saved: Mapping[str, Sequence[str]], pooled: Sequence[str], root: str
+) -> None:
+  """Refuses to go on with drawn splits when their images have changed."""
+  before = {*saved.get('train', ()), *saved.get('val', ())}
+  for name in sorted(before ^ set(pooled)):
+    how = 'is no longer there' if name in before else 'is new'
+    raise errors.InputError(
+      f'{root}: image {name} {how} since this run drew its splits; restore '
+      'what it had, or start over with --overwrite'
+    )
+
+
+def _take(names: Sequence[str], chosen: np.ndarray) -> list[str]:
+  return [name for name, is_in in zip(names, chosen, strict=True) if is_in]
+
+
+def group(names: Sequence[str], rule: str, root: pathlib.Path) -> list[str]:
+  """Returns which patient, or the like, each image is of.
+
+  Args:
+    names: of images.
+    rule: '' makes each its own; a regular expression whose first group is the
+      patient; or FILE.csv:COLUMN, whose first column has the names.
+    root: folder that FILE.csv is looked for in.
+  """
+  if not rule:
+    return [f'{i}' for i in range(len(names))]
+  file, is_table, column = rule.rpartition('.csv:')
+  if is_table:
+    return _from_table(names, root / f'{file}.csv', column)
+  found = [re.search(rule, name) for name in names]
+  for name, match in zip(names, found, strict=True):
+    if not match or match[1] is None:
+      raise errors.InputError(
+        f'config.data.group {rule!r} finds nothing in {name}; correct it'
+      )
+  return [match[1] for match in found]
+
+
+def _from_table(
+  names: Sequence[str], path: pathlib.Path, column: str
+) -> list[str]:
+  try:
+    with path.open(newline='', encoding='utf-8-sig') as file:
+      rows = list(csv.DictReader(file))
+  except (OSError, csv.Error, UnicodeDecodeError) as error:
+    raise errors.InputError(
+      f'config.data.group: {path} can not be read ({error})'
+    ) from None
+  columns = list(rows[0]) if rows else []
+  if column not in columns:
+    raise errors.InputError(
+      f'config.data.group: {path} has no column {column} (it has: '
+      f'{", ".join(columns)})'
+    )
+  patients = {row[columns[0]]: row[column] for row in rows}
+  for name in names:
+    if not patients.get(name):
+      raise errors.InputError(
+        f'config.data.group: {path} names no {column} of {name}; add a row'
+      )
+  return [patients[name] for name in names]
+
+
+def draw_parts(
+  sizes: Sequence[int],
+  groups: Sequence[str],
+  presence: np.ndarray,
+  seed: int,
+) -> np.ndarray:
+  """Deals images out so that every part has its share of each class.
+
+  Greedy, the rarest class first, as in Sechidis et al. 2011, "On the
+  stratification of multi-label data"; a group is dealt as one.
+
+  Args:
+    sizes: images of each part; they add up to N. Kept exactly where no group
+      has several images, else nearly.
+    groups: N names; images of one stay together.
+    presence: bool[N, K], which classes an image has.
+    seed: of who is dealt first among equals.
+
+  Returns:
+    int[N], each image's part.
+  """
+  # What is to be shared out alike: the images, and those with each class.
+  shared = np.column_stack([np.ones(len(groups)), presence]).astype(float)
+  names, member = np.unique(np.asarray(groups, str), return_inverse=True)
+  counts = np.zeros((len(names), shared.shape[1]))  # [G, 1 + K]
+  np.add.at(counts, member, shared)
+  total = np.maximum(counts.sum(axis=0), 1)
+  wanted = np.asarray(sizes, float)[:, None] / sum(sizes) * total  # [P, 1 + K]
+  rarest = np.where(counts > 0, total, np.inf).min(axis=1)
+  order = np.random.default_rng(seed).permutation(len(names))
+  order = order[np.lexsort((-counts[order, 0], rarest[order]))]
+  have, part_of = np.zeros_like(wanted), np.zeros(len(names), int)
+  for i in order:
+    room = np.asarray(sizes) - have[:, 0]
+    fits = room >= counts[i, 0]
+    # What part lacks most of its share, above all of rare classes.
+    gain = ((1 - have / wanted) * counts[i] / total).sum(axis=1)
+    gain = np.where(fits, gain, -np.inf) if fits.any() else room
+    part_of[i] = gain.argmax()
+    have[part_of[i]] += counts[i]
+  return part_of[member]
+
+
+def hold_back(
+  groups: Sequence[str], presence: np.ndarray, share: float, seed: int
+) -> np.ndarray:
+  """Draws `share` of the images (at least one if share > 0) as validation.
+
+  Returns:
+    bool[N], which are held back; see `draw_parts`.
+  """
+  count = len(groups)
+  num_val = max(1, round(share * count)) if share > 0 else 0
+  num_groups = len(set(groups))
+  if num_val and (num_val >= count or num_groups < 2):
+    remedy = 'lower it, or add images' if num_groups > 1 else 'add images'
+    raise errors.InputError(
+      f'config.data.val_share {share} of {count} images of {num_groups} '
+      f'groups leaves none to train on; {remedy}'
+    )
+  if not num_val:
+    return np.zeros(count, bool)
+  return draw_parts([count - num_val, num_val], groups, presence, seed) == 1
+
+
+def draw_folds(
+  groups: Sequence[str], presence: np.ndarray, num_folds: int, seed: int
+) -> np.ndarray:
+  """Deals the images into folds: int[N]; see `draw_parts`."""
+  count = len(groups)
+  if len(set(groups)) < num_folds:
+    raise errors.InputError(
+      f'config.data.folds is {num_folds}, but there are {len(set(groups))} '
+      'images or groups to train on; lower it'
+    )
+  sizes = [len(part) for part in np.array_split(range(count), num_folds)]
+  return draw_parts(sizes, groups, presence, seed)

@@ -1,0 +1,113 @@
+"""What mask values look like, and the config that would read them so."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from unet_jax.data import labels
+from unet_jax.doctor.statistics import Stored
+
+MAX_COLOURS = 32  # More are no code of classes.
+MAX_LEVELS = 32
+MIN_STEP = 8  # Between levels; indices are next to each other.
+EXTREMES = 32  # Values from 0 or 255 on that a blurred mask's ends take;
+PEAKS = 0.8  # and the share of its pixels that they have.
+
+
+class Seen(NamedTuple):
+  """The masks of one folder, taken together."""
+
+  folder: str
+  masks: Sequence[Stored]
+  values: Mapping[Any, int]  # Value or colour -> pixels.
+
+
+def explain(
+  seen: Seen, classes: Sequence[str], background: str
+) -> tuple[str, dict[str, Any]]:
+  """Says what the values look like, and the config keys that read them so."""
+  names = labels.class_names('multiclass', classes, background)
+  if any(isinstance(value, str) for value in seen.values):
+    return _explain_colours(seen, names, len(classes))
+  values = sorted(seen.values)
+  if any(mask.format == 'JPEG' for mask in seen.masks):
+    return _explain_blurred(seen, names, 'JPEG has blurred the values')
+  if values == [0, 1]:
+    return '0 and 1 are indices', {'data.mask': 'index'}
+  if values == [0, 255] and len(names) == 2:
+    return '255 is the foreground', {'data.mask': 'binary'}
+  if values == [*range(len(values))] and len(values) > len(names):
+    more = tuple(f'class_{i}' for i in values[len(names) :])
+    text = f'{len(values)} indices, of which the config names {len(names)}'
+    return text, {'data.mask': 'index', 'data.classes': (*classes, *more)}
+  if len(values) == len(names):
+    text = 'a value a class; look whether their order is that of the classes'
+    if values == [*range(1, len(names) + 1)]:
+      text = 'the indices count from 1, where 0 is expected'
+    return text, to_merge(names, [(value,) for value in values], mask='index')
+  if len(values) == 3 and values[::2] == [0, 255] and len(names) == 2:
+    text = f'{values[1]}, between background and foreground, may be void'
+    return text, {'data.mask': 'binary', 'data.void': (values[1],)}
+  step = level_step(values)
+  if step and len(names) == 2:
+    text = f'levels {step} apart, as experts agree; the upper half is taken'
+    return text, _halves(names, values, (values[-1] + 1) / 2)
+  return _explain_blurred(seen, names, 'values between, as of smoothed edges')
+
+
+def level_step(values: Sequence[int]) -> int:
+  """Returns g where values are 3 or more multiples of a g, else 0."""
+  if any(isinstance(value, str) for value in values):
+    return 0
+  step = math.gcd(*values)
+  is_graded = 3 <= len(values) <= MAX_LEVELS and step >= MIN_STEP
+  return step if is_graded else 0
+
+
+def _explain_colours(
+  seen: Seen, names: Sequence[str], num_classes: int
+) -> tuple[str, dict[str, Any]]:
+  """Proposes a class for each colour: black or the commonest is background."""
+  colours = sorted(seen.values, key=seen.values.get, reverse=True)
+  if len(colours) > MAX_COLOURS:
+    is_jpeg = any(mask.format == 'JPEG' for mask in seen.masks)
+    why = ', JPEG has blurred them' if is_jpeg else ''
+    return f'{len(colours)} colours are no code of classes{why}', {}
+  text = f'{len(colours)} colours, one a class; look which is which'
+  settings = {'data.mask': 'color'}
+  if len(names) > num_classes:
+    first = '#000000' if '#000000' in colours else colours[0]
+    colours = [first, *sorted(x for x in colours if x != first)]
+    text += f' ({first} is taken for {names[0]})'
+  if len(colours) != len(names):
+    names = names[: len(names) - num_classes]
+    more = tuple(f'color_{x[1:]}' for x in colours[len(names) :])
+    names, settings['data.classes'] = (*names, *more), more
+  return text, settings | to_merge(names, [(colour,) for colour in colours])
+
+
+def _explain_blurred(
+  seen: Seen, names: Sequence[str], why: str
+) -> tuple[str, dict[str, Any]]:
+  """Proposes to cut at 128, if there are but two classes and two peaks."""
+  ends = sum(
+    count
+    for value, count in seen.values.items()
+    if value < EXTREMES or value > 255 - EXTREMES
+  )
+  if len(names) != 2 or ends < PEAKS * sum(seen.values.values()):
+    return f'{why}; which class a pixel is of can not be told', {}
+  text = f'{why} of 0 and 255; from 128 on it is taken for 255'
+  return text, _halves(names, range(256), 128)
+
+
+def _halves(names, values: Sequence[int], cut: float) -> dict[str, Any]:
+  low = tuple(value for value in values if value < cut)
+  high = tuple(value for value in values if value >= cut)
+  return to_merge(names, [low, high], mask='binary')
+
+
+def to_merge(names, values: Sequence[tuple], mask: str = '') -> dict[str, Any]:
+  """Returns the settings that give each name its values."""
+  merge = dict(zip(names, values, strict=True))
+  return ({'data.mask': mask} if mask else {}) | {'data.merge': merge}

@@ -1,0 +1,153 @@
+"""Regions: those that overlap, vanish or lie outside, and crops of them."""
+
+import math
+
+import numpy as np
+
+from unet_jax.data.checks.finding import Finding, percent, plural
+from unet_jax.doctor.survey import Survey
+
+SMALLEST = 2  # Pixels; a component of less is as good as gone.
+FRAME = 0.05  # Share of an image; and of how many images:
+MOST = 0.8
+SOME = 100  # Pixels, which a rough outline has beyond the rim.
+MANY = 0.01  # Share of components, or of the foreground's pixels.
+
+
+def check(survey: Survey) -> list[Finding]:
+  """Runs every check of this file."""
+  return [
+    *overlaps(survey),
+    *shrinking(survey),
+    *outside_view(survey),
+    *small_images(survey),
+  ]
+
+
+def overlaps(survey: Survey) -> list[Finding]:
+  """Finds classes that overlap where the task excludes it, and the reverse."""
+  counted = [record for record in survey.records if record.counted]
+  found = [record for record in counted if record.counted.overlap]
+  overlap = sum(record.counted.overlap for record in found)
+  if survey.config.task == 'multiclass' and overlap:
+    marked = sum(int(record.counted.counts.sum()) for record in counted)
+    return [
+      Finding(
+        'warning' if overlap > MANY * marked else 'note',
+        'overlapping classes',
+        f'classes overlap in {overlap} pixels, {percent(overlap / marked)} of '
+        f'the foreground, in {len(found)} of {len(counted)} images; there the '
+        f'later of {", ".join(survey.classes)} wins',
+        'to keep both, train overlapping planes',
+        tuple(record.image.path for record in found),
+        overlap,
+        {'task': 'multilabel'},
+      )
+    ]
+  is_apart = len(survey.classes) > 1 and counted and not overlap
+  if survey.config.task == 'multilabel' and is_apart:
+    return [
+      Finding(
+        'note',
+        'no overlaps',
+        'no pixel is of two classes: they could exclude each other',
+        settings={'task': 'multiclass'},
+      )
+    ]
+  return []
+
+
+def shrinking(survey: Survey) -> list[Finding]:
+  """Finds what config.data.resize makes smaller than 2 pixels."""
+  resize = survey.config.data.resize
+  needed = [[] for _ in survey.classes]  # Longer side that keeps a component.
+  paths = []
+  for record in survey.records if resize else ():
+    if record.counted and record.image:
+      longer = max(record.image.size)
+      sides = [
+        longer * np.sqrt(SMALLEST / np.maximum(areas, SMALLEST))
+        for areas in record.counted.areas
+      ]
+      for all_of_class, some_of_it in zip(needed, sides, strict=True):
+        all_of_class.append(some_of_it)
+      if any((x > resize).any() for x in sides):
+        paths.append(record.image.path)
+  if not paths:
+    return []
+  needed = [np.concatenate(sides) for sides in needed]
+  parts = [
+    f'{np.count_nonzero(sides > resize)} of {len(sides)} of {name}'
+    for name, sides in zip(survey.classes, needed, strict=True)
+    if (sides > resize).any()
+  ]
+  sides = np.concatenate(needed)
+  lost, most = np.count_nonzero(sides > resize), np.quantile(sides, 0.95)
+  return [
+    Finding(
+      'warning' if lost > MANY * len(sides) else 'note',
+      'vanishing components',
+      f'scaled to config.data.resize={resize}, connected components fall below '
+      f'{SMALLEST} pixels: {", ".join(parts)}; {math.ceil(most)} keeps 95 % of '
+      f'all, {math.ceil(sides.max())} every one',
+      '',
+      tuple(paths),
+      int(lost),
+      {'data.resize': math.ceil(sides.max())},
+    )
+  ]
+
+
+def outside_view(survey: Survey) -> list[Finding]:
+  """Finds foreground on the black surround of retinal photographs."""
+  counted = [record for record in survey.records if record.counted]
+  framed = [record for record in counted if record.counted.frame > FRAME]
+  if survey.config.data.fov or len(framed) < MOST * len(counted):
+    return []  # It is left out, or there is none.
+  found = [
+    record
+    for record in framed
+    if record.counted.outside > max(SOME, MANY * record.counted.counts.sum())
+  ]
+  if not found:
+    return []
+  pixels = sum(record.counted.outside for record in found)
+  return [
+    Finding(
+      'warning',
+      'outside the view',
+      f'{pixels} pixels of foreground in {plural(len(found), "image")} lie on '
+      'the black surround, where the camera saw nothing',
+      'look at these masks, whether they are shifted; to leave the frame out',
+      tuple(record.image.path for record in found),
+      pixels,
+      {'data.fov': 'estimate'},
+    )
+  ]
+
+
+def small_images(survey: Survey) -> list[Finding]:
+  """Finds images that are smaller than the crop, which is then padded."""
+  side, resize = survey.config.image_size, survey.config.data.resize
+  small = []
+  for record in survey.records:
+    if record.split == 'train' and record.image:
+      size = record.image.size
+      scale = resize / max(size) if resize else 1
+      if min(size) * scale < side:
+        small.append((record, max(1, round(min(size) * scale))))
+  if not small:
+    return []
+  shortest = min(side for _, side in small)
+  return [
+    Finding(
+      'note',
+      'small images',
+      f'{plural(len(small), "train image")} with a side below '
+      f'config.image_size={side}, down to {shortest}: crops are filled up with '
+      'void',
+      'lower config.image_size, if that is much of the crops',
+      tuple(record.image.path for record, _ in small),
+      len(small),
+    )
+  ]

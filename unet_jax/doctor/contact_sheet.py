@@ -1,0 +1,150 @@
+"""A contact sheet: what is marked in a data set, the rarest class first."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from unet_jax import build
+from unet_jax.data import files, labels
+from unet_jax.doctor import survey
+from unet_jax.evaluation import pictures
+
+TILE = 320  # Pixels, the longer side.
+COLUMNS = 4
+LINE = 18  # Height of a line of text.
+MOST = 12  # Images.
+FILL = 0.2  # Strength of the colour inside an outline.
+
+
+def make(taken: survey.Survey) -> np.ndarray:
+  """Draws the contact sheet of a data set: uint8[H, W, 3]."""
+  task = build.make_task(taken.config, taken.classes)
+  records = [record for record in taken.records if record.counted]
+  if not records:
+    return sheet([_write('no example can be read', TILE)], taken.classes)
+  counts, tiles = np.array([record.counted.counts for record in records]), []
+  rarest = counts.sum(axis=0).argsort()
+  for i in choose(counts):
+    example = taken.read(records[i].key)
+    image, label = example['image'], example['label']
+    have = [taken.classes[k] for k in rarest if counts[i, k]]
+    void = (label == labels.VOID).reshape(*label.shape[:2], -1).any(axis=-1)
+    tiles.append(
+      tile(
+        image,
+        task.to_planes(label),
+        void,
+        f'{records[i].name} ({records[i].split}): {", ".join(have) or "empty"}',
+      )
+    )
+  return sheet(tiles, taken.classes)
+
+
+def choose(counts: np.ndarray, most: int = MOST) -> list[int]:
+  """Chooses examples: for each class in turn, the rarest first, one with it.
+
+  Of the images that have a class the one in the middle is taken, neither the
+  fullest nor the emptiest; then that after it, and so on.
+
+  Args:
+    counts: int64[N, K], pixels of each class.
+    most: of examples.
+
+  Returns:
+    Places, at most `most`; those without any foreground come last.
+  """
+  rarest = np.argsort(counts.sum(axis=0))
+  queues = []
+  for k in rarest:
+    have = np.flatnonzero(counts[:, k])
+    by_size = have[np.argsort(counts[have, k])]
+    queues.append(np.roll(by_size, -(len(by_size) // 2)).tolist())
+  chosen = {}
+  while any(queues) and len(chosen) < most:
+    for queue in queues:
+      while queue and queue[0] in chosen:
+        queue.pop(0)
+      if queue and len(chosen) < most:
+        chosen[queue.pop(0)] = True
+  empty = np.flatnonzero(counts.sum(axis=1) == 0)[:1].tolist()
+  return [*list(chosen)[: most - len(empty)], *empty]
+
+
+def tile(
+  image: np.ndarray, planes: np.ndarray, void: np.ndarray, title: str
+) -> np.ndarray:
+  """Draws outlines over an image, with its name above: uint8[H, W, 3].
+
+  It is scaled first, and a plane keeps every pixel that it touches, so that
+  the smallest object has an outline.
+
+  Args:
+    image: uint8[H, W, C].
+    planes: bool[H, W, K] of the foreground classes.
+    void: bool[H, W], greyed out.
+    title: of the tile.
+  """
+  box = Image.Resampling.BOX
+  image = files.rescale(image, TILE, box)
+  size = image.shape[1::-1]
+  both = np.concatenate([planes, void[..., None]], axis=-1)
+  scaled = files.resize(255 * both.astype(np.uint8), size, box) > 0
+  picture = pictures.overlay(image, scaled[..., :-1], FILL)
+  grey = files.resize(255 * void.astype(np.uint8), size, box) > 127
+  picture[grey] = 128
+  above = _write(title, picture.shape[1])
+  return np.concatenate([above, picture])
+
+
+def sheet(tiles: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:
+  """Lays tiles out in rows, under a legend of the classes: uint8[H, W, 3]."""
+  height = max(x.shape[0] for x in tiles)
+  width = max(x.shape[1] for x in tiles)
+  white = np.full((height, width, 3), 255, np.uint8)
+  rows = []
+  for first in range(0, len(tiles), COLUMNS):
+    row = [_paste(x, white) for x in tiles[first : first + COLUMNS]]
+    row += [white] * (min(COLUMNS, len(tiles)) - len(row))
+    rows.append(np.concatenate(row, axis=1))
+  grid = pictures.sheet(rows)
+  return np.concatenate([_legend(names, grid.shape[1]), grid])
+
+
+def _paste(picture: np.ndarray, ground: np.ndarray) -> np.ndarray:
+  ground = ground.copy()
+  ground[: picture.shape[0], : picture.shape[1]] = picture
+  return np.pad(
+    ground, ((0, 0), (0, pictures.GAP), (0, 0)), constant_values=255
+  )
+
+
+def _legend(names: Sequence[str], width: int) -> np.ndarray:
+  """Writes each class beside its colour, in as many lines as it takes."""
+  font, x, lines = _font(), 0, [[]]
+  for k, name in enumerate(names):
+    needed = 2 * LINE + int(font.getlength(name))
+    if x and x + needed > width:
+      lines.append([])
+      x = 0
+    lines[-1].append((x, k, name))
+    x += needed
+  picture = Image.new('RGB', (width, LINE * (len(lines) + 1)), 'white')
+  draw = ImageDraw.Draw(picture)
+  for i, line in enumerate(lines):
+    for x, k, name in line:
+      color = tuple(pictures.COLORS[k % len(pictures.COLORS)].astype(int))
+      top = i * LINE + 4
+      draw.rectangle((x, top, x + LINE - 6, top + LINE - 6), color)
+      draw.text((x + LINE, i * LINE + 3), name, 'black', font)
+  return np.asarray(picture)
+
+
+def _write(text: str, width: int) -> np.ndarray:
+  picture = Image.new('RGB', (width, LINE), 'white')
+  ImageDraw.Draw(picture).text((2, 3), text, 'black', _font())
+  return np.asarray(picture)
+
+
+def _font():
+  return ImageFont.load_default(12)

@@ -1,0 +1,184 @@
+"""Whether a run can learn two crops by heart, and what is at fault if not."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+
+from unet_jax import build, defaults, parallel
+from unet_jax.data import pipeline, sources
+from unet_jax.data.checks.finding import Finding
+from unet_jax.doctor import survey
+from unet_jax.evaluation import scores
+from unet_jax.training import setup
+
+NUM_CROPS = 2
+STEPS = 300
+EVERY = 50  # Steps.
+ENOUGH = 0.95  # Dice.
+STRIDE = 16  # Pixels between the crops that are compared.
+
+
+class Result(NamedTuple):
+  """How far a run came."""
+
+  dice: float  # Mean over the foreground classes that the crops have.
+  steps: int
+  losses: tuple[float, ...]  # Every 50 steps.
+
+
+def check(taken: survey.Survey) -> list[Finding]:
+  """Learns two crops; where that fails, changes one thing and tries again.
+
+  What then makes it succeed was at fault: the learning rate, or the loss. Where
+  neither does, it is the data, or a model that is too small.
+  """
+  config, classes = taken.config, taken.classes
+  task = build.make_task(config, classes)
+  examples = [taken.read(key) for key in choose(taken)]
+  crops = [
+    densest_crop(x['image'], x['label'], config.image_size, task)
+    for x in examples
+  ]
+  result = learn(config, crops, classes)
+  names = ' and '.join(x['name'] for x in examples)
+  text = (
+    f'{len(crops)} crops, of {names}, reach Dice {result.dice:.3f} in '
+    f'{result.steps} steps, from loss {result.losses[0]:.3g} to '
+    f'{result.losses[-1]:.3g}'
+  )
+  if result.dice >= ENOUGH:
+    return [Finding('note', 'overfit', f'{text}: the run can learn')]
+  tried = []
+  for name, settings in trials(config):
+    changed = config.copy_and_resolve_references()
+    changed.update_from_flattened_dict(settings)
+    other = learn(changed, crops, classes)
+    if other.dice >= ENOUGH:
+      text += f'; {name} is at fault: with another, Dice is {other.dice:.3f}'
+      return [Finding('error', 'overfit', text, settings=settings)]
+    tried.append(f'another {name.split(maxsplit=1)[1]}')
+  text += f'; nor do they with {" or ".join(tried)}: the data is at fault'
+  return [
+    Finding(
+      'error',
+      'overfit',
+      f'{text}, or the model is too small',
+      'look at the contact sheet, whether masks fit their images; if they do, '
+      'raise config.model.width',
+    )
+  ]
+
+
+def choose(taken: survey.Survey) -> list[str]:
+  """Returns the keys of two train images that have all classes, if two can.
+
+  The one with most foreground, and that with most of the class it has least of.
+  """
+  train = [x for x in taken.records if x.split == 'train' and x.counted]
+  counts = np.array([record.counted.counts for record in train])  # [N, K]
+  first = counts.sum(axis=1).argmax()
+  others = counts[:, counts[first].argmin()].astype(float)
+  others[first] = -1.0
+  places = (first, others.argmax())[: len(train)]
+  return [train[i].key for i in places]
+
+
+def trials(config: ml_collections.ConfigDict) -> list[tuple[str, dict]]:
+  """Returns what might be at fault, and the settings that would show it."""
+  usual = defaults.get_config()
+  lr = usual.optim.lr
+  if 1 / 3 < config.optim.lr / lr < 3:
+    lr = config.optim.lr / 10
+  found = [('the learning rate', {'optim.lr': lr})]
+  loss = {
+    f'loss.{key}': value
+    for key, value in usual.loss.items()
+    if config.loss[key] != value and key != 'class_weights'
+  }
+  return [*found, ('the loss', loss)] if loss else found
+
+
+def densest_crop(
+  image: np.ndarray, label: np.ndarray, size: int, task: build.Task
+) -> tuple[np.ndarray, np.ndarray]:
+  """Cuts the square in which the classes are mixed best.
+
+  That is, where the sum of f (1 - f) is largest, f being a class's share.
+  """
+  height, width = image.shape[:2]
+  image, label = pipeline.pad(image, label, max(size, height), max(size, width))
+  planes = task.to_planes(label)
+  sums = np.pad(planes.astype(np.int64), ((1, 0), (1, 0), (0, 0)))
+  sums = sums.cumsum(axis=0).cumsum(axis=1)
+  inside = sums[size:] - sums[:-size]
+  inside = (inside[:, size:] - inside[:, :-size])[::STRIDE, ::STRIDE]
+  share = inside / size**2
+  mixed = (share * (1 - share)).sum(axis=-1)
+  top, left = np.unravel_index(mixed.argmax(), mixed.shape)
+  window = (
+    slice(top * STRIDE, top * STRIDE + size),
+    slice(left * STRIDE, left * STRIDE + size),
+  )
+  return image[window], label[window]
+
+
+def learn(
+  config: ml_collections.ConfigDict,
+  crops: Sequence[tuple[np.ndarray, np.ndarray]],
+  classes: tuple[str, ...],
+) -> Result:
+  """Trains on the same crops again and again, by the trainer's own step."""
+  config = _without_variety(config)
+  images = np.stack([image for image, _ in crops])
+  mean = images.mean(axis=(0, 1, 2), dtype=np.float64)
+  std = np.maximum(images.std(axis=(0, 1, 2), dtype=np.float64), 1.0)
+  dataset = sources.Dataset(
+    {}, classes, '', tuple(mean.tolist()), tuple(std.tolist()), {}, ()
+  )
+  run = setup.make_run(config, dataset)
+  places = np.arange(config.batch_size) % len(crops)
+  batch = dict(
+    image=images[places],
+    label=np.stack([label for _, label in crops])[places],
+    index=np.arange(config.batch_size, dtype=np.int32),
+  )
+  weight = (np.arange(config.batch_size) < len(crops)).astype(np.float32)
+  placed = parallel.place_batch(batch)
+  to_count = parallel.place_batch(batch | dict(weight=weight))
+  state, losses, dice = parallel.replicate(run.init()), [], 0.0
+  for step in range(1, STEPS + 1):
+    state, metrics = run.train_step(state, placed)
+    if step % EVERY and step > 1:
+      continue
+    losses.append(float(jax.device_get(metrics['loss'])))
+    if not math.isfinite(losses[-1]):
+      return Result(0.0, step, tuple(losses))
+    if step == 1:
+      continue
+    counted = jax.device_get(run.count_step(state.averaged, to_count))
+    counts = counted['counts'][counted['weight'] > 0].astype(np.int64)
+    dice = max(0.0, scores.score(counts, run.task.num_foreground))
+    if dice >= ENOUGH:
+      break
+  return Result(dice, step, tuple(losses))
+
+
+def _without_variety(
+  config: ml_collections.ConfigDict,
+) -> ml_collections.ConfigDict:
+  """Returns the config without augmentation, for the same batch every step.
+
+  And without class weights: the crops are those that have all classes.
+  """
+  config = config.copy_and_resolve_references()
+  devices = jax.device_count()
+  config.batch_size = -(-NUM_CROPS // devices) * devices
+  config.total_steps = STEPS
+  config.loss.class_weights = 'none'
+  for key, value in config.augment.items():
+    config.augment[key] = (1.0, 1.0) if key == 'zoom_range' else type(value)()
+  return config

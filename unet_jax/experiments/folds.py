@@ -1,0 +1,125 @@
+"""Cross-validation: a run a fold, and one report of all of them."""
+
+import json
+import pathlib
+
+import ml_collections
+import numpy as np
+
+from unet_jax import build, errors, parallel
+from unet_jax import config as config_lib
+from unet_jax.evaluation import scores
+from unet_jax.training import loop
+from unet_jax.training import workdir as workdir_lib
+
+REPORT = 'evaluation/folds.json'
+
+
+def cross_validate(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  num_folds: int,
+  *,
+  init_from: str = '',
+  overwrite: bool = False,
+) -> str:
+  """Trains on all folds but one, in turn, and scores each on the one left out.
+
+  Called again, it goes on where it was: finished folds are not trained again.
+  Images of the test split take no part.
+
+  Args:
+    config: of each run, but for its fold.
+    workdir: gets a run's folder for each fold, fold0 and so on, and the report.
+    num_folds: into which all images but the test split's are dealt.
+    init_from: another run's folder, for warm starts.
+    overwrite: whether to remove the runs that the folders hold.
+
+  Returns:
+    What is wrong with runs that ended in collapse; '' if nothing is.
+  """
+  if (workdir / workdir_lib.CONFIG).exists():
+    raise errors.InputError(
+      f'--folds: {workdir} holds a run of its own; name another folder with '
+      '--workdir'
+    )
+  faults = []
+  for fold in range(num_folds):
+    folder = workdir / f'fold{fold}'
+    parallel.say(f'fold {fold} of {num_folds}, in {folder}')
+    one = config.copy_and_resolve_references()
+    one.data.folds, one.data.fold = num_folds, fold
+    fault = loop.train_and_evaluate(
+      one, folder, init_from=init_from, overwrite=overwrite
+    )
+    faults += [f'fold {fold} {fault}'] if fault else []
+  report = summarise([workdir / f'fold{fold}' for fold in range(num_folds)])
+  if parallel.is_first():
+    scores.write(report, workdir / REPORT)
+  parallel.say(f'{table(report)}\nwritten to {workdir / REPORT}')
+  return '; '.join(faults)
+
+
+def summarise(folders: list[pathlib.Path]) -> dict:
+  """Makes the tree that folds.json holds, of each fold's evaluation.
+
+  `pooled` has the scores of all images together, each predicted by the run
+  that did not train on it; `mean` and `std` are over the folds, where a score
+  is defined, the latter with n - 1.
+  """
+  reports = [
+    json.loads((folder / 'evaluation' / 'val.json').read_text())
+    for folder in folders
+  ]
+  config = config_lib.load(folders[0] / workdir_lib.CONFIG)
+  task = build.make_task(config, config.data.classes)
+  counts = np.array(
+    [[list(x.values()) for x in r['confusion'].values()] for r in reports],
+    np.int64,
+  )  # [folds, K, 4]
+  rows = [
+    scores.row(one[None], task.planes, task.num_foreground) for one in counts
+  ]
+  values = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+  defined = {name: x[np.isfinite(x)] for name, x in values.items()}
+  whole = scores.report(counts, task.planes, task.num_foreground, step=0)
+  return {
+    'pooled': whole['pooled'],
+    'trivial_f1': whole['trivial_f1'],
+    'mean': {k: x.mean() if x.size else np.nan for k, x in defined.items()},
+    'std': {
+      k: x.std(ddof=1) if x.size > 1 else np.nan for k, x in defined.items()
+    },
+    'folds': [
+      row | {key: report[key] for key in ('num_images', 'checkpoint_step')}
+      for row, report in zip(rows, reports, strict=True)
+    ],
+    'confusion': whole['confusion'],
+  }
+
+
+def table(report: dict) -> str:
+  """Lays out a fold a line, their mean and spread, and the pooled scores."""
+  names = [
+    name
+    for name in report['mean']
+    if name == 'macro_f1' or name.startswith('f1_')
+  ]
+  lines = [('fold', 'images', *names)]
+  lines += [
+    (f'{i}', f'{row["num_images"]}', *(f'{row[name]:.4f}' for name in names))
+    for i, row in enumerate(report['folds'])
+  ]
+  lines += [
+    (kind, '', *(f'{report[kind][name]:.4f}' for name in names))
+    for kind in ('mean', 'std')
+  ]
+  widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+  laid = '\n'.join(
+    '  '.join(cell.rjust(width) for cell, width in zip(x, widths, strict=True))
+    for x in lines
+  )
+  return (
+    f'{laid}\nall images, each scored by the run that did not train on it, '
+    f'with its last averaged weights:\n{scores.table(report)}'
+  )

@@ -1,0 +1,77 @@
+"""Planes of logits made of another model's, class by class."""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from unet_jax import build, errors
+
+
+class HeadMap(NamedTuple):
+  """New planes as sums of old ones: kernel @ matrix, bias @ matrix + shift."""
+
+  matrix: np.ndarray  # float32[K old, K new]
+  shift: np.ndarray  # float32[K new]
+  is_fresh: np.ndarray  # bool[K new]: what stays as it was drawn.
+  text: str
+
+
+def map_head(
+  new: build.Task, old: build.Task, classes: Mapping[str, str]
+) -> HeadMap | None:
+  """Says which old planes make up each of the new.
+
+  A class that comes from none is fresh. Where softmax follows, n classes that
+  share an old one get its logit less log n, so that together they keep its
+  probability; where a sigmoid was, the background's logit is 0, since softmax
+  of (0, z) is sigmoid of z. From softmax to sigmoid a class's logit is that
+  against the background, which is exact where there was one class.
+
+  Args:
+    new: of the run to come.
+    old: of the other run.
+    classes: new -> old, or ''; those of one name need no entry.
+
+  Returns:
+    The map, or None if every class is fresh.
+
+  Raises:
+    InputError: for a class that isn't there.
+  """
+  names, known = (task.planes[-task.num_foreground :] for task in (new, old))
+  for name, source in classes.items():
+    if name not in names:
+      raise errors.InputError(
+        f'config.transfer.classes has {name}; the classes are '
+        f'{", ".join(names)}'
+      )
+    if source and source not in known:
+      raise errors.InputError(
+        f'config.transfer.classes.{name} is {source}; the classes of the other '
+        f"run are {', '.join(known)}, and '' is none of them"
+      )
+  sources = [classes.get(n, n if n in known else '') for n in names]
+  if not any(sources):
+    return None
+  matrix = np.zeros((len(old.planes), len(new.planes)), np.float32)
+  shift = np.zeros(len(new.planes), np.float32)
+  is_fresh = np.zeros(len(new.planes), bool)
+  if new.exclusive:
+    matrix[0, 0] = old.exclusive
+  for plane, source in enumerate(sources, start=int(new.exclusive)):
+    is_fresh[plane] = not source
+    if source:
+      matrix[old.planes.index(source), plane] = 1
+      if new.exclusive:
+        shift[plane] = -math.log(sources.count(source))
+      elif old.exclusive:
+        matrix[0, plane] = -1
+  text = ', '.join(
+    f'{name} from {source}' if source else f'{name} fresh'
+    for name, source in zip(names, sources, strict=True)
+  )
+  if new.exclusive and not old.exclusive:
+    text += ', background zero'
+  return HeadMap(matrix, shift, is_fresh, text)

@@ -1,0 +1,227 @@
+"""Which weights of another model are taken, how, and why not.
+
+The plan is made leaf by leaf, from shapes alone.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from unet_jax import errors
+from unet_jax.training import parts
+from unet_jax.training.transfer import heads
+
+HEAD = 'head'
+
+
+class Leaf(NamedTuple):
+  """What happens to one array of the new model, or one that it hasn't."""
+
+  action: str
+  why: str = ''
+  # (the other run's array, the new one) -> what takes its place.
+  take: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+
+
+def make_plan(
+  new: Mapping[str, Any],
+  old: Mapping[str, Any],
+  head: heads.HeadMap | None,
+  *,
+  channels: tuple[int, int],
+  resize: str,
+) -> dict[str, Leaf]:
+  """Plans a warm start leaf by leaf, from shapes.
+
+  Args:
+    new: variables of the new model, or their shapes.
+    old: of the other run.
+    head: from `heads.map_head`.
+    channels: of the new images, and of the other run's.
+    resize: `never`, or `corner`: where widths differ, take what both have.
+
+  Returns:
+    {'params/down0/conv0/kernel': what happens}, at the end those of the other
+    run that are left over.
+
+  Raises:
+    InputError: if no kernel fits.
+  """
+  new, old = (_flatten(tree) for tree in (new, old))
+  plan = {}
+  for path, leaf in new.items():
+    if path not in old:
+      plan[path] = Leaf('re-initialised', 'not in the other run')
+    elif path.split('/')[1].startswith(HEAD):
+      plan[path] = _plan_head(path, leaf.shape, old[path].shape, head, resize)
+    else:
+      shapes = leaf.shape, old[path].shape
+      plan[path] = _plan_channels(path, *shapes, channels) or _plan_leaf(
+        path, *shapes, resize
+      )
+  for path, leaf in plan.items():
+    kernel = plan.get(path.replace('/bias', '/kernel'), leaf)
+    if leaf.take and not kernel.take:
+      plan[path] = Leaf('re-initialised', 'its kernel is')
+  if not any(x.take for path, x in plan.items() if path.endswith('/kernel')):
+    path, leaf = next(iter(plan.items()))
+    raise errors.InputError(
+      f'--init_from: nothing of the other run fits; {path}: {leaf.why}'
+    )
+  left = sorted(old.keys() - new.keys())
+  return plan | dict.fromkeys(left, Leaf('skipped', 'not in this model'))
+
+
+def _plan_channels(path, new, old, channels) -> Leaf | None:
+  """Plans a kernel that sees the image, for images of other channels."""
+  here, there = channels
+  sees_image = (
+    here != there
+    and path.startswith('params/down0/')
+    and (len(new), new[2:3], old[2:3]) == (4, (here,), (there,))
+    and (*new[:2], new[3]) == (*old[:2], old[3])
+  )
+  why = f'{here} channels here, {there} there'
+  if sees_image and there == 1:  # Equal channels then give what the one gave.
+    return Leaf(
+      'inflated', why, lambda old, _: np.repeat(old / here, here, axis=2)
+    )
+  if sees_image and here == 1:
+    return Leaf('summed', why, lambda old, _: old.sum(axis=2, keepdims=True))
+  return None
+
+
+def _plan_leaf(path, new, old, resize) -> Leaf:
+  """Plans to take a leaf whole, or what two widths have in common."""
+  if new == old:
+    return Leaf('copied', '', lambda old, _: old)
+  why = f'shape {new} here, {old} there'
+  if len(new) != len(old) or new[:-2] != old[:-2]:
+    return Leaf('re-initialised', why)
+  if resize == 'never':
+    hint = 'config.transfer.resize=corner takes what both have'
+    return Leaf('re-initialised', f'{why}; {hint}')
+  pairs = list(zip(new, old, strict=True))
+  actions = ['widened'] if any(a > b for a, b in pairs) else []
+  actions += ['cut'] if any(a < b for a, b in pairs) else []
+  # A merge's first kernel has as many channels of the skip as from below.
+  is_merge = '/merge' in path and all(
+    len(shape) > 1 and shape[-2] == 2 * shape[-1] for shape in (new, old)
+  )
+  return Leaf(
+    ' and '.join(actions),
+    why,
+    lambda old, new: _take_corner(old, new, 2 if is_merge else 1),
+  )
+
+
+def _take_corner(old: np.ndarray, new: np.ndarray, pieces: int) -> np.ndarray:
+  """Writes the first channels of `old` over those of a copy of `new`.
+
+  Args:
+    old: float32[..., C, K], or float32[K].
+    new: likewise, with other C and K.
+    pieces: stretches of equal length of C, each of which counts for itself.
+  """
+  result = new.copy()
+  parts_new, parts_old = (
+    x.reshape(*x.shape[:-2], pieces, -1, x.shape[-1]) for x in (result, old)
+  )
+  window = tuple(map(slice, np.minimum(parts_new.shape, parts_old.shape)))
+  parts_new[window] = parts_old[window]
+  return result
+
+
+def _plan_head(path, new, old, head: heads.HeadMap | None, resize) -> Leaf:
+  """Plans to make the new planes of the old ones."""
+  if head is None:
+    why = 'no class in common; config.transfer.classes can name some'
+    return Leaf('re-initialised', why)
+  if (old[-1], new[-1]) != head.matrix.shape:
+    return Leaf('re-initialised', f'planes: {new[-1]} here, {old[-1]} there')
+  leaf = _plan_leaf(path, new, (*old[:-1], new[-1]), resize)
+  if not leaf.take or (
+    new == old
+    and np.array_equal(head.matrix, np.eye(new[-1]))
+    and not head.is_fresh.any()
+  ):
+    return leaf
+
+  def take(old, new):
+    planes = old @ head.matrix + (head.shift if old.ndim == 1 else 0)
+    return np.where(head.is_fresh, new, leaf.take(planes, new))
+
+  return Leaf('mapped', head.text, take)
+
+
+def check_frozen(plan: Mapping[str, Leaf], freeze: tuple[str, ...]) -> None:
+  """Raises InputError where freezing would keep weights as they were drawn."""
+  for path, leaf in plan.items():
+    collection, _, rest = path.partition('/')
+    is_drawn = collection == 'params' and leaf.action == 're-initialised'
+    if is_drawn and parts.is_in(rest, freeze):
+      raise errors.InputError(
+        f'config.transfer.freeze would keep {rest} as it was drawn, since it '
+        f'is re-initialised ({leaf.why}); leave that part out'
+      )
+
+
+def apply(
+  plan: Mapping[str, Leaf], new: Mapping[str, Any], old: Mapping[str, Any]
+) -> dict:
+  """Returns the new model's variables with what the plan takes from `old`."""
+  new, old = (_flatten(tree) for tree in (new, old))
+
+  def value(path):
+    if not plan[path].take:
+      return new[path]
+    arrays = (np.asarray(jax.device_get(tree[path])) for tree in (old, new))
+    return jnp.asarray(plan[path].take(*arrays), jnp.float32)
+
+  merged = {path: value(path) for path in new}
+  # A model without batch norm has the collection, but nothing in it.
+  return {'batch_stats': {}, **traverse_util.unflatten_dict(merged, sep='/')}
+
+
+def describe(plan: Mapping[str, Leaf]) -> str:
+  """Returns a line a leaf."""
+  return '\n'.join(
+    f'{path}: {leaf.action}' + (f' ({leaf.why})' if leaf.why else '')
+    for path, leaf in plan.items()
+  )
+
+
+def summarise(plan: Mapping[str, Leaf]) -> str:
+  """Returns a line for all parts that fare alike, leaves counted."""
+  by_part = {name: {} for name in parts.GROUPS}
+  for path, leaf in plan.items():
+    part = parts.group(path.split('/')[1])
+    by_part.setdefault(part, {}).setdefault(leaf.action, []).append(leaf.why)
+  lines = {}  # Actions -> the parts they are of, and their reasons.
+  for part, found in by_part.items():
+    if not found:
+      continue
+    names, whys = lines.setdefault(tuple(found), ([], {}))
+    names.append(part)
+    for action, reasons in found.items():
+      whys.setdefault(action, []).extend(reasons)
+  return '\n'.join(
+    f'  {", ".join(names)}: '
+    + ', '.join(_count(action, x) for action, x in whys.items())
+    for names, whys in lines.values()
+  )
+
+
+def _count(action: str, whys: list[str]) -> str:
+  others = len(set(whys)) - 1
+  more = f'; {others} more such reasons' if others else ''
+  why = f' ({whys[0]}{more})' if whys[0] else ''
+  return f'{len(whys)} {"leaf" if len(whys) == 1 else "leaves"} {action}{why}'
+
+
+def _flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
+  return traverse_util.flatten_dict(tree, sep='/')
