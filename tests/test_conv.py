@@ -12,7 +12,7 @@ import pytest
 
 from unet_jax import cache
 from unet_jax.nn import conv, norm
-from unet_jax.nn.native import native, xla_onednn
+from unet_jax.nn.native import cpu, native, xla_onednn
 
 # Batch, height, width, parts of C, K, kernel size, dilation.
 SHAPES = [
@@ -118,7 +118,7 @@ def test_engine_is_right_in_bfloat16(shape, engine):
 @pytest.mark.parametrize('shape', SHAPES)
 @pytest.mark.parametrize('is_fast', [False, True])
 def test_native_is_right_on_any_cpu_in_bfloat16(shape, is_fast, monkeypatch):
-  monkeypatch.setattr(native, 'has_fast_bfloat16', lambda: is_fast)
+  monkeypatch.setattr(cpu, 'has_fast_bfloat16', lambda: is_fast)
   check_bfloat16(shape, 'native')
 
 
@@ -280,7 +280,7 @@ def test_native_gives_the_same_bits_twice():
 
 @needs_native
 @pytest.mark.skipif(
-  cache.cpu_vendor() != 'AuthenticAMD' or not native.has_fast_bfloat16(),
+  cache.cpu_vendor() != 'AuthenticAMD' or not cpu.has_fast_bfloat16(),
   reason='oneDNN does it on this CPU',
 )
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
@@ -291,7 +291,7 @@ def test_the_gradient_for_few_channels_has_the_same_bits_in_any_team(
   kernel = kernel.astype(jnp.float32)
   found = []
   for threads in (1, 2, 3):
-    monkeypatch.setattr(native, 'num_threads', lambda n=threads: n)
+    monkeypatch.setattr(cpu, 'num_threads', lambda n=threads: n)
     found.append(native.call('conv_dk', kernel, dy, x, dilation=1, stride=1))
   for other in found[1:]:
     np.testing.assert_array_equal(found[0], other)
@@ -357,7 +357,7 @@ def test_bfloat16_is_fast_where_it_was_measured(
 ):
   monkeypatch.setattr(cache, 'cpu_vendor', lambda: vendor)
   monkeypatch.setattr(cache, 'cpu_features', lambda: frozenset(features))
-  assert native.has_fast_bfloat16() == is_fast
+  assert cpu.has_fast_bfloat16() == is_fast
 
 
 FLAG = '--xla_cpu_experimental_onednn_custom_call'
@@ -397,7 +397,7 @@ def test_xlas_onednn_is_asked_for_where_the_native_operation_lacks(
 ):
   monkeypatch.setenv('XLA_FLAGS', '--xla_dump_to=x')
   monkeypatch.setattr(native, 'missing', lambda: missing)
-  monkeypatch.setattr(native, 'has_fast_bfloat16', lambda: is_fast)
+  monkeypatch.setattr(cpu, 'has_fast_bfloat16', lambda: is_fast)
   monkeypatch.setattr(xla_onednn, '_has_plugin', lambda: False)
   monkeypatch.setattr(xla_onednn.jaxlib.version, '__version_info__', (0, 12, 0))
   xla_onednn.ask(engine)
@@ -443,7 +443,7 @@ def test_xlas_onednn_is_right_with_the_gradients_rewritten():
 def elsewhere(tmp_path, **env):
   """What a fresh process says of the native operation under other settings."""
   code = (
-    'from unet_jax.nn import conv, native;'
+    'from unet_jax.nn import conv; from unet_jax.nn.native import native;'
     "print(conv.choose_engine('cpu'), native.problem(), sep='|')"
   )
   root = str(pathlib.Path(conv.__file__).parents[2])

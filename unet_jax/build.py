@@ -11,7 +11,7 @@ import numpy as np
 from unet_jax import cache, errors, parallel
 from unet_jax.data import labels, pipeline, sources
 from unet_jax.nn import augment, conv, preprocess, tutorial_unet, unet
-from unet_jax.nn.native import native, xla_onednn
+from unet_jax.nn.native import cpu, xla_onednn
 
 
 class Task(NamedTuple):
@@ -36,7 +36,7 @@ def start(engine: str = 'auto') -> None:
   Args:
     engine: of the config, where that is known already.
   """
-  native.keep_memory()
+  cpu.keep_memory()
   xla_onednn.ask(engine)
   if xla_onednn.is_on():
     # XLA can't write what it compiled with it (jax 0.12: bad_alloc).
@@ -66,7 +66,7 @@ def compute_dtype(precision: str, engine: str) -> jnp.dtype:
   if precision == 'auto':
     has_onednn = engine == 'native' or xla_onednn.is_on()
     is_fast = jax.default_backend() != 'cpu' or (
-      has_onednn and native.has_fast_bfloat16()
+      has_onednn and cpu.has_fast_bfloat16()
     )
     precision = 'bfloat16' if is_fast else 'float32'
   return jnp.dtype(precision)

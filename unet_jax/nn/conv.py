@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from unet_jax.nn import norm
-from unet_jax.nn.native import native, xla_onednn
+from unet_jax.nn.native import cpu, native, xla_onednn
 
 ENGINES = ('xla', 'native', 'rewritten')
 
@@ -149,7 +149,7 @@ def _xla(x, kernel, dilation):
 
 def _call(name: str, result, *args: jax.Array, **attributes: int):
   """Calls a native operation, in float32 where bfloat16 would be slower."""
-  if native.has_fast_bfloat16():
+  if cpu.has_fast_bfloat16():
     return native.call(name, result, *args, **attributes)
   args = [x.astype(jnp.float32) for x in args]
   wide = jax.tree.map(

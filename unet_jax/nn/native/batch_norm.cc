@@ -1,13 +1,15 @@
 // The passes of batch norm with ReLU for XLA's CPU backend, forwards and
 // backwards.
 //
-// Tensors are [rows, C], rows = B * H * W. Each is read once a pass; XLA reads
-// them several times and reduces columns slowly. Sums are made in chunks of a
-// fixed size that are added up in order, so they have the same bits at every
-// thread count.
+// Tensors are [rows, C], rows = B * H * W. A pass reads each tensor once; XLA
+// reads them several times and reduces columns slowly. Sums are made in chunks
+// of a fixed size, and the chunks are added up in order, so every thread count
+// gives the same bits.
 
+#include <algorithm>
+#include <cstdint>
 #include <cstring>
-#include <string>
+#include <exception>
 #include <vector>
 
 #include "team.h"
@@ -21,7 +23,7 @@ using Bits [[gnu::vector_size(64)]] = uint32_t;
 using Half [[gnu::vector_size(32)]] = uint16_t;
 constexpr int64_t kLanes = 16;
 
-// bfloat16 is the upper half of float32.
+// Between memory and registers; bfloat16 is the upper half of a float32.
 inline Vec Load(const float* p) {
   Vec v;
   std::memcpy(&v, p, sizeof v);
@@ -31,18 +33,19 @@ inline Vec Load(const uint16_t* p) {
   Half half;
   std::memcpy(&half, p, sizeof half);
   const Bits bits = __builtin_convertvector(half, Bits) << 16;
-  return (Vec)bits;  // Of vectors, that keeps the bits.
+  return reinterpret_cast<Vec>(bits);
 }
 inline void Store(float* p, Vec v) { std::memcpy(p, &v, sizeof v); }
 inline void Store(uint16_t* p, Vec v) {
-  const Bits bits = (Bits)v;
-  Bits rounded = bits + 0x7fff + ((bits >> 16) & 1);  // To nearest, ties even.
-  rounded = v == v ? rounded : bits | 0x400000;       // A NaN stays one.
+  const Bits bits = reinterpret_cast<Bits>(v);
+  // Rounds to nearest, ties to even; a NaN stays a NaN.
+  Bits rounded = bits + 0x7fff + ((bits >> 16) & 1);
+  rounded = v == v ? rounded : bits | 0x400000;
   const Half half = __builtin_convertvector(rounded >> 16, Half);
   std::memcpy(p, &half, sizeof half);
 }
 
-// The same for the `n` < 16 channels at the end of a row.
+// The same for the last `n` < kLanes channels of a row.
 template <typename T>
 inline Vec LoadSome(const T* p, int64_t n) {
   T some[kLanes] = {};
@@ -75,7 +78,8 @@ int64_t RowsOfChunk(int64_t channels) {
   return std::max<int64_t>(8, 16384 / channels);
 }
 
-// Adds up, over all rows, two values a channel that `terms` makes of a row.
+// Makes two sums over all rows, for each channel. terms(channel, load) returns
+// a function that adds a row's terms: (offset, first sum, second sum).
 template <typename Terms>
 void SumRows(int64_t rows, int64_t channels, const Terms& terms, float* first,
              float* second) {
@@ -109,7 +113,8 @@ void SumRows(int64_t rows, int64_t channels, const Terms& terms, float* first,
   }
 }
 
-// Calls of_row(offset) for all rows and vectors of channels.
+// Goes through all rows and vectors of channels. work(channel, load, store)
+// returns a function that works on the vector at an offset.
 template <typename Work>
 void ForRows(int64_t rows, int64_t channels, const Work& work) {
   const int64_t chunk = RowsOfChunk(channels);
@@ -125,8 +130,9 @@ void ForRows(int64_t rows, int64_t channels, const Work& work) {
 
 const Vec kZero = {};
 
-// Sums of x - shift and of its square, shift being the first row: what is
-// squared is then about as small as the deviation itself.
+// Writes the mean and the variance over the rows. It sums x - shift and its
+// square, where shift is the first row: so what it squares is about as small as
+// the deviation itself, and few digits are lost.
 template <typename T>
 void Moments(const T* x, int64_t rows, int64_t channels, float* mean,
              float* variance) {
@@ -146,12 +152,13 @@ void Moments(const T* x, int64_t rows, int64_t channels, float* mean,
     store(&first[c], load(x + c));
   });
   for (int64_t c = 0; c < channels; ++c) {
-    const double shifted = mean[c] / (double)rows;
+    const double shifted = mean[c] / static_cast<double>(rows);
     variance[c] = std::max(0.0, variance[c] / rows - shifted * shifted);
     mean[c] = first[c] + shifted;
   }
 }
 
+// Writes relu(x * factor + offset).
 template <typename T>
 void Normalize(const T* x, const float* factor, const float* offset,
                int64_t rows, int64_t channels, T* y) {
@@ -159,12 +166,13 @@ void Normalize(const T* x, const float* factor, const float* offset,
     const Vec a = load(factor + c), b = load(offset + c);
     return [=](int64_t at) {
       const Vec value = load(x + at) * a + b;
-      store(y + at, value <= 0 ? kZero : value);  // A NaN stays one.
+      store(y + at, value <= 0 ? kZero : value);  // A NaN stays a NaN.
     };
   });
 }
 
-// Sums of g and g * x, where g is dy where the ReLU let x through.
+// Writes the sums of g and of g * (x - mean), where g is dy where the ReLU is
+// positive, and 0 elsewhere.
 template <typename T>
 void GradientSums(const T* x, const T* dy, const float* factor,
                   const float* offset, const float* mean, int64_t rows,
@@ -184,10 +192,11 @@ void GradientSums(const T* x, const T* dy, const float* factor,
       sum, product);
 }
 
+// Writes factor * g + slope * x + constant, with g as above.
 template <typename T>
-void Gradient(const T* x, const T* dy, const float* factor,
-              const float* offset, const float* slope, const float* constant,
-              int64_t rows, int64_t channels, T* dx) {
+void Gradient(const T* x, const T* dy, const float* factor, const float* offset,
+              const float* slope, const float* constant, int64_t rows,
+              int64_t channels, T* dx) {
   ForRows(rows, channels, [&](int64_t c, auto load, auto store) {
     const Vec a = load(factor + c), b = load(offset + c);
     const Vec p = load(slope + c), q = load(constant + c);
@@ -199,7 +208,7 @@ void Gradient(const T* x, const T* dy, const float* factor,
   });
 }
 
-// Calls work(T{}) with the type of the elements.
+// Calls work(T{}), where T is the type of x's elements, in a turn of the team.
 template <typename Work>
 ffi::Error Dispatch(ffi::AnyBuffer x, int64_t threads, Work work) {
   try {
@@ -228,55 +237,55 @@ T* In(const Any& buffer) {
 int64_t LastOf(Any x) { return x.dimensions().back(); }
 int64_t RowsOf(Any x) { return x.element_count() / LastOf(x); }
 
+// The attribute of every handler.
+struct Settings {
+  int64_t threads;
+};
+
 }  // namespace
 
-#define OP ffi::Ffi::Bind().Attr<int64_t>("threads")
+XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(Settings,
+                                      ffi::StructMember<int64_t>("threads"));
 
+// XLA derives what a handler takes from its signature.
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
     unet_jax_moments,
-    ([](int64_t threads, Any x, ChannelsOut mean, ChannelsOut variance) {
-      return Dispatch(x, threads, [&](auto t) {
+    ([](Settings settings, Any x, ChannelsOut mean, ChannelsOut variance) {
+      return Dispatch(x, settings.threads, [&](auto t) {
         Moments(In<decltype(t)>(x), RowsOf(x), LastOf(x), mean->typed_data(),
                 variance->typed_data());
       });
-    }),
-    OP.Arg<Any>().Ret<Channels>().Ret<Channels>());
+    }));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
     unet_jax_normalize,
-    ([](int64_t threads, Any x, Channels a, Channels b, AnyOut y) {
-      return Dispatch(x, threads, [&](auto t) {
+    ([](Settings settings, Any x, Channels a, Channels b, AnyOut y) {
+      return Dispatch(x, settings.threads, [&](auto t) {
         using T = decltype(t);
         Normalize(In<T>(x), a.typed_data(), b.typed_data(), RowsOf(x),
                   LastOf(x), In<T>(*y));
       });
-    }),
-    OP.Arg<Any>().Arg<Channels>().Arg<Channels>().Ret<Any>());
+    }));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
     unet_jax_gradient_sums,
-    ([](int64_t threads, Any x, Any dy, Channels a, Channels b, Channels mean,
+    ([](Settings settings, Any x, Any dy, Channels a, Channels b, Channels mean,
         ChannelsOut sum, ChannelsOut product) {
-      return Dispatch(x, threads, [&](auto t) {
+      return Dispatch(x, settings.threads, [&](auto t) {
         using T = decltype(t);
         GradientSums(In<T>(x), In<T>(dy), a.typed_data(), b.typed_data(),
-                     mean.typed_data(), RowsOf(x), LastOf(x),
-                     sum->typed_data(), product->typed_data());
+                     mean.typed_data(), RowsOf(x), LastOf(x), sum->typed_data(),
+                     product->typed_data());
       });
-    }),
-    OP.Arg<Any>().Arg<Any>().Arg<Channels>().Arg<Channels>().Arg<Channels>()
-        .Ret<Channels>().Ret<Channels>());
+    }));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    unet_jax_gradient,
-    ([](int64_t threads, Any x, Any dy, Channels a, Channels b, Channels p,
-        Channels q, AnyOut dx) {
-      return Dispatch(x, threads, [&](auto t) {
+    unet_jax_gradient, ([](Settings settings, Any x, Any dy, Channels a,
+                           Channels b, Channels p, Channels q, AnyOut dx) {
+      return Dispatch(x, settings.threads, [&](auto t) {
         using T = decltype(t);
         Gradient(In<T>(x), In<T>(dy), a.typed_data(), b.typed_data(),
                  p.typed_data(), q.typed_data(), RowsOf(x), LastOf(x),
                  In<T>(*dx));
       });
-    }),
-    OP.Arg<Any>().Arg<Any>().Arg<Channels>().Arg<Channels>().Arg<Channels>()
-        .Arg<Channels>().Ret<Any>());
+    }));

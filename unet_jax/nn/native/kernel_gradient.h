@@ -1,14 +1,16 @@
-// The gradient of a 3x3 kernel where channels are few and oneDNN is slow: on
-// AMD's Zen 4 it took up to twice the time of its other convolutions of a size.
+// The gradient of a 3x3 kernel with few channels, where oneDNN is slow: on
+// AMD's Zen 4 oneDNN took up to twice the time of its other convolutions of
+// that size.
 //
 // dkernel[i, j, c, k] = sum over b, h, w of x[b, h + i - 1, w + j - 1, c] *
-// dy[b, h, w, k]. Registers hold 3 taps of a row of the kernel times kTile
-// pairs of channels c and vectors of k, while pixels stream by: at each, a word
-// of x is broadcast and multiplied by a vector of dy. A word is a float, or two
-// bfloat16 neighbours, of which one instruction adds both products.
+// dy[b, h, w, k]. Registers hold the sums of the 3 taps of a kernel's row, for
+// kTile pairs of a channel c and a vector of k, while the pixels stream by: at
+// each pixel, a word of x is broadcast and multiplied by a vector of dy. A word
+// is a float, or two neighbours in bfloat16, whose products one instruction
+// adds.
 //
-// The pixels come in a fixed number of chunks, which are added up in order, so
-// the result has the same bits at every thread count.
+// The pixels are summed in a fixed number of chunks, and the chunks are added
+// up in order, so every thread count gives the same bits.
 
 #pragma once
 
@@ -25,22 +27,23 @@
 namespace kernel_gradient {
 
 constexpr int64_t kLanes = 16;
-constexpr int64_t kTile = 8;        // Of these, times 3 taps, 24 registers.
-constexpr int64_t kBlock = 2048;    // Pixels of some rows: in the cache.
-// Chunks: so many cores can share the work, at so many floats in all.
+constexpr int64_t kTile = 8;      // Times 3 taps: 24 registers of sums.
+constexpr int64_t kBlock = 2048;  // Pixels whose words stay in the cache.
+// The chunks bound how many cores share the work; their sums, in floats, bound
+// the memory.
 constexpr int64_t kMinChunks = 16, kMaxChunks = 64, kMaxSums = 1 << 20;
 
 struct Shape {
   int64_t batch, height, width, in, out;
-  int64_t all_in;  // Channels of all parts: what divides rows of dkernel.
+  int64_t all_in;  // Channels of all parts: the rows of dkernel for a tap.
 };
 
 #ifdef __AVX512F__
 
 using Vec [[gnu::vector_size(64)]] = float;
 
-// How many neighbours along a row a word holds, how words are multiplied, and
-// from how many weights a tap on oneDNN is as fast.
+// Says, for a type, how many neighbours of a row a word holds (kPixels), how
+// words are multiplied, and up to how many weights a tap this beats oneDNN.
 template <typename Element>
 struct Op;
 template <typename Element>
@@ -71,20 +74,22 @@ struct Op<uint16_t> {
   static constexpr int64_t kPixels = 2;
   static constexpr int64_t kMaxWeights = 64 * 128;
   static Word Join(uint16_t low, uint16_t high) {
-    return low | (Word)high << 16;
+    return low | static_cast<Word>(high) << 16;
   }
   static void Add(Vec& sum, const Word* x, const Word* dy) {
-    sum = (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_loadu_si512(dy),
-                                (__m512bh)_mm512_set1_epi32(*x));
+    sum = reinterpret_cast<Vec>(
+        _mm512_dpbf16_ps(reinterpret_cast<__m512>(sum),
+                         reinterpret_cast<__m512bh>(_mm512_loadu_si512(dy)),
+                         reinterpret_cast<__m512bh>(_mm512_set1_epi32(*x))));
   }
 };
 template <>
 constexpr bool has_op<uint16_t> = true;
 #endif
 
-// Makes words of a row of pixels: out[group][i][channel of the group] begins at
-// pixel first + i * kPixels. What lies outside of the row is zero, and so is a
-// row that is null.
+// Makes words of a row of pixels: out[group][i][channel of the group] holds the
+// pixels from first + i * kPixels on. Pixels outside the row are zero, as are
+// all pixels of a null row.
 template <typename O, int Group>
 void Pack(const typename O::Element* row, int64_t width, int64_t channels,
           int64_t first, int64_t count, int64_t group_stride,
@@ -123,7 +128,8 @@ void AddRows(const typename O::Word* const (&taps)[3],
   std::memcpy(sums, local, sizeof local);
 }
 
-// The sums of a chunk of rows of dy, those of all images counted together.
+// Adds to `sums` the products of rows begin to end of dy, where the rows of all
+// images are counted through.
 template <typename O, int Vectors>
 void AddChunk(const typename O::Element* x, const typename O::Element* dy,
               const Shape& s, int64_t begin, int64_t end, Vec* sums) {
@@ -131,9 +137,9 @@ void AddChunk(const typename O::Element* x, const typename O::Element* dy,
   constexpr int64_t kPixels = O::kPixels;
   constexpr int64_t kChannels = kTile / Vectors, kOut = Vectors * kLanes;
   const int64_t words = (s.width + kPixels - 1) / kPixels;
-  const int64_t block =
-      std::min(s.height, (kBlock + s.width - 1) / s.width);
-  // Words that begin at even pixels, and, of pairs, those at odd ones.
+  const int64_t block = std::min(s.height, (kBlock + s.width - 1) / s.width);
+  // A word begins at every even pixel of the padded row, and where a word holds
+  // two pixels, another list of words (`odd`) begins at the odd pixels.
   const int64_t x_words = words + 3 - kPixels;
   const int64_t x_row = x_words * kChannels;
   const int64_t x_group = (block + 2) * x_row, y_group = block * words * kOut;
@@ -142,7 +148,7 @@ void AddChunk(const typename O::Element* x, const typename O::Element* dy,
   const std::vector<typename O::Element> zeros(std::max(s.in, s.out));
   Word* const odd = xs.data() + (kPixels - 1) * s.in / kChannels * x_group;
   for (int64_t first = begin, rows; first < end; first += rows) {
-    // Rows of one image.
+    // These rows are of one image.
     const int64_t image = first / s.height, top = first % s.height;
     rows = std::min({block, end - first, s.height - top});
     for (int64_t i = 0; i < rows + 2; ++i) {
@@ -150,8 +156,8 @@ void AddChunk(const typename O::Element* x, const typename O::Element* dy,
       const auto* row = 0 <= h && h < s.height
                             ? x + (image * s.height + h) * s.width * s.in
                             : nullptr;
-      Pack<O, kChannels>(row, s.width, s.in, -1, x_words, x_group,
-                         zeros.data(), &xs[i * x_row]);
+      Pack<O, kChannels>(row, s.width, s.in, -1, x_words, x_group, zeros.data(),
+                         &xs[i * x_row]);
       if (kPixels == 2)
         Pack<O, kChannels>(row, s.width, s.in, 0, words, x_group, zeros.data(),
                            odd + i * x_row);
@@ -184,21 +190,22 @@ void Sum(const typename O::Element* x, const typename O::Element* dy,
   const int64_t chunks = std::min(
       rows, std::clamp(kMaxSums / (size * kLanes), kMinChunks, kMaxChunks));
   std::vector<Vec> sums(chunks * size);
-  std::exception_ptr error;  // None may leave a thread of the team.
+  std::exception_ptr error;  // An exception must not leave an OpenMP thread.
 #pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < chunks; ++i) try {
-      AddChunk<O, Vectors>(x, dy, s, i * rows / chunks,
-                           (i + 1) * rows / chunks, &sums[i * size]);
+  for (int64_t i = 0; i < chunks; ++i) {
+    try {
+      AddChunk<O, Vectors>(x, dy, s, i * rows / chunks, (i + 1) * rows / chunks,
+                           &sums[i * size]);
     } catch (...) {
 #pragma omp critical
       error = std::current_exception();
     }
+  }
   if (error) std::rethrow_exception(error);
 #pragma omp parallel for collapse(2) schedule(static)
   for (int64_t kernel_row = 0; kernel_row < 3; ++kernel_row)
     for (int64_t c = 0; c < s.in; c += kChannels) {
-      const Vec* from =
-          &sums[3 * (kernel_row * s.in + c) * s.out / kLanes];
+      const Vec* from = &sums[3 * (kernel_row * s.in + c) * s.out / kLanes];
       for (int64_t k = 0; k < s.out; k += kOut)
         for (int64_t tap = 0; tap < 3; ++tap)
           for (int64_t t = 0; t < kTile; ++t, ++from) {
@@ -214,9 +221,9 @@ void Sum(const typename O::Element* x, const typename O::Element* dy,
 
 #endif  // __AVX512F__
 
-// Writes dkernel, float32[3, 3, in of all_in, out], and returns true; or
-// returns false, where this processor can't or oneDNN does better. With AMX it
-// does; on Intel's processors without it nobody compared them.
+// Writes dkernel, float32[3, 3, in of all_in, out], and returns true. Returns
+// false where the processor can't, or where oneDNN is as fast: it is with AMX,
+// and on Intel's processors without AMX nobody compared the two.
 template <typename T>
 bool Run(const T* x, const T* dy, const Shape& s, float* dkernel) {
 #ifdef __AVX512F__

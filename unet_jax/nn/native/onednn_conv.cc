@@ -1,17 +1,20 @@
-// Convolutions for XLA's CPU backend, by oneDNN: of stride 1 and SAME padding,
-// or of a stride that equals the kernel's size, without padding.
+// Convolutions for XLA's CPU backend, by oneDNN: with stride 1 and SAME
+// padding, or with a stride that equals the kernel's size and no padding.
 //
-// Four typed FFI handlers: forward, forward with a norm's factors and offsets
-// and ReLU, gradient of the inputs, gradient of the kernel. Activations are
-// [B, H, W, C], kernels [kh, kw, C, K], as in JAX, and the inputs may come in
-// parts: their channels count as concatenated, but the concatenation is never
-// made. Compiled at first use by native.py.
+// Four FFI handlers: forward; forward with a norm's factors and offsets and
+// ReLU; the gradient of the inputs; the gradient of the kernel. Activations are
+// [B, H, W, C], kernels [kh, kw, C, K], as in JAX. The inputs may come in
+// parts: the parts count as concatenated along their channels, but nothing ever
+// copies them together. build.py compiles this file at first use.
 
-#include <array>
+#include <algorithm>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <vector>
 
@@ -28,38 +31,48 @@ namespace {
 
 namespace ffi = xla::ffi;
 using dnnl::memory;
+using Any = ffi::AnyBuffer;
+using AnyOut = ffi::Result<ffi::AnyBuffer>;
+using Channels = ffi::Buffer<ffi::F32>;  // A number for each channel of y.
 using Dims = memory::dims;
+using DataType = memory::data_type;
 
 enum Direction { kForward, kInputGradient, kKernelGradient };
 
-// Of a ReLU below 0, where it gives next to nothing. With a slope of 0 itself
-// it would make a NaN 0.
-constexpr float kNoSlope = 1e-30f;
+// The slope of the ReLU below 0. With a slope of exactly 0, oneDNN's ReLU turns
+// NaN into 0.
+constexpr float kTinySlope = 1e-30f;
 
-// One convolution, as far as oneDNN's choice of a kernel depends on it.
+// The attributes of every handler.
+struct Settings {
+  int64_t dilation, stride, threads;
+};
+
+// What oneDNN's choice of a kernel depends on.
 struct Problem {
   Direction direction;
-  memory::data_type type, kernel_type, y_type;  // Of x; of the kernel; of y.
-  int64_t batch, height, width, in, out;  // Of y, but `in` of this part ...
-  int64_t all_in;                         // ... and of all parts together.
-  int64_t kernel_height, kernel_width, dilation, stride, threads;
-  bool accumulate;  // Adds to what the output holds.
+  DataType x_type, kernel_type, y_type;
+  int64_t batch, height, width;  // Those of y.
+  int64_t in;                    // Channels of this part of the inputs.
+  int64_t all_in;                // Channels of all parts together.
+  int64_t out;                   // Channels of y.
+  int64_t kernel_height, kernel_width;
+  Settings settings;
+  bool accumulate;   // Adds to what the output holds.
   bool affine_relu;  // Ends with relu(y * factor + offset).
 
   auto Key() const {
-    return std::array<int64_t, 17>{
-        direction,    (int64_t)type, (int64_t)kernel_type, (int64_t)y_type,
-        batch,
-        height,       width,         in,                   out,
-        all_in,       kernel_height, kernel_width,         dilation,
-        stride,       threads,       accumulate,           affine_relu};
+    return std::make_tuple(direction, x_type, kernel_type, y_type, batch,
+                           height, width, in, all_in, out, kernel_height,
+                           kernel_width, settings.dilation, settings.stride,
+                           settings.threads, accumulate, affine_relu);
   }
 };
 
-// What was prepared for a Problem. Immutable, so threads may share it.
+// What oneDNN needs to run a Problem. Plans are immutable: threads share them.
 struct Plan {
   dnnl::primitive convolution, reorder;
-  memory::desc x, kernel, y;  // As the convolution wants them.
+  memory::desc x, kernel, y;  // In the convolution's own layouts.
   memory::desc user_kernel, scratch, reorder_scratch;
   bool reorders() const { return kernel != user_kernel; }
 };
@@ -69,12 +82,14 @@ const dnnl::engine& Cpu() {
   return engine;
 }
 
-// Factors or offsets: one a channel of y.
-memory::desc Channels(const Problem& p) {
-  return memory::desc({1, p.out, 1, 1}, memory::data_type::f32,
+// Describes the norm's factors, or its offsets.
+memory::desc DescribeChannels(const Problem& p) {
+  return memory::desc({1, p.out, 1, 1}, DataType::f32,
                       memory::format_tag::nhwc);
 }
 
+// Makes a plan of oneDNN's description, with the reorder of the kernel that the
+// convolution's own layout asks for.
 template <typename Descriptor>
 Plan Finish(const Problem& p, const Descriptor& descriptor,
             const memory::desc& x, const memory::desc& kernel,
@@ -83,22 +98,23 @@ Plan Finish(const Problem& p, const Descriptor& descriptor,
   plan.convolution = dnnl::primitive(descriptor);
   plan.x = x, plan.kernel = kernel, plan.y = y;
   plan.scratch = descriptor.scratchpad_desc();
-  // [kh, kw, C, K] seen as oneDNN's (K, C, kh, kw): a part is a view.
+  // JAX's [kh, kw, C, K] as a view in oneDNN's order (K, C, kh, kw): so a part
+  // of the channels needs no copy.
   const int64_t row = p.all_in * p.out;
-  plan.user_kernel = memory::desc(
-      {p.out, p.in, p.kernel_height, p.kernel_width}, p.kernel_type,
-      Dims{1, p.out, p.kernel_width * row, row});
+  plan.user_kernel =
+      memory::desc({p.out, p.in, p.kernel_height, p.kernel_width},
+                   p.kernel_type, Dims{1, p.out, p.kernel_width * row, row});
   if (!plan.reorders()) return plan;
   const bool backwards = p.direction == kKernelGradient;
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  // A reorder takes the threads that it finds when it is prepared.
+  // oneDNN fixes the threads of a reorder when it prepares the reorder.
   const size_t bytes = std::max(kernel.get_size(), plan.user_kernel.get_size());
-  omp_set_num_threads(team::ThreadsFor(bytes, p.threads));
+  omp_set_num_threads(team::ThreadsFor(bytes, p.settings.threads));
   const dnnl::reorder::primitive_desc reorder(
       Cpu(), backwards ? plan.kernel : plan.user_kernel, Cpu(),
       backwards ? plan.user_kernel : plan.kernel, attributes);
-  omp_set_num_threads(p.threads);
+  omp_set_num_threads(p.settings.threads);
   plan.reorder = dnnl::reorder(reorder);
   plan.reorder_scratch = reorder.scratchpad_desc();
   return plan;
@@ -107,28 +123,28 @@ Plan Finish(const Problem& p, const Descriptor& descriptor,
 Plan MakePlan(const Problem& p) {
   using dnnl::algorithm;
   using Tag = memory::format_tag;
-  const memory::desc x(
-      {p.batch, p.in, p.height * p.stride, p.width * p.stride}, p.type,
-      Tag::nhwc);
+  const int64_t dilation = p.settings.dilation, stride = p.settings.stride;
+  const memory::desc x({p.batch, p.in, p.height * stride, p.width * stride},
+                       p.x_type, Tag::nhwc);
   const memory::desc y({p.batch, p.out, p.height, p.width}, p.y_type,
                        Tag::nhwc);
   const Dims kernel_dims{p.out, p.in, p.kernel_height, p.kernel_width};
-  const memory::desc kernel(kernel_dims, p.type, Tag::any);
-  const Dims strides{p.stride, p.stride};
-  const Dims dilates{p.dilation - 1, p.dilation - 1};
-  const int64_t pads = p.stride == 1;
-  const Dims pad{pads * p.dilation * (p.kernel_height - 1) / 2,
-                 pads * p.dilation * (p.kernel_width - 1) / 2};
+  const memory::desc kernel(kernel_dims, p.x_type, Tag::any);
+  const Dims strides{stride, stride};
+  const Dims dilates{dilation - 1, dilation - 1};
+  const int64_t pads = stride == 1;
+  const Dims pad{pads * dilation * (p.kernel_height - 1) / 2,
+                 pads * dilation * (p.kernel_width - 1) / 2};
 
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   dnnl::post_ops post_ops;
   if (p.accumulate) post_ops.append_sum();
   if (p.affine_relu) {
-    const memory::desc channels = Channels(p);
+    const memory::desc channels = DescribeChannels(p);
     post_ops.append_binary(algorithm::binary_mul, channels);
     post_ops.append_binary(algorithm::binary_add, channels);
-    post_ops.append_eltwise(algorithm::eltwise_relu, kNoSlope, 0);
+    post_ops.append_eltwise(algorithm::eltwise_relu, kTinySlope, 0);
   }
   attributes.set_post_ops(post_ops);
   const auto direct = algorithm::convolution_direct;
@@ -146,8 +162,8 @@ Plan MakePlan(const Problem& p) {
         attributes);
     return Finish(p, backward, x, backward.weights_desc(), y);
   }
-  // Sums over all pixels: kept in float32 until the very end.
-  const memory::desc gradient(kernel_dims, memory::data_type::f32, Tag::any);
+  // The gradient is a sum over all pixels, so it stays in float32.
+  const memory::desc gradient(kernel_dims, DataType::f32, Tag::any);
   dnnl::convolution_backward_weights::primitive_desc backward(
       Cpu(), direct, x, gradient, y, strides, dilates, pad, pad, forward,
       attributes);
@@ -158,7 +174,7 @@ std::shared_ptr<const Plan> GetPlan(const Problem& problem) {
   static std::mutex mutex;
   static std::map<decltype(problem.Key()), std::shared_ptr<const Plan>> plans;
   std::lock_guard<std::mutex> lock(mutex);
-  if (plans.size() > 4096) plans.clear();  // Callers hold on to their own.
+  if (plans.size() > 4096) plans.clear();  // Callers keep what they hold.
   auto& plan = plans[problem.Key()];
   if (!plan) plan = std::make_shared<const Plan>(MakePlan(problem));
   return plan;
@@ -166,15 +182,17 @@ std::shared_ptr<const Plan> GetPlan(const Problem& problem) {
 
 size_t Aligned(size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
 
-void Run(const Problem& problem, void* x, char* user_kernel, void* y,
+// Runs a convolution by oneDNN. `factor` and `offset` are read only where the
+// problem says affine_relu.
+void Run(const Problem& problem, void* x, void* user_kernel, void* y,
          float* factor, float* offset, team::Workspace& workspace) {
   const auto plan = GetPlan(problem);
   const size_t kernel_bytes =
       plan->reorders() ? Aligned(plan->kernel.get_size()) : 0;
   char* space = workspace.Reserve(
-      kernel_bytes + std::max(plan->scratch.get_size(),
-                              plan->reorders() ? plan->reorder_scratch.get_size()
-                                               : 0));
+      kernel_bytes +
+      std::max(plan->scratch.get_size(),
+               plan->reorders() ? plan->reorder_scratch.get_size() : 0));
   dnnl::stream stream(Cpu());
   memory outside(plan->user_kernel, Cpu(), user_kernel);
   memory kernel(plan->kernel, Cpu(), plan->reorders() ? space : user_kernel);
@@ -197,11 +215,11 @@ void Run(const Problem& problem, void* x, char* user_kernel, void* y,
       {forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, outputs},
       {DNNL_ARG_SCRATCHPAD, scratch}};
   if (problem.affine_relu) {
-    const int first = problem.accumulate;  // Of the operations that follow.
+    const int first = problem.accumulate;  // The sum is operation 0.
     const auto argument = [&](int i) {
       return DNNL_ARG_ATTR_MULTIPLE_POST_OP(first + i) | DNNL_ARG_SRC_1;
     };
-    const memory::desc channels = Channels(problem);
+    const memory::desc channels = DescribeChannels(problem);
     arguments.insert({argument(0), memory(channels, Cpu(), factor)});
     arguments.insert({argument(1), memory(channels, Cpu(), offset)});
   }
@@ -210,18 +228,19 @@ void Run(const Problem& problem, void* x, char* user_kernel, void* y,
   stream.wait();
 }
 
-memory::data_type TypeOf(const ffi::AnyBuffer& buffer) {
-  if (buffer.element_type() == ffi::F32) return memory::data_type::f32;
-  if (buffer.element_type() == ffi::BF16) return memory::data_type::bf16;
+DataType TypeOf(const Any& buffer) {
+  if (buffer.element_type() == ffi::F32) return DataType::f32;
+  if (buffer.element_type() == ffi::BF16) return DataType::bf16;
   throw std::invalid_argument("float32 and bfloat16 are supported");
 }
 
-// Computes the gradient of a part of a kernel without oneDNN; returns whether
-// that is possible here, and worth it.
+// Computes the gradient of a part of a kernel without oneDNN. Returns false
+// where that is impossible, or slower.
 bool RunSmall(const Problem& p, void* x, void* dkernel, void* dy) {
   if (p.direction != kKernelGradient || p.kernel_height != 3 ||
-      p.kernel_width != 3 || p.dilation != 1 || p.stride != 1 ||
-      p.y_type != p.type || p.kernel_type != memory::data_type::f32)
+      p.kernel_width != 3 || p.settings.dilation != 1 ||
+      p.settings.stride != 1 || p.y_type != p.x_type ||
+      p.kernel_type != DataType::f32)
     return false;
   const kernel_gradient::Shape shape{p.batch, p.height, p.width,
                                      p.in,    p.out,    p.all_in};
@@ -230,117 +249,106 @@ bool RunSmall(const Problem& p, void* x, void* dkernel, void* dy) {
     return kernel_gradient::Run(static_cast<T*>(x), static_cast<T*>(dy), shape,
                                 static_cast<float*>(dkernel));
   };
-  return p.type == memory::data_type::f32 ? run(float{}) : run(uint16_t{});
+  return p.x_type == DataType::f32 ? run(float{}) : run(uint16_t{});
 }
 
-// Runs one convolution for each part of the inputs; with factor and offset,
+// Runs one convolution for each part of the inputs. With `factor` and `offset`,
 // float32[K], the last one ends with relu(y * factor + offset).
-ffi::Error Convolve(Direction direction, const std::vector<ffi::AnyBuffer>& xs,
-                    ffi::AnyBuffer kernel, ffi::AnyBuffer y, int64_t dilation,
-                    int64_t stride, int64_t threads, float* factor = nullptr,
-                    float* offset = nullptr) {
+ffi::Error Convolve(Direction direction, const Settings& settings,
+                    const std::vector<Any>& xs, const Any& kernel, const Any& y,
+                    float* factor = nullptr, float* offset = nullptr) {
   const auto k = kernel.dimensions(), d = y.dimensions();
-  std::string what = "convolution of";
-  for (auto n : d) what += " " + std::to_string(n);
-  for (auto n : k) what += " " + std::to_string(n);
   try {
-    team::Turn turn(threads);
+    team::Turn turn(settings.threads);
     int64_t first = 0;
-    for (const auto& x : xs) {
-      const int64_t in = x.dimensions()[3];
-      const Problem problem{
-          direction, TypeOf(x), TypeOf(kernel), TypeOf(y), d[0],
-          d[1],      d[2],      in,             k[3],      k[2],
-          k[0],      k[1],      dilation,       stride,    threads,
-          direction == kForward && first > 0,
-          factor && first + in == k[2]};
-      const size_t width = kernel.element_type() == ffi::F32 ? 4 : 2;
-      char* const part = (char*)kernel.untyped_data() + first * k[3] * width;
-      if (!RunSmall(problem, x.untyped_data(), part, y.untyped_data()))
-        Run(problem, x.untyped_data(), part, y.untyped_data(), factor, offset,
+    for (const Any& x : xs) {
+      Problem p;
+      p.direction = direction;
+      p.x_type = TypeOf(x);
+      p.kernel_type = TypeOf(kernel);
+      p.y_type = TypeOf(y);
+      p.batch = d[0], p.height = d[1], p.width = d[2];
+      p.in = x.dimensions()[3], p.all_in = k[2], p.out = k[3];
+      p.kernel_height = k[0], p.kernel_width = k[1];
+      p.settings = settings;
+      p.accumulate = direction == kForward && first > 0;
+      p.affine_relu = factor && first + p.in == p.all_in;
+      const size_t width = p.kernel_type == DataType::f32 ? 4 : 2;
+      void* const part =
+          static_cast<char*>(kernel.untyped_data()) + first * p.out * width;
+      if (!RunSmall(p, x.untyped_data(), part, y.untyped_data()))
+        Run(p, x.untyped_data(), part, y.untyped_data(), factor, offset,
             turn.workspace());
-      first += in;
+      first += p.in;
     }
   } catch (const std::exception& error) {
-    return ffi::Error::Internal("oneDNN: " + what + ": " + error.what());
+    std::string shapes;
+    for (auto n : d) shapes += " " + std::to_string(n);
+    for (auto n : k) shapes += " " + std::to_string(n);
+    return ffi::Error::Internal("oneDNN: convolution of" + shapes + ": " +
+                                error.what());
   }
   return ffi::Error::Success();
 }
 
-std::vector<ffi::AnyBuffer> Parts(const ffi::RemainingArgs& inputs) {
-  std::vector<ffi::AnyBuffer> xs;
-  for (size_t i = 0; i < inputs.size(); ++i)
-    xs.push_back(*inputs.get<ffi::AnyBuffer>(i));
+std::vector<Any> Parts(const ffi::RemainingArgs& inputs) {
+  std::vector<Any> xs;
+  for (size_t i = 0; i < inputs.size(); ++i) xs.push_back(*inputs.get<Any>(i));
   return xs;
 }
 
-ffi::Error Forward(ffi::AnyBuffer kernel, ffi::RemainingArgs inputs,
-                   ffi::Result<ffi::AnyBuffer> y, int64_t dilation,
-                   int64_t stride, int64_t threads) {
-  return Convolve(kForward, Parts(inputs), kernel, *y, dilation, stride,
-                  threads);
+std::vector<Any> Parts(const ffi::RemainingRets& outputs) {
+  std::vector<Any> xs;
+  for (size_t i = 0; i < outputs.size(); ++i)
+    xs.push_back(**outputs.get<Any>(i));
+  return xs;
 }
 
-ffi::Error ForwardAffineRelu(ffi::AnyBuffer kernel,
-                             ffi::Buffer<ffi::F32> factor,
-                             ffi::Buffer<ffi::F32> offset,
-                             ffi::RemainingArgs inputs,
-                             ffi::Result<ffi::AnyBuffer> y, int64_t dilation,
-                             int64_t stride, int64_t threads) {
-  return Convolve(kForward, Parts(inputs), kernel, *y, dilation, stride,
-                  threads, factor.typed_data(), offset.typed_data());
-}
-
-ffi::Error InputGradient(ffi::AnyBuffer kernel, ffi::AnyBuffer dy,
-                         ffi::RemainingRets gradients, int64_t dilation,
-                         int64_t stride, int64_t threads) {
-  std::vector<ffi::AnyBuffer> xs;
-  for (size_t i = 0; i < gradients.size(); ++i)
-    xs.push_back(**gradients.get<ffi::AnyBuffer>(i));
-  return Convolve(kInputGradient, xs, kernel, dy, dilation, stride, threads);
-}
-
-ffi::Error KernelGradient(ffi::AnyBuffer dy, ffi::RemainingArgs inputs,
-                          ffi::Result<ffi::AnyBuffer> dkernel,
-                          int64_t dilation, int64_t stride,
-                          int64_t threads) {
-  return Convolve(kKernelGradient, Parts(inputs), *dkernel, dy, dilation,
-                  stride, threads);
-}
+// What every handler takes first.
+auto Bind() { return ffi::Ffi::Bind().Attrs<Settings>(); }
 
 }  // namespace
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(unet_jax_conv, Forward,
-                              ffi::Ffi::Bind()
-                                  .Arg<ffi::AnyBuffer>()
+XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(Settings,
+                                      ffi::StructMember<int64_t>("dilation"),
+                                      ffi::StructMember<int64_t>("stride"),
+                                      ffi::StructMember<int64_t>("threads"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(unet_jax_conv,
+                              ([](Settings settings, Any kernel,
+                                  ffi::RemainingArgs xs, AnyOut y) {
+                                return Convolve(kForward, settings, Parts(xs),
+                                                kernel, *y);
+                              }),
+                              Bind().Arg<Any>().RemainingArgs().Ret<Any>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(unet_jax_conv_affine_relu,
+                              ([](Settings settings, Any kernel,
+                                  Channels factor, Channels offset,
+                                  ffi::RemainingArgs xs, AnyOut y) {
+                                return Convolve(kForward, settings, Parts(xs),
+                                                kernel, *y, factor.typed_data(),
+                                                offset.typed_data());
+                              }),
+                              Bind()
+                                  .Arg<Any>()
+                                  .Arg<Channels>()
+                                  .Arg<Channels>()
                                   .RemainingArgs()
-                                  .Ret<ffi::AnyBuffer>()
-                                  .Attr<int64_t>("dilation")
-                                  .Attr<int64_t>("stride")
-                                  .Attr<int64_t>("threads"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(unet_jax_conv_affine_relu, ForwardAffineRelu,
-                              ffi::Ffi::Bind()
-                                  .Arg<ffi::AnyBuffer>()
-                                  .Arg<ffi::Buffer<ffi::F32>>()
-                                  .Arg<ffi::Buffer<ffi::F32>>()
-                                  .RemainingArgs()
-                                  .Ret<ffi::AnyBuffer>()
-                                  .Attr<int64_t>("dilation")
-                                  .Attr<int64_t>("stride")
-                                  .Attr<int64_t>("threads"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(unet_jax_conv_dx, InputGradient,
-                              ffi::Ffi::Bind()
-                                  .Arg<ffi::AnyBuffer>()
-                                  .Arg<ffi::AnyBuffer>()
-                                  .RemainingRets()
-                                  .Attr<int64_t>("dilation")
-                                  .Attr<int64_t>("stride")
-                                  .Attr<int64_t>("threads"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(unet_jax_conv_dk, KernelGradient,
-                              ffi::Ffi::Bind()
-                                  .Arg<ffi::AnyBuffer>()
-                                  .RemainingArgs()
-                                  .Ret<ffi::AnyBuffer>()
-                                  .Attr<int64_t>("dilation")
-                                  .Attr<int64_t>("stride")
-                                  .Attr<int64_t>("threads"));
+                                  .Ret<Any>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(unet_jax_conv_dx,
+                              ([](Settings settings, Any kernel, Any dy,
+                                  ffi::RemainingRets dxs) {
+                                return Convolve(kInputGradient, settings,
+                                                Parts(dxs), kernel, dy);
+                              }),
+                              Bind().Arg<Any>().Arg<Any>().RemainingRets());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(unet_jax_conv_dk,
+                              ([](Settings settings, Any dy,
+                                  ffi::RemainingArgs xs, AnyOut dkernel) {
+                                return Convolve(kKernelGradient, settings,
+                                                Parts(xs), *dkernel, dy);
+                              }),
+                              Bind().Arg<Any>().RemainingArgs().Ret<Any>());

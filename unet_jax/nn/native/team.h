@@ -1,6 +1,7 @@
-// Turns of OpenMP teams: XLA calls handlers from several threads at once (one
-// for each simulated device, and independent operations of one program), and
-// teams that together have more threads than the machine has cores are slow.
+// Turns for teams of OpenMP's threads. XLA calls handlers from several threads
+// at once (for each simulated device, and for independent operations of a
+// program), and teams that together have more threads than the machine has
+// cores are slow.
 
 #pragma once
 
@@ -17,13 +18,13 @@
 
 namespace team {
 
-// Returns the threads that are worth waking to go through so many bytes: to
-// wake them takes about as long as it takes one to read this much.
+// Returns how many threads it pays to wake for so many bytes: below 256 KiB,
+// one thread has read them before the others are awake.
 inline int64_t ThreadsFor(size_t bytes, int64_t threads) {
   return bytes < (1 << 18) ? 1 : threads;
 }
 
-// Memory that is kept from call to call, since fresh pages cost time.
+// Memory that lasts from call to call, since fresh pages cost time.
 class Workspace {
  public:
   char* Reserve(size_t bytes) {
@@ -50,16 +51,18 @@ class Workspace {
 // Holds `threads` of the machine's cores, and a workspace, while it lives.
 class Turn {
  public:
+  // Waits until so many cores are free.
   explicit Turn(int64_t threads) : threads_(threads) {
     Shared& shared = Get();
     std::unique_lock<std::mutex> lock(shared.mutex);
     const int64_t most = std::max<int64_t>(omp_get_num_procs(), threads);
     shared.freed.wait(lock, [&] { return shared.busy + threads <= most; });
     shared.busy += threads;
-    if (shared.idle.empty()) shared.idle.push_back(std::make_unique<Workspace>());
+    if (shared.idle.empty())
+      shared.idle.push_back(std::make_unique<Workspace>());
     workspace_ = std::move(shared.idle.back());
     shared.idle.pop_back();
-    omp_set_num_threads(threads);  // Of teams that this very thread starts.
+    omp_set_num_threads(threads);  // For teams of this thread.
   }
   ~Turn() {
     Shared& shared = Get();

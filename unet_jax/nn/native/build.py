@@ -1,0 +1,140 @@
+"""Compiles the C++ sources beside this file into a shared library, once."""
+
+import hashlib
+import os
+import pathlib
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from typing import NamedTuple
+
+import jax
+import jaxlib
+
+from unet_jax import cache
+
+_HERE = pathlib.Path(__file__).parent
+_SOURCES = ('onednn_conv.cc', 'batch_norm.cc')
+_FLAGS = ('-std=c++17', '-O3', '-march=native', '-fPIC', '-shared', '-fopenmp')
+
+
+class Unavailable(Exception):
+  """Says why the library can't be had here, and what mends it."""
+
+
+class Tools(NamedTuple):
+  """What the library is built with."""
+
+  compiler: str
+  include: pathlib.Path  # The folder of oneDNN's headers.
+  onednn: pathlib.Path  # The shared library.
+  version: str  # The version of oneDNN.
+
+
+def find_tools() -> Tools:
+  """Finds a C++ compiler and oneDNN; raises Unavailable where one lacks."""
+  _check_platform()
+  include, onednn, version = _find_onednn()
+  return Tools(_find_compiler(), include, onednn, version)
+
+
+def library() -> pathlib.Path:
+  """Returns the path of the shared library in the cache folder.
+
+  Compiles the library (seconds) if no earlier process did so from the same
+  sources, with the same tools, on such a machine.
+
+  Raises:
+    Unavailable: the platform, the tools or the cache folder won't do.
+  """
+  tools = find_tools()
+  command = [
+    *(tools.compiler, *_FLAGS, f'-I{tools.include}'),
+    *(f'-I{jax.ffi.include_dir()}', *(str(_HERE / x) for x in _SOURCES)),
+    *(str(tools.onednn), f'-Wl,-rpath,{tools.onednn.parent}'),
+  ]
+  key = hashlib.sha256()
+  for path in sorted(_HERE.glob('*.cc')) + sorted(_HERE.glob('*.h')):
+    key.update(path.read_bytes())
+  for part in (*command, tools.version, jaxlib.__version__, cache.machine()):
+    key.update(part.encode() + b'\0')
+  target = cache.folder() / f'native_{key.hexdigest()[:16]}.so'
+  if not target.exists():
+    _compile(command, target)
+  return target
+
+
+def _compile(command: list[str], target: pathlib.Path) -> None:
+  """Compiles to a temporary name, so that two processes don't collide."""
+  try:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+      output = pathlib.Path(folder) / target.name
+      done = subprocess.run(
+        [*command, '-o', str(output)],
+        capture_output=True,
+        text=True,
+        check=False,
+      )
+      if done.returncode:
+        lines = [x for x in done.stderr.splitlines() if 'error' in x]
+        raise Unavailable(
+          f'{command[0]} failed: {(lines or ["no message"])[0].strip()}'
+        )
+      os.replace(output, target)
+  except OSError as error:
+    raise Unavailable(
+      f'{target.parent} is not writable ({error}); set XDG_CACHE_HOME.'
+    ) from error
+
+
+def _check_platform() -> None:
+  machines = ('x86_64', 'aarch64')
+  if sys.platform != 'linux' or platform.machine() not in machines:
+    raise Unavailable('it is made for Linux on x86-64 and arm64 only.')
+
+
+def _find_compiler() -> str:
+  for name in (os.environ.get('CXX'), 'g++', 'c++'):
+    path = name and shutil.which(name)
+    if path:
+      return path
+  raise Unavailable('there is no C++ compiler; install g++.')
+
+
+def _find_onednn() -> tuple[pathlib.Path, pathlib.Path, str]:
+  """Returns oneDNN's include folder, its library and its version."""
+  remedy = (
+    'pip install onednn-cpu-gomp onednn-devel-cpu-gomp'
+    if platform.machine() == 'x86_64'
+    else 'install oneDNN 3 (libdnnl-dev, or onednn from conda-forge)'
+  )
+  too_old = ''
+  for prefix in map(pathlib.Path, (sys.prefix, '/usr/local', '/usr')):
+    header = prefix / 'include/oneapi/dnnl/dnnl_version.h'
+    onednn = _find_library(prefix)
+    if not header.exists() or not onednn:
+      continue
+    version = '.'.join(
+      re.findall(
+        r'DNNL_VERSION_(?:MAJOR|MINOR|PATCH)\s+(\d+)', header.read_text()
+      )
+    )
+    if int(version.split('.')[0]) >= 3:
+      return prefix / 'include', onednn, version
+    too_old = f' (that in {prefix}, {version}, is too old)'
+  raise Unavailable(f'there is no oneDNN 3{too_old}; {remedy}.')
+
+
+def _find_library(prefix: pathlib.Path) -> pathlib.Path | None:
+  multiarch = sysconfig.get_config_var('MULTIARCH') or ''
+  for folder in ('lib', 'lib64', f'lib/{multiarch}'):
+    for name in ('libdnnl.so', 'libdnnl.so.3'):
+      path = prefix / folder / name
+      if path.exists():
+        return path
+  return None
