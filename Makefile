@@ -23,9 +23,10 @@ train: setup  ## Trains configs/multiclass.py; ARGS are passed on.
 test: $(VENV)/test.stamp  ## Runs the tests; ARGS are passed on to pytest.
 	$(VENV)/bin/python -m pytest $(ARGS)
 
-format: $(VENV)/test.stamp  ## Formats and checks the code.
+format: $(VENV)/test.stamp  ## Formats the code, and checks it and its types.
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/mypy
 
 $(VENV)/setup.stamp: pyproject.toml constraints.txt
 	@test -n '$(PYTHON)' || { echo 'no Python 3.11 to 3.14 found: install' \

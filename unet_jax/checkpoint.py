@@ -12,7 +12,7 @@ from unet_jax import errors, parallel
 FOLDER = 'checkpoints'
 
 
-def rank(metrics: Mapping[str, float]) -> tuple[float, int]:
+def rank(metrics: Mapping[str, float]) -> tuple[float, float]:
   """Orders scored checkpoints: a higher score, and of equals the earlier."""
   return metrics['score'], -metrics['step']
 

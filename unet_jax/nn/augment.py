@@ -77,7 +77,8 @@ def augment(
     float32[S, S, C] in 0 to 255, the label, void where outside, and the map of
     weights if there is one.
   """
-  rng, rng_noise = jax.random.split(rng) if ranges.noise else (rng, None)
+  if ranges.noise:
+    rng, rng_noise = jax.random.split(rng)
   draws = draw(rng, image.shape[-1])
   if is_moving(ranges) or image.shape[0] != size:
     matrix, shift = make_map(draws.moves, size, ranges)
@@ -88,9 +89,9 @@ def augment(
     image = resample.linear(image, rows, cols)
     sample = resample.nearest if soft or label.ndim == 2 else resample.majority
     label = sample(label, rows, cols)
-    weight_map = [
+    weight_map = tuple(
       resample.linear(x[..., None], rows, cols)[..., 0] for x in weight_map
-    ]
+    )
   image = image.astype(jnp.float32)
   if ranges.blur:
     sigma = ranges.blur * jnp.abs(draws.grain[0])
@@ -153,7 +154,7 @@ def make_map(
     sheared = jnp.array([[jnp.cos(angle), 0.0], [-jnp.sin(angle), 1.0]])
     matrix = _matmul(sheared, matrix)
   largest = np.array([ranges.height_shift_range, ranges.width_shift_range])
-  shift = size * largest.astype(np.float32) * moves[6:8]
+  shift = moves[6:8] * (size * largest.astype(np.float32))
   if ranges.rotation_range:
     angle = jnp.deg2rad(ranges.rotation_range * moves[8])
     cos, sin = jnp.cos(angle), jnp.sin(angle)
@@ -192,9 +193,13 @@ def blur(image: jax.Array, sigma: jax.Array, radius: int) -> jax.Array:
   for axis in (0, 1):
     around = [(radius * (i == axis),) * 2 for i in range(3)]
     wide = jnp.pad(image, around, mode='edge')
+    size = image.shape[axis]
     image = sum(
-      tap * jax.lax.slice_in_dim(wide, i, i + image.shape[axis], axis=axis)
-      for i, tap in enumerate(taps)
+      (
+        tap * jax.lax.slice_in_dim(wide, i, i + size, axis=axis)
+        for i, tap in enumerate(taps)
+      ),
+      start=jnp.zeros_like(image),
     )
   return image
 

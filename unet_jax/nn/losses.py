@@ -13,8 +13,12 @@ psum'ed, so that any number of devices means the same. Throughout
 and a batch in which nothing counts gives no gradient.
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from unet_jax.nn import skeleton
 
@@ -167,7 +171,7 @@ def cross_entropy(
   *,
   exclusive: bool,
   gamma: float = 0.0,
-  class_weights: jax.Array | None = None,
+  class_weights: jax.Array | np.ndarray | None = None,
   axis_name: str | None = None,
 ) -> jax.Array:
   """Computes the mean of -(1 - p)^gamma log p, p being that of the target.
@@ -191,7 +195,8 @@ def cross_entropy(
       (target, jax.nn.log_sigmoid(logits)),
       (1 - target, jax.nn.log_sigmoid(-logits)),
     ]
-  total, count = 0.0, 0.0
+  total: jax.Array | float = 0.0
+  count: jax.Array | float = 0.0
   for i, (share, log_p) in enumerate(sides):
     share = weight[..., None] * share
     if class_weights is not None:
@@ -204,7 +209,12 @@ def cross_entropy(
   return _ratio(*_psum((total, count), axis_name))
 
 
-def _sums(planes, weight, per_image: bool, axis_name: str | None):
+def _sums(
+  planes: Iterable[jax.Array],
+  weight: jax.Array,
+  per_image: bool,
+  axis_name: str | None,
+) -> list[jax.Array]:
   """Sums each over pixels: [B, K] of images, or [1, K] of the whole batch."""
   weight = weight[..., None]
   if per_image:
@@ -214,7 +224,9 @@ def _sums(planes, weight, per_image: bool, axis_name: str | None):
   )
 
 
-def _mean(loss, weight, per_image: bool, axis_name: str | None):
+def _mean(
+  loss: jax.Array, weight: jax.Array, per_image: bool, axis_name: str | None
+) -> jax.Array:
   """Averages what `_sums` led to over planes, and over images that count."""
   if not per_image:
     return jnp.mean(loss)
@@ -229,5 +241,5 @@ def _ratio(total: jax.Array, count: jax.Array) -> jax.Array:
   return jnp.where(some, total / jnp.where(some, count, 1), 0)
 
 
-def _psum(sums, axis_name: str | None):
+def _psum(sums: Any, axis_name: str | None) -> Any:
   return jax.lax.psum(sums, axis_name) if axis_name else sums

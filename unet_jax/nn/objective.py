@@ -37,8 +37,8 @@ def balance(
     weights = 1 / (present.count(axis=0) * present)
   else:
     weights = np.ma.median(present, axis=0) / present
-  weights = np.ma.filled(weights, 0).astype(np.float32)
-  return weights.T if exclusive else weights
+  filled = np.ma.filled(weights, 0).astype(np.float32)
+  return filled.T if exclusive else filled
 
 
 def make_loss(
@@ -84,7 +84,7 @@ def make_loss(
       class_weights=balanced,
       axis_name=axis_name,
     )
-    terms = {
+    terms: dict[str, Callable[[], jax.Array]] = {
       'dice': lambda: losses.soft_dice(*some, smooth=smooth, **scope),
       'negative_dice': lambda: losses.negative_dice(
         *every, smooth=smooth, **scope

@@ -62,7 +62,7 @@ def normalise(
   image: jax.Array, mean: Sequence[float], std: Sequence[float]
 ) -> jax.Array:
   """Returns float32[B, H, W, C] with the training set's mean 0 and std 1."""
-  mean, std = (
+  shift, scale = (
     jnp.asarray(x, jnp.float32).reshape(1, 1, 1, -1) for x in (mean, std)
   )
-  return (image.astype(jnp.float32) - mean) / std
+  return (image.astype(jnp.float32) - shift) / scale

@@ -1,5 +1,7 @@
 """Where each pixel of a crop is read in its window, and how it is read."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,7 +49,7 @@ def spline_basis(size: int) -> np.ndarray:
 
 def linear(image: jax.Array, rows: jax.Array, cols: jax.Array) -> jax.Array:
   """Reads image[H, W, C] at fractional places, edges going on: float32."""
-  corners, down, right = _corners(*image.shape[:2], rows, cols)
+  corners, down, right = _corners(image.shape[:2], rows, cols)
   flat = image.reshape(-1, image.shape[-1])
   values = [flat[corner].astype(jnp.float32) for corner in corners]
   return _blend(values, down[..., None], right[..., None])
@@ -69,7 +71,7 @@ def majority(planes: jax.Array, rows: jax.Array, cols: jax.Array) -> jax.Array:
   """Reads planes[H, W, K] of 0 and 1: 1 where it is half or more of what isn't
   void, and void where the nearest pixel is."""
   void = nearest(planes, rows, cols) == labels.VOID
-  corners, down, right = _corners(*planes.shape[:2], rows, cols)
+  corners, down, right = _corners(planes.shape[:2], rows, cols)
   flat = planes.reshape(-1, planes.shape[-1])
   # A pixel votes for or against, unless it is void.
   votes = [(flat[c] == 1) * 2.0 - (flat[c] != labels.VOID) for c in corners]
@@ -77,8 +79,11 @@ def majority(planes: jax.Array, rows: jax.Array, cols: jax.Array) -> jax.Array:
   return jnp.where(void, jnp.uint8(labels.VOID), share >= 0)
 
 
-def _corners(height: int, width: int, rows: jax.Array, cols: jax.Array):
+def _corners(
+  shape: tuple[int, ...], rows: jax.Array, cols: jax.Array
+) -> tuple[list[jax.Array], jax.Array, jax.Array]:
   """Returns the flat places of the four pixels about each, and the shares."""
+  height, width = shape
   rows, cols = jnp.clip(rows, 0, height - 1), jnp.clip(cols, 0, width - 1)
   top = jnp.clip(jnp.floor(rows).astype(jnp.int32), 0, max(height - 2, 0))
   left = jnp.clip(jnp.floor(cols).astype(jnp.int32), 0, max(width - 2, 0))
@@ -88,7 +93,9 @@ def _corners(height: int, width: int, rows: jax.Array, cols: jax.Array):
   return corners, rows - top, cols - left
 
 
-def _blend(values, down: jax.Array, right: jax.Array) -> jax.Array:
+def _blend(
+  values: Sequence[jax.Array], down: jax.Array, right: jax.Array
+) -> jax.Array:
   upper = values[0] * (1 - right) + values[1] * right
   lower = values[2] * (1 - right) + values[3] * right
   return upper * (1 - down) + lower * down

@@ -13,6 +13,7 @@ import functools
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from unet_jax.nn import conv, dropout, norm, unet
 
@@ -36,7 +37,7 @@ class TutorialUNet(nn.Module):
   narrow: bool = False
   dilated: int = 0
   dropout: float = 0.5
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
   engine: str = 'xla'
   axis_name: str | None = None
 
@@ -51,8 +52,11 @@ class TutorialUNet(nn.Module):
   ) -> jax.Array:
     """Maps images to logits; see unet.UNet."""
     height, width = image.shape[1:3]
-    options = dict(dtype=self.dtype, engine=self.engine)
-    block = functools.partial(Block, **options)
+    conv_of = functools.partial(conv.Conv, dtype=self.dtype, engine=self.engine)
+    up_conv = functools.partial(
+      NearestUpConv, dtype=self.dtype, engine=self.engine
+    )
+    block = functools.partial(Block, dtype=self.dtype, engine=self.engine)
     with_norm = functools.partial(
       block, has_norm=True, axis_name=self.axis_name
     )
@@ -72,15 +76,14 @@ class TutorialUNet(nn.Module):
         x = norm.max_pool2x2(x, engine=self.engine)
     for i in reversed(range(self.depth)):
       features = self.width * 2**i
-      x = NearestUpConv(features, **options, name=f'up{i}')(x)
+      x = up_conv(features, name=f'up{i}')(x)
       x = block(features, name=f'merge{i}')((skips[i], x), train)
     if self.narrow:
-      narrow = conv.Conv(2, kernel_init=he_normal, **options, name='narrow')
+      narrow = conv_of(2, kernel_init=he_normal, name='narrow')
       x = nn.relu(narrow(x))
-    head = conv.Conv(
+    head = conv_of(
       self.num_planes,
       (1, 1),
-      **options,
       out_dtype=jnp.float32,
       kernel_init=nn.initializers.glorot_uniform(),
       name='head',
@@ -92,7 +95,7 @@ class Block(nn.Module):
   """Two times convolution, ReLU and, on the way down, batch norm."""
 
   features: int
-  dtype: jnp.dtype
+  dtype: DTypeLike
   engine: str
   dilation: int = 1
   has_norm: bool = False
@@ -103,34 +106,37 @@ class Block(nn.Module):
     self, x: jax.Array | tuple[jax.Array, ...], train: bool
   ) -> jax.Array:
     """Maps [B, H, W, C], or parts of its channels, to [B, H, W, features]."""
-    for i in range(2):
-      x = conv.Conv(
+
+    def unit(x: jax.Array | tuple[jax.Array, ...], i: int) -> jax.Array:
+      convolve = conv.Conv(
         self.features,
         dilation=self.dilation,
         dtype=self.dtype,
         engine=self.engine,
         kernel_init=he_normal,
         name=f'conv{i}',
-      )(x)
-      x = nn.relu(x)
-      if self.has_norm:
-        x = nn.BatchNorm(
-          use_running_average=not train,
-          momentum=0.99,
-          epsilon=1e-3,
-          dtype=self.dtype,
-          axis_name=self.axis_name,
-          use_fast_variance=False,
-          name=f'norm{i}',
-        )(x)
-    return x
+      )
+      y = nn.relu(convolve(x))
+      if not self.has_norm:
+        return y
+      return nn.BatchNorm(
+        use_running_average=not train,
+        momentum=0.99,
+        epsilon=1e-3,
+        dtype=self.dtype,
+        axis_name=self.axis_name,
+        use_fast_variance=False,
+        name=f'norm{i}',
+      )(y)
+
+    return unit(unit(x, 0), 1)
 
 
 class NearestUpConv(nn.Module):
   """Every pixel four times, then a convolution of size 2, and ReLU."""
 
   features: int
-  dtype: jnp.dtype
+  dtype: DTypeLike
   engine: str
 
   @nn.compact

@@ -8,6 +8,7 @@ import functools
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from unet_jax.nn import conv, dropout, norm
 
@@ -25,7 +26,7 @@ class ConvBlock(nn.Module):
 
   features: int
   norm: str
-  dtype: jnp.dtype
+  dtype: DTypeLike
   engine: str
   axis_name: str | None
   residual: bool = False
@@ -44,37 +45,37 @@ class ConvBlock(nn.Module):
       dtype=self.dtype,
       engine=self.engine,
     )
+    batch_norm = functools.partial(
+      norm.BatchNormRelu, axis_name=self.axis_name, engine=self.engine
+    )
+
+    def norm_relu(x: jax.Array, name: str) -> jax.Array:
+      if self.norm == 'batch':
+        return batch_norm(x.shape[-1], name=name)(x, train=train)
+      if self.norm == 'group':
+        groups = next(g for g in (8, 4, 2, 1) if x.shape[-1] % g == 0)
+        x = nn.GroupNorm(groups, dtype=self.dtype, name=name)(x)
+      return nn.relu(x)
+
+    def conv_norm_relu(
+      x: jax.Array | tuple[jax.Array, ...], i: int
+    ) -> jax.Array:
+      convolve = conv_of(dilation=self.dilation, name=f'conv{i}')
+      if self.fused and self.norm == 'batch':
+        affine = batch_norm(self.features, name=f'norm{i}').affine()
+        return convolve(x, affine)
+      return norm_relu(convolve(x), f'norm{i}')
+
     if not self.residual:
-      for i in range(2):
-        convolve = conv_of(dilation=self.dilation, name=f'conv{i}')
-        if self.fused and self.norm == 'batch':
-          x = convolve(x, self.batch_norm(self.features, f'norm{i}').affine())
-        else:
-          x = self.norm_relu(convolve(x), train, f'norm{i}')
-      return x
+      return conv_norm_relu(conv_norm_relu(x, 0), 1)
     x = jnp.concatenate(x, axis=-1) if isinstance(x, tuple) else x
     y = x
     for i in range(2):
-      y = self.norm_relu(y, train, f'norm{i}')
+      y = norm_relu(y, f'norm{i}')
       y = conv_of(dilation=self.dilation, name=f'conv{i}')(y)
     if x.shape[-1] != self.features:
       x = conv_of(kernel_size=(1, 1), name='shortcut')(x)
     return x + y
-
-  def norm_relu(self, x: jax.Array, train: bool, name: str) -> jax.Array:
-    """Applies the norm, if any, and ReLU."""
-    if self.norm == 'batch':
-      return self.batch_norm(x.shape[-1], name)(x, train=train)
-    if self.norm == 'group':
-      groups = next(g for g in (8, 4, 2, 1) if x.shape[-1] % g == 0)
-      x = nn.GroupNorm(groups, dtype=self.dtype, name=name)(x)
-    return nn.relu(x)
-
-  def batch_norm(self, features: int, name: str) -> norm.BatchNormRelu:
-    """Makes one with the block's settings."""
-    return norm.BatchNormRelu(
-      features, axis_name=self.axis_name, engine=self.engine, name=name
-    )
 
 
 class UNet(nn.Module):
@@ -104,7 +105,7 @@ class UNet(nn.Module):
   norm: str = 'batch'
   dilated: int = 0
   dropout: float = 0.0
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
   remat: int = 0
   engine: str = 'xla'
   axis_name: str | None = None

@@ -43,7 +43,7 @@ def missing() -> str:
   return ''
 
 
-def call(name: str, result, *args: jax.Array, **attributes: int) -> Any:
+def call(name: str, result: Any, *args: jax.Array, **attributes: int) -> Any:
   """Runs an operation on a device's share of the cores.
 
   Args:
