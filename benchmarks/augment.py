@@ -71,12 +71,10 @@ def compare(
     settings = dict(size=size, batch=batch)
     processes[name] = train_step.start(name, script, settings, python)
     facts[name] = train_step.answer(processes[name])
-  times = {name: [] for name in names}
+  times: dict[str, list[float]] = {name: [] for name in names}
   for _ in range(rounds):
     for name, process in processes.items():
-      process.stdin.write('\n')
-      process.stdin.flush()
-      times[name].append(train_step.answer(process)[0])
+      times[name].append(train_step.ask(process)[0])
   for process in processes.values():
     process.communicate()
   rows = []

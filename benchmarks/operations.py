@@ -55,8 +55,11 @@ def main() -> None:
   width, size, batch = map(int, args.case.split('x'))
   build.start(args.engine)
   case = trainer.make_case(
-    **dict(width=width, size=size, batch=batch),
-    **dict(precision=args.precision, engine=args.engine),
+    width=width,
+    size=size,
+    batch=batch,
+    precision=args.precision,
+    engine=args.engine,
   )
   compiled, steps = case.infer if args.infer else case.train
   found = describe(compiled)
@@ -101,7 +104,7 @@ def trace(steps: Callable, count: int, found: dict) -> dict[str, float]:
       steps(count)
     (path,) = pathlib.Path(folder).glob('**/*.trace.json.gz')
     events = json.loads(gzip.decompress(path.read_bytes()))['traceEvents']
-  taken = collections.Counter()
+  taken: dict[str, float] = collections.defaultdict(float)
   for event in events:
     name = event.get('args', {}).get('hlo_op') or event.get('name')
     if event.get('ph') == 'X' and name in found:
@@ -125,7 +128,7 @@ def print_kinds(taken: dict[str, float], found: dict) -> None:
 
 def print_slowest(taken: dict[str, float], found: dict, count: int) -> None:
   """Prints a row for each of the slowest operations."""
-  slowest = sorted(taken, key=taken.get, reverse=True)[:count]
+  slowest = sorted(taken, key=lambda name: -taken[name])[:count]
   rows = [
     [name, found[name][0], found[name][1][-60:], f'{taken[name]:.4g}']
     for name in slowest

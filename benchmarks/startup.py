@@ -41,8 +41,9 @@ def main() -> None:
     rows.append([door, median(by_help), median(by_import)])
   print(trainer.table(['door', '`--help`, s', 'all its imports, s'], rows))
   with tempfile.TemporaryDirectory() as folder:
-    folder = pathlib.Path(folder)
-    times = [first_step(folder, f'run{i}') for i in range(rounds + 1)]
+    times = [
+      first_step(pathlib.Path(folder), f'run{i}') for i in range(rounds + 1)
+    ]
   print()
   print(
     trainer.table(

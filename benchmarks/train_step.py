@@ -20,6 +20,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from typing import Any
 
 import trainer
 
@@ -88,7 +89,8 @@ def main() -> None:
         title = f'width {width}, {batch} images of {size}x{size}'
         print(f'\nDepth {DEPTH}, {title}:\n')
         print(f'{table(measured, precision)}\n')
-        print(rate(*measured['unet_jax'], batch))
+        facts, times = measured['unet_jax']
+        print(rate(facts, times, batch))
 
 
 def platform() -> str:
@@ -107,7 +109,7 @@ def find_python(packages: tuple[str, ...], python311: str) -> str:
   if not (folder / 'done').exists():
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([python311, '-m', 'venv', folder], check=True)
-    pip = [folder / 'bin/python', '-m', 'pip', 'install', '-q', *packages]
+    pip = [str(folder / 'bin/python'), '-m', 'pip', 'install', '-q', *packages]
     subprocess.run(pip, check=True)
     (folder / 'done').touch()
   return str(folder / 'bin/python')
@@ -123,12 +125,10 @@ def measure(settings: dict, pythons: dict, rounds: int) -> dict:
   counts = {name: fact['parameters'] for name, fact in facts.items()}
   if len(set(counts.values())) > 1:
     raise RuntimeError(f'the networks differ: {counts}')
-  times = {name: [] for name in processes}
+  times: dict[str, list] = {name: [] for name in processes}
   for _ in range(rounds):
     for name, process in processes.items():
-      process.stdin.write('\n')
-      process.stdin.flush()
-      times[name].append(answer(process))
+      times[name].append(ask(process))
   for process in processes.values():
     process.communicate()
   return {name: (facts[name], times[name]) for name in processes}
@@ -154,12 +154,21 @@ def start(
   )
 
 
-def answer(process: subprocess.Popen):
+def ask(process: subprocess.Popen) -> list[float]:
+  """Has a contestant take a turn; returns the seconds of each kind of step."""
+  assert process.stdin
+  process.stdin.write('\n')
+  process.stdin.flush()
+  return answer(process)
+
+
+def answer(process: subprocess.Popen) -> Any:
   """Reads a contestant's next line of JSON, past what libraries print."""
+  assert process.stdout
   while line := process.stdout.readline():
     if line.startswith(('{', '[')):
       return json.loads(line)
-  raise RuntimeError(f'{process.args[1]} ended; see {PEERS}/*.log')
+  raise RuntimeError(f'{process.args!r} ended; see {PEERS}/*.log')
 
 
 def rate(facts: dict, times: list, batch: int) -> str:

@@ -130,7 +130,8 @@ def count_flops(model: nn.Module, variables: dict, shape: tuple) -> float:
   image = jax.ShapeDtypeStruct(shape, jnp.float32)
   # A program that is only lowered can be asked on CPUs alone.
   with jax.default_device(jax.local_devices(backend='cpu')[0]):
-    return apply.lower(variables, image).cost_analysis()['flops']
+    cost: Any = apply.lower(variables, image).cost_analysis()
+    return cost['flops']
 
 
 def make_examples(size: int, count: int) -> list[dict]:

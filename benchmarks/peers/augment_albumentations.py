@@ -37,18 +37,19 @@ def work(queues, size: int, count: int) -> None:
 def main() -> None:
   """Augments the batch that the arguments, as JSON, describe."""
   args = json.loads(sys.argv[1])
-  queues = (multiprocessing.SimpleQueue(), multiprocessing.SimpleQueue())
+  todo: multiprocessing.SimpleQueue = multiprocessing.SimpleQueue()
+  done: multiprocessing.SimpleQueue = multiprocessing.SimpleQueue()
   for _ in range(pairs.CORES):
     multiprocessing.Process(
-      target=work, args=(queues, args['size'], args['batch']), daemon=True
+      target=work, args=((todo, done), args['size'], args['batch']), daemon=True
     ).start()
 
   def run(steps: int) -> None:
     for _ in range(steps):
       for i in range(args['batch']):
-        queues[0].put(i)
+        todo.put(i)
       for _ in range(args['batch']):
-        queues[1].get()
+        done.get()
 
   version = f'{albumentations.__version__}, {pairs.CORES} processes'
   serve.serve(run, version=version)

@@ -5,7 +5,8 @@ import multiprocessing
 import os
 import sys
 
-os.environ['KERAS_BACKEND'] = 'jax'  # Which it doesn't use.
+# Keras imports a backend, though ImageDataGenerator computes without it.
+os.environ['KERAS_BACKEND'] = 'jax'
 
 import keras  # noqa: E402
 import pairs  # noqa: E402
@@ -40,10 +41,11 @@ def work(queues, size: int, count: int) -> None:
 def main() -> None:
   """Augments the batch that the arguments, as JSON, describe."""
   args = json.loads(sys.argv[1])
-  queues = (multiprocessing.SimpleQueue(), multiprocessing.SimpleQueue())
+  todo: multiprocessing.SimpleQueue = multiprocessing.SimpleQueue()
+  done: multiprocessing.SimpleQueue = multiprocessing.SimpleQueue()
   for _ in range(pairs.CORES):
     multiprocessing.Process(
-      target=work, args=(queues, args['size'], args['batch']), daemon=True
+      target=work, args=((todo, done), args['size'], args['batch']), daemon=True
     ).start()
   first = 0
 
@@ -52,9 +54,9 @@ def main() -> None:
     for _ in range(steps):
       first += args['batch']
       for i in range(args['batch']):
-        queues[0].put(first + i)
+        todo.put(first + i)
       for _ in range(args['batch']):
-        queues[1].get()
+        done.get()
 
   version = f'keras {keras.__version__}, {pairs.CORES} processes'
   serve.serve(run, version=version)
