@@ -119,7 +119,7 @@ def test_variance_survives_a_large_mean(engine):
   rng = np.random.default_rng(0)
   x = jnp.asarray(rng.normal(size=(4, 16, 16, 8)) + 3000, jnp.float32)
   y, mean, var = norm.batch_norm_relu(
-    x, jnp.ones(8), jnp.zeros(8), 1e-5, None, engine
+    x, jnp.ones(8), jnp.zeros(8), norm.Settings(1e-5, None, engine)
   )
   exact = np.asarray(x, np.float64)
   np.testing.assert_allclose(mean, exact.mean((0, 1, 2)), rtol=1e-6)
@@ -129,7 +129,8 @@ def test_variance_survives_a_large_mean(engine):
 @pytest.mark.parametrize('engine', engine_params())
 def test_a_nan_is_not_hidden(engine):
   x = jnp.ones((1, 4, 4, 3)).at[0, 1, 2, 1].set(jnp.nan)
-  y = norm.batch_norm_relu(x, jnp.ones(3), jnp.zeros(3), 1e-5, None, engine)[0]
+  settings = norm.Settings(1e-5, None, engine)
+  y, _, _ = norm.batch_norm_relu(x, jnp.ones(3), jnp.zeros(3), settings)
   assert np.isnan(y[..., 1]).all()
   assert np.isfinite(y[..., 0]).all()
   assert np.isnan(norm.max_pool2x2(x)[0, 0, 1, 1])
