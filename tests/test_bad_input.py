@@ -336,8 +336,14 @@ def fail_main(tmp_path, *args):
     (['--config.optim.lrr=1'], ['lrr', 'mean lr?']),
     (['--config.modell.depth=3'], ['modell', 'mean model?']),
     (['--config.qqq=3'], ['no key', 'qqq', 'defaults.py']),
-    (['--config.loss.beta=.5'], ['now called config.loss.tversky_beta;']),
-    (['--config.transfer.resize=corner'], ['config.transfer.resize no longer']),
+    (
+      ['--config.loss.beta=.5'],
+      ['loss.beta is now called --config.loss.tversky_beta;'],
+    ),
+    (
+      ['--config.transfer.resize=corner'],
+      ['--config.transfer.resize no longer'],
+    ),
     (['--lr=1'], ["'lr'", '--help']),
     (['--config.total_steps=many'], ['--config.total_steps=many']),
     (['--config.optim.lr=0'], ['config.optim.lr is 0.0', 'positive']),

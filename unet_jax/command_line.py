@@ -115,7 +115,7 @@ def _explain(error: Exception, name: str) -> str:
   text = str(error)
   key = _failed_key(error)
   if key in config_lib.RENAMED or key in config_lib.REMOVED:
-    return f'--{name}.{key}: {config_lib.explain_unknown(key)}'
+    return config_lib.explain_unknown(key, f'--{name}')
   hint = re.search('Did you mean "(.+)" instead of "(.+)"', text)
   if hint:
     return f'--{name} has no key {hint[2]}; did you mean {hint[1]}?'

@@ -66,13 +66,13 @@ def check(config: ml_collections.ConfigDict) -> None:
   _check_optim(config)
 
 
-def explain_unknown(key: str) -> str:
-  """Says in a line what to do about a key that there is not."""
+def explain_unknown(key: str, config: str = 'config') -> str:
+  """Says in a line what to do about a key that `config` should not have."""
   if key in RENAMED:
-    return f'config.{key} is now called config.{RENAMED[key]}; rename it'
+    return f'{config}.{key} is now called {config}.{RENAMED[key]}; rename it'
   if key in REMOVED:
-    return f'config.{key} no longer exists; remove it'
-  return f'config.{key} is unknown; remove it from the config file'
+    return f'{config}.{key} no longer exists; remove it'
+  return f'{config}.{key} is unknown; remove it from the config file'
 
 
 def _check_data(config: ml_collections.ConfigDict) -> None:
@@ -177,9 +177,8 @@ def _check_geometry(
       f'config.augment.zoom_range is {zooms}; it must be the least and '
       'greatest scale, from 0.1 to 10, e.g. (0.9, 1.1)'
     )
-  if (
-    augment.elastic >= image_size / 16
-  ):  # A quarter of a cell of the elastic grid.
+  # A quarter of a cell of the elastic grid.
+  if augment.elastic >= image_size / 16:
     raise errors.InputError(
       f'config.augment.elastic is {augment.elastic} pixels, which would fold '
       f'images; it must be below a sixteenth of config.image_size, '
