@@ -86,7 +86,8 @@ MAIN = {
 NOTE = (
   'Augmentations have the names and units of the ImageDataGenerator of Keras: '
   'the greatest change, either way. A loss of weight 0 is not computed; the '
-  'settings of a loss begin with its name.'
+  'settings of a loss begin with its name. The group `transfer` is for runs with '
+  '`--init_from`.'
 )
 OTHER = {
   'seed': number(0, (0, 2**31 - 1), 'Seed of all that is random.'),
@@ -162,7 +163,7 @@ OTHER = {
   ),
   'model.dropout': number(0.0, (0.0, 0.95), 'Share dropped at the bottom.'),
   'model.remat': number(
-    0, (0, 11), 'Levels, from the top, that a third more time saves memory of.'
+    0, (0, 11), 'Levels, from the top, computed twice to save memory.'
   ),
   'loss.negative_dice': number(
     0.0, NOT_NEGATIVE, "The tutorial's Dice: all planes as one, from 0 to -1."
@@ -191,7 +192,7 @@ OTHER = {
     False, 'Whether all terms but ce and focal are per image, not per batch.'
   ),
   'loss.background': free(
-    False, 'Whether to these terms the background of multiclass is a class.'
+    False, 'Whether the background of multiclass is a class to these terms.'
   ),
   'loss.smooth': number(
     1.0, POSITIVE, 'Pixels added to numerator and denominator of these terms.'
@@ -201,7 +202,7 @@ OTHER = {
   ),
   'optim.schedule': choice(
     ('cosine', 'constant', 'step'),
-    'Course of the learning rate: to 0; none; to a tenth and a hundredth.',
+    'The learning rate falls to 0, stays, or falls to 1/10 and 1/100.',
   ),
   'optim.warmup': number(0.1, SHARE, 'Share of the steps.'),
   'optim.weight_decay': number(
@@ -218,8 +219,8 @@ OTHER = {
   ),
   'transfer.classes': free(
     {},
-    "Class to the class of the --init_from run that its plane comes from, or ''"
-    ' to start fresh. Classes of one name need no entry; others start fresh.',
+    'Class to the class of the --init_from run whose plane it takes over. '
+    "Classes of one name need no entry; '' and all others start fresh.",
     entry=str,
   ),
   'transfer.batch_stats': choice(
@@ -227,7 +228,9 @@ OTHER = {
     'Keep the running statistics, or estimate them anew before step 1.',
   ),
   'transfer.freeze': free(
-    (), 'Parts that keep their weights: encoder, norms, head, down0 and so on.'
+    (),
+    'Parts that keep their weights: encoder, bottleneck, decoder, norms, head, '
+    'or single ones, such as down0.',
   ),
   'transfer.unfreeze': number(
     0.0, SHARE, 'Share of the steps until all train, the last first; 0: never.'

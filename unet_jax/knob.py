@@ -62,7 +62,7 @@ def requirement(knob: Knob) -> str:
     if knob.limits == NOT_NEGATIVE:
       return 'a number, 0 or more and finite'
     kind = 'whole number' if isinstance(knob.value, int) else 'number'
-    start = f'from {low}' if low != POSITIVE[0] else 'above 0,'
+    start = f'from {low:g}' if low != POSITIVE[0] else 'above 0,'
     return f'a {kind} {start} to {high:.10g}'
   if knob.entry:
     return f'a dict of class names, each with a {knob.entry.__name__}'

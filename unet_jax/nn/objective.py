@@ -30,7 +30,7 @@ def balance(
     return None
   own, nearby, everywhere = np.asarray(pixels, np.float64).T
   share = own / np.maximum(everywhere if by == 'inverse' else nearby, 1)
-  # Of the classes among which each pixel chooses: [K, 1] or [2, K].
+  # Shares of the classes among which a pixel chooses: [K, 1] or [2, K].
   shares = share[:, None] if exclusive else np.stack([share, 1 - share])
   present = np.ma.masked_equal(shares, 0)
   if by == 'inverse':
