@@ -86,8 +86,8 @@ MAIN = {
 NOTE = (
   'Augmentations have the names and units of the ImageDataGenerator of Keras: '
   'the greatest change, either way. A loss of weight 0 is not computed; the '
-  'settings of a loss begin with its name. The group `transfer` is for runs with '
-  '`--init_from`.'
+  'settings of a loss begin with its name. The group `transfer` is for runs '
+  'with `--init_from`.'
 )
 OTHER = {
   'seed': number(0, (0, 2**31 - 1), 'Seed of all that is random.'),
