@@ -128,9 +128,7 @@ OTHER = {
     'expression whose first group is the patient, or FILE.csv:COLUMN with '
     'names in its first column.',
   ),
-  'data.folds': number(
-    0, (0, 100), 'Folds into which all but test is dealt; 0 deals none.'
-  ),
+  'data.folds': number(0, (0, 100), 'Folds of all but test; 0: none.'),
   'data.fold': number(0, (0, 99), 'Fold that is val, from 0.'),
   'data.channels': choice(
     ('all', 'green'),
@@ -177,9 +175,7 @@ OTHER = {
   'loss.tversky_beta': number(
     0.7, SHARE, 'Weight of a false negative; of a false positive, the rest.'
   ),
-  'loss.tversky_gamma': number(
-    1.0, (1.0, 3.0), '4/3 makes it the focal Tversky loss.'
-  ),
+  'loss.tversky_gamma': number(1.0, (1.0, 3.0), '4/3: focal Tversky loss.'),
   'loss.cldice': number(0.0, NOT_NEGATIVE, 'Dice of centre lines (clDice).'),
   'loss.cldice_radius': number(5, (1, 100), 'Half the widest vessel, pixels.'),
   'loss.focal': number(
@@ -208,9 +204,7 @@ OTHER = {
   'optim.weight_decay': number(
     0.0, SHARE, 'Share of a kernel, times the learning rate, per step of adamw.'
   ),
-  'optim.clip': number(
-    0.0, NOT_NEGATIVE, 'Greatest norm of the gradients; 0 clips nothing.'
-  ),
+  'optim.clip': number(0.0, NOT_NEGATIVE, 'Greatest gradient norm; 0: any.'),
   'optim.accumulate': number(
     1, (1, 2**20), 'Turns in which a device takes its images, to save memory.'
   ),
