@@ -2,20 +2,17 @@
 
   python -m unet_jax.main --config configs/multiclass.py[:VARIANT]
 
-Variants, with their time on 2 cores without a GPU and test macro F1:
+Variants, with time and test macro F1 on 2 cores without a GPU where measured:
   none       the embedded data: 1.5 minutes, 0.816
   folder     your own images, with index masks
-  diaretdb1  red and bright lesions of DIARETDB1
+  diaretdb1  red and bright lesions of DIARETDB1: 7 minutes, 0.219
   catdog     heads of cats and dogs
   camvid     roads of CamVid, 11 classes without a background
   tiny       seconds, for tests
 """
 
-import os
-
 from unet_jax import defaults
 
-ROOT = os.environ.get('UNET_JAX_DATA', 'data')
 STREET = (
   *('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence'),
   *('car', 'pedestrian', 'bicyclist'),
@@ -25,29 +22,30 @@ STREET = (
 def get_config(arg=''):
   """Returns the configuration of one run; `arg` is the variant's name."""
   config = defaults.get_config()
+  root = defaults.data_root()
   if arg in ('', 'tiny', 'diaretdb1'):
     lesions = defaults.LESIONS
     config.data.update(mask='folders', classes=tuple(lesions), merge=lesions)
   if arg == 'folder':
     config.data.source = 'folder'
   elif arg == 'diaretdb1':
-    config.data.update(source='folder', root=f'{ROOT}/diaretdb1_lesions')
+    config.data.update(source='folder', root=f'{root}/diaretdb1_lesions')
     config.data.threshold = 26  # A tenth of full agreement, as the tutorial.
     # Outlines are rough and wide: a crop has to show what lies about them.
     config.data.resize = 256
-    # Without them red lesions are never predicted: see docs/augmentation.md.
+    # Without class weights no pixel is called red: see docs/augmentation.md.
     config.loss.class_weights = 'inverse'
     config.total_steps = 1000
   elif arg == 'catdog':
-    config.data.update(source='folder', root=f'{ROOT}/catdog')
+    config.data.update(source='folder', root=f'{root}/catdog')
     config.data.update(classes=('cat', 'dog'), resize=256)
     config.image_size = 256
     # Heads are upright.
     config.augment.update(vertical_flip=False, quarter_turns=False)
     config.total_steps = 1000
   elif arg == 'camvid':
-    config.data.update(source='folder', root=f'{ROOT}/camvid')
-    # Every pixel is of a class, or void, so that sky is no background.
+    config.data.update(source='folder', root=f'{root}/camvid')
+    # Every pixel is of a class, or void, so sky is not the background.
     config.data.update(classes=STREET, background='', void=(11,))
     config.image_size = 256
     config.augment.update(vertical_flip=False, quarter_turns=False)
@@ -55,7 +53,5 @@ def get_config(arg=''):
   elif arg == 'tiny':
     defaults.shrink(config)
   elif arg:
-    raise ValueError(
-      f'unknown variant {arg!r}: see the top of configs/multiclass.py'
-    )
+    raise defaults.unknown_variant(arg, __file__)
   return config

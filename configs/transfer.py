@@ -5,24 +5,21 @@
   python -m unet_jax.compare --workdir runs/transfer-real \\
     --source configs/transfer.py:stare --config configs/transfer.py:diaretdb1
 
-Variants:
+docs/transfer.md has the scores. Variants:
   none       lesions of the embedded data
-  vessels    its vessels, to start from
+  vessels    vessels of the embedded data, to start from
   diaretdb1  lesions of DIARETDB1
   stare      vessels of STARE, to start from
   tiny       seconds, for tests
 """
 
-import os
-
 from unet_jax import defaults
-
-ROOT = os.environ.get('UNET_JAX_DATA', 'data')
 
 
 def get_config(arg=''):
   """Returns the configuration of one run; `arg` is the variant's name."""
   config = defaults.get_config()
+  root = defaults.data_root()
   if arg in ('vessels', 'stare'):
     config.task = 'binary'
     config.data.update(mask='binary', classes=('vessels',))
@@ -34,18 +31,16 @@ def get_config(arg=''):
     config.total_steps = 200
     config.eval_every = config.save_every = 20
   if arg in ('stare', 'diaretdb1'):
-    # Their test images are left alone: a quarter of train decides.
+    # A quarter of train decides; the test images are left alone.
     config.data.update(source='folder', val_share=0.25)
   if arg == 'stare':
-    config.data.root = f'{ROOT}/stare_vessels'
+    config.data.root = f'{root}/stare_vessels'
   elif arg == 'diaretdb1':  # As configs/multiclass.py:diaretdb1.
-    config.data.update(root=f'{ROOT}/diaretdb1_lesions', threshold=26)
+    config.data.update(root=f'{root}/diaretdb1_lesions', threshold=26)
     config.data.resize = 256
     config.loss.class_weights = 'inverse'
   elif arg == 'tiny':
     defaults.shrink(config)
   elif arg not in ('', 'vessels'):
-    raise ValueError(
-      f'unknown variant {arg!r}: see the top of configs/transfer.py'
-    )
+    raise defaults.unknown_variant(arg, __file__)
   return config

@@ -196,9 +196,10 @@ OUT_OF_RANGE = [
   ('loss.class_weights', 'balanced'),
   ('loss.dice', -1.0),
   ('loss.focal', float('inf')),
-  ('loss.beta', 1.5),
+  ('loss.tversky_beta', 1.5),
   ('loss.tversky_gamma', 0.5),
-  ('loss.radius', 0),
+  ('loss.cldice_radius', 0),
+  ('transfer.lr_decay', 0.0),
 ]
 
 
@@ -335,6 +336,14 @@ def fail_main(tmp_path, *args):
     (['--config.optim.lrr=1'], ['lrr', 'mean lr?']),
     (['--config.modell.depth=3'], ['modell', 'mean model?']),
     (['--config.qqq=3'], ['no key', 'qqq', 'defaults.py']),
+    (
+      ['--config.loss.beta=.5'],
+      ['loss.beta is now called --config.loss.tversky_beta;'],
+    ),
+    (
+      ['--config.transfer.resize=corner'],
+      ['--config.transfer.resize no longer'],
+    ),
     (['--lr=1'], ["'lr'", '--help']),
     (['--config.total_steps=many'], ['--config.total_steps=many']),
     (['--config.optim.lr=0'], ['config.optim.lr is 0.0', 'positive']),

@@ -47,10 +47,13 @@ def test_the_report_has_a_line_a_seed_and_a_line_an_evaluation():
     (['--source', 'x.py'], "--source: [Errno 2] No such file or directory: 'x"),
     (
       ['--source.optim.lr=-1'],
-      '--source.optim.lr is -1.0; it must be positive',
+      '--source.optim.lr is -1.0; it must be a number, positive',
     ),
     (['--config.optim.lrr=1'], '--config has no key lrr; did you mean lr?'),
-    (['--config.optim.lr=-1'], 'config.optim.lr is -1.0; it must be positive'),
+    (
+      ['--config.optim.lr=-1'],
+      'config.optim.lr is -1.0; it must be a number, positive',
+    ),
   ],
 )
 def test_an_error_names_the_config_at_fault(tmp_path, args, said):

@@ -1,12 +1,14 @@
 """Every config file and variant: its keys, and the state that it builds."""
 
 import json
+import pathlib
 
 import jax
 import jax.numpy as jnp
 import pytest
 
 from unet_jax import config as config_lib
+from unet_jax import defaults, errors
 from unet_jax.data import sources
 from unet_jax.training import setup
 
@@ -85,29 +87,75 @@ def test_tutorials_networks_have_as_many_parameters_as_in_keras(
 
 
 def test_all_configs_have_the_same_keys(load_config):
-  def keys(name):
-    flat = config_lib.flatten(load_config(name))
-    return {key for key in flat if not key.startswith('data.merge')}
-
-  expected = keys('binary')
-  for name in ('multiclass', 'multilabel', 'transfer', 'tutorial'):
-    assert keys(name) == expected
+  for name in ('binary', 'multiclass', 'multilabel', 'transfer', 'tutorial'):
+    assert set(config_lib.flatten(load_config(name))) == set(defaults.KEYS)
 
 
-def test_every_key_is_read_somewhere(load_config):
+def test_every_key_is_read_somewhere():
   """A knob that nothing reads would be a promise that nothing keeps."""
-  import pathlib
-
   source = ''.join(
     path.read_text() for path in pathlib.Path('unet_jax').rglob('*.py')
   )
   by_group = ('augment', 'loss')  # Handed on whole, as keyword arguments.
-  for key in config_lib.flatten(load_config('multiclass')):
+  for key in defaults.KEYS:
     group, _, name = key.rpartition('.')
     if group in by_group:
       assert f'**config.{group}' in source
-    elif not key.startswith('data.merge'):
+    else:
       assert f'config.{key}' in source, key
+
+
+def test_what_most_runs_set_is_a_short_list_with_all_that_configs_change(
+  load_config,
+):
+  usual = config_lib.flatten(defaults.get_config())
+  changed = {
+    key
+    for name, variant in VARIANTS
+    for key, value in config_lib.flatten(
+      load_config(f'{name}:{variant}')
+    ).items()
+    if value != usual[key] and variant != 'tiny' and name != 'tutorial'
+  }
+  # Probabilities as labels are one variant's, and rare.
+  assert changed - {'data.soft'} <= set(defaults.MAIN)
+  assert len(defaults.MAIN) <= 25
+
+
+def test_the_page_of_all_keys_is_that_of_the_defaults():
+  page = pathlib.Path('docs/config.md').read_text()
+  assert page == config_lib.reference() + '\n', (
+    'run python -m unet_jax.config > docs/config.md'
+  )
+  rows = [line for line in page.splitlines() if line.startswith('| `')]
+  assert len(rows) == len(defaults.KEYS)
+  for key, row in zip(defaults.KEYS, rows, strict=True):
+    assert row.startswith(f'| `{key}` | ')
+    assert row.count('|') == 5  # No column is torn.
+
+
+def test_every_usual_value_is_allowed():
+  config_lib.check(defaults.get_config())
+
+
+@pytest.mark.parametrize(
+  ('key', 'value', 'text'),
+  [
+    ('task', 'ternary', 'must be one of multiclass, binary, multilabel'),
+    ('total_steps', 0, 'must be a whole number from 1 to 2147483647'),
+    ('optim.lr', 0.0, 'must be a number, positive and finite'),
+    ('optim.clip', -1.0, 'must be a number, 0 or more and finite'),
+    ('transfer.lr_decay', 2.0, 'must be a number above 0, to 1'),
+    ('data.classes', 'vessels', 'must be a tuple'),
+    ('data.merge', {'a': 'b'}, 'of class names, each with a tuple'),
+  ],
+)
+def test_a_value_that_is_not_allowed_is_told_what_it_must_be(key, value, text):
+  config = config_lib.flatten(defaults.get_config()) | {key: value}
+  with pytest.raises(errors.InputError) as caught:
+    config_lib.check(defaults.unflatten(config))
+  assert str(caught.value).startswith(f'config.{key} is {value!r}; it ')
+  assert text in str(caught.value)
 
 
 @pytest.mark.parametrize('name', ['binary', 'multiclass:camvid', 'tutorial'])
@@ -127,3 +175,67 @@ def test_a_run_older_than_a_key_has_its_default(load_config, tmp_path):
   del tree['data']['weights'], tree['early_stop']
   again = config_lib.from_dict(tree)
   assert config_lib.differences(load_config('multiclass'), again) == []
+
+
+# Runs and config files of earlier versions.
+
+
+def old_tree(load_config, **values):
+  """Returns the JSON of a run, with values for keys of an earlier version."""
+  flat = config_lib.flatten(load_config('multiclass')) | values
+  return json.loads(defaults.unflatten(flat).to_json())
+
+
+def test_old_names_and_new_ones_are_different_keys():
+  assert set(config_lib.RENAMED.values()) <= set(defaults.KEYS)
+  gone = {*config_lib.RENAMED, *config_lib.REMOVED}
+  assert not gone & set(defaults.KEYS)
+
+
+def test_a_key_that_an_old_run_saved_comes_back_by_its_new_name(load_config):
+  tree = old_tree(load_config, **{'loss.beta': 0.9, 'loss.radius': 3})
+  del tree['loss']['tversky_beta'], tree['loss']['cldice_radius']
+  again = config_lib.from_dict(tree)
+  config_lib.check(again)
+  assert config_lib.differences(load_config('multiclass'), again) == [
+    'config.loss.cldice_radius: 5 -> 3',
+    'config.loss.tversky_beta: 0.7 -> 0.9',
+  ]
+
+
+def test_a_renamed_map_keeps_its_entries(load_config, monkeypatch):
+  monkeypatch.setitem(config_lib.RENAMED, 'masks.union', 'data.merge')
+  merge = {'x': ('a', 'b')}
+  tree = old_tree(load_config, **{'masks.union': merge})
+  del tree['data']['merge']
+  again = config_lib.from_dict(tree)
+  config_lib.check(again)
+  assert again.data.merge.to_dict() == merge
+
+
+def test_a_removed_key_is_refused_where_it_changed_something(load_config):
+  tree = old_tree(load_config, **{'transfer.resize': 'never'})
+  assert (
+    config_lib.differences(
+      load_config('multiclass'), config_lib.from_dict(tree)
+    )
+    == []
+  )
+  tree['transfer']['resize'] = 'corner'
+  with pytest.raises(errors.InputError, match=r'config\.transfer\.resize'):
+    config_lib.from_dict(tree)
+
+
+@pytest.mark.parametrize(
+  ('key', 'text'),
+  [
+    ('loss.gamma', 'config.loss.gamma is now called config.loss.focal_gamma;'),
+    ('transfer.resize', 'config.transfer.resize no longer exists; remove it'),
+    ('loss.hinge', 'config.loss.hinge is unknown; remove it'),
+  ],
+)
+def test_a_config_file_that_sets_an_old_key_is_told_what_to_do(key, text):
+  config = defaults.get_config()
+  config.update_from_flattened_dict({key: 1.0})
+  with pytest.raises(errors.InputError, match=text):
+    config_lib.check(config)

@@ -43,7 +43,7 @@ def map_head(new_task, old_task, classes):
 
   new, old = draw(new_task), draw(old_task)
   head = heads.map_head(new_task, old_task, classes)
-  plan = planning.make_plan(new, old, head, channels=(3, 3), resize='never')
+  plan = planning.make_plan(new, old, head, channels=(3, 3))
   merged = jax.device_get(planning.apply(plan, new, old))
   features = rng.normal(size=(50, 3)).astype(np.float32)
   return plan['params/head/kernel'], [

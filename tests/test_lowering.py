@@ -154,6 +154,13 @@ def test_for_cuda_nothing_calls_the_host_or_the_native_operation(cuda):
   assert 'callback' not in text
 
 
+def test_for_cuda_a_convolution_stays_apart_and_pooling_scatters_nothing(cuda):
+  _, text = cuda
+  # A barrier after each convolution, and before its gradients.
+  assert text.count('optimization_barrier') == 2 * (NUM_NORMS + 1)
+  assert 'scatter' not in text
+
+
 @pytest.mark.parametrize('engine', ['xla', 'rewritten'])
 def test_remat_keeps_names_and_gradients(engine):
   image = jnp.asarray(np.random.default_rng(0).random((1, 8, 8, 3), np.float32))

@@ -58,12 +58,15 @@ def test_settings_reach_their_terms():
   for settings, want in (
     (dict(dice=1.0, smooth=0.1), losses.soft_dice(*planes, smooth=0.1)),
     (
-      dict(tversky=1.0, beta=0.9, tversky_gamma=2.0),
+      dict(tversky=1.0, tversky_beta=0.9, tversky_gamma=2.0),
       losses.tversky(*planes, beta=0.9, gamma=2.0),
     ),
-    (dict(cldice=1.0, radius=2), losses.centerline_dice(*planes, radius=2)),
     (
-      dict(focal=1.0, gamma=3.0),
+      dict(cldice=1.0, cldice_radius=2),
+      losses.centerline_dice(*planes, radius=2),
+    ),
+    (
+      dict(focal=1.0, focal_gamma=3.0),
       losses.cross_entropy(logits, target, weight, exclusive=True, gamma=3.0),
     ),
     (

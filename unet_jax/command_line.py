@@ -12,6 +12,7 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from unet_jax import config as config_lib
 from unet_jax import errors
 
 # What is defined here is its caller's, a command's, whose --help then has it.
@@ -102,9 +103,19 @@ def _failed_flag(error: Exception) -> str:
   return next((x.name for x in owners if isinstance(x, flags.Flag)), '')
 
 
+def _failed_key(error: Exception) -> str:
+  """Returns the key that ml_collections looked up in the config, or ''."""
+  frames = traceback.walk_tb(error.__traceback__)
+  paths = [frame.f_locals.get('config_path') for frame, _ in frames]
+  return next((x for x in paths if isinstance(x, str)), '')
+
+
 def _explain(error: Exception, name: str) -> str:
   """Says in a line why the flags or the config file can't be read."""
   text = str(error)
+  key = _failed_key(error)
+  if key in config_lib.RENAMED or key in config_lib.REMOVED:
+    return config_lib.explain_unknown(key, f'--{name}')
   hint = re.search('Did you mean "(.+)" instead of "(.+)"', text)
   if hint:
     return f'--{name} has no key {hint[2]}; did you mean {hint[1]}?'

@@ -1,36 +1,26 @@
-"""Checking, saving and comparing configs."""
+"""Checking, saving and comparing configs.
+
+`python -m unet_jax.config > docs/config.md` writes the page of all keys.
+"""
 
 import json
 import pathlib
 import re
-import sys
 
 import ml_collections
 
 from unet_jax import defaults, errors, text_files
+from unet_jax import knob as knob_lib
 
-CHOICES = {
-  'task': ('binary', 'multiclass', 'multilabel'),
-  'precision': ('auto', 'float32', 'bfloat16'),
-  'engine': ('auto', 'native', 'rewritten', 'xla'),
-  'data.source': ('synthetic_fundus', 'folder', 'tfds'),
-  'data.channels': ('all', 'green'),
-  'data.mask': ('binary', 'index', 'color', 'folders', 'planes'),
-  'data.missing': ('error', 'absent'),
-  'optim.name': ('adam', 'adamw', 'sgd'),
-  'optim.schedule': ('cosine', 'constant', 'step'),
-  'transfer.resize': ('never', 'corner'),
-  'transfer.batch_stats': ('keep', 'reestimate'),
-  'model.name': (
-    'unet',
-    'residual',
-    'tutorial',
-    'tutorial_vessels',
-    'tutorial_lesions',
-  ),
-  'model.norm': ('batch', 'group', 'none'),
-  'loss.class_weights': ('none', 'inverse', 'median'),
+# Keys of earlier versions, which old runs and config files may have.
+RENAMED = {
+  'loss.beta': 'loss.tversky_beta',
+  'loss.gamma': 'loss.focal_gamma',
+  'loss.radius': 'loss.cldice_radius',
 }
+# Keys that went, with the only value whose effect is still there.
+REMOVED = {'transfer.resize': 'never'}
+# Keys of config.loss that are weights of a loss.
 TERMS = (
   'dice',
   'negative_dice',
@@ -40,136 +30,35 @@ TERMS = (
   'ce',
   'focal',
 )
-# Key -> smallest and largest value; a positive float's smallest is TINY.
-TINY, HUGE = sys.float_info.min, sys.float_info.max
-RANGES = {
-  'seed': (0, 2**31 - 1),
-  'batch_size': (1, 2**20),
-  'image_size': (1, 2**15),
-  'total_steps': (1, 2**31 - 1),
-  'eval_every': (1, 2**31 - 1),
-  'save_every': (1, 2**31 - 1),
-  'early_stop': (0, 2**31 - 1),
-  'data.threshold': (1, 255),
-  'data.soft': (0, 255),
-  'data.resize': (0, 2**15),
-  'data.val_share': (0.0, 0.9),
-  'data.folds': (0, 100),
-  'data.fold': (0, 99),
-  'data.foreground_share': (0.0, 1.0),
-  'augment.rotation_range': (0.0, 180.0),
-  'augment.width_shift_range': (0.0, 1.0),
-  'augment.height_shift_range': (0.0, 1.0),
-  'augment.shear_range': (0.0, 60.0),
-  'augment.elastic': (0.0, HUGE),
-  'augment.brightness': (0.0, 1.0),
-  'augment.contrast': (0.0, 1.0),
-  'augment.gamma': (0.0, 9.0),
-  'augment.color': (0.0, 1.0),
-  'augment.blur': (0.0, 16.0),
-  'augment.noise': (0.0, 1.0),
-  'model.depth': (1, 10),
-  'model.width': (1, 4096),
-  'model.dilated': (0, 10),
-  'model.dropout': (0.0, 0.95),
-  'model.remat': (0, 11),
-  **{f'loss.{term}': (0.0, HUGE) for term in TERMS},
-  'loss.smooth': (TINY, HUGE),
-  'loss.beta': (0.0, 1.0),
-  'loss.tversky_gamma': (1.0, 3.0),
-  'loss.radius': (1, 100),
-  'loss.gamma': (0.0, 10.0),
-  'optim.lr': (TINY, HUGE),
-  'optim.warmup': (0.0, 1.0),
-  'optim.weight_decay': (0.0, 1.0),
-  'optim.clip': (0.0, HUGE),
-  'optim.accumulate': (1, 2**20),
-  'optim.ema': (0.0, 1.0 - 1e-9),
-  'transfer.unfreeze': (0.0, 1.0),
-  'transfer.lr_decay': (TINY, 1.0),
-}
-
-
-# The keys that any value of their type suits.
-TYPES = {
-  'data.name': str,
-  'data.root': str,
-  'data.classes': tuple,
-  'data.background': str,
-  'data.void': tuple,
-  'data.fov': str,
-  'data.weights': str,
-  'data.train': str,
-  'data.val': str,
-  'data.test': str,
-  'data.group': str,
-  'augment.horizontal_flip': bool,
-  'augment.vertical_flip': bool,
-  'augment.quarter_turns': bool,
-  'augment.zoom_range': tuple,
-  'loss.per_image': bool,
-  'transfer.freeze': tuple,
-  'loss.background': bool,
-}
-# Their keys are class names: the type of their values, and what that means.
-MAPS = {
-  'data.merge': (tuple, 'a tuple of names or values'),
-  'transfer.classes': (str, 'the name of a class'),
-}
 PLANES = ('folders', 'planes')  # Masks that may overlap.
 
 
 def flatten(config: ml_collections.ConfigDict, prefix: str = '') -> dict:
-  """Returns {'data.root': value, ...}; an empty group is a value `{}`."""
+  """Returns {'data.root': value, ...}; a map such as data.merge is a value."""
   flat = {}
-  for key, value in config.items():
-    if isinstance(value, ml_collections.ConfigDict):
-      # Two empty ConfigDicts are not always equal.
-      flat |= flatten(value, f'{prefix}{key}.') or {prefix + key: {}}
+  for name, value in config.items():
+    key = prefix + name
+    if not isinstance(value, ml_collections.ConfigDict):
+      flat[key] = value
+    elif key in defaults.KEYS or key in RENAMED:
+      flat[key] = value.to_dict()
     else:
-      flat[prefix + key] = value
+      flat |= flatten(value, f'{key}.') or {key: {}}
   return flat
 
 
 def check(config: ml_collections.ConfigDict) -> None:
-  """Raises InputError for the first value out of range, key and value named."""
+  """Raises InputError for the first key or value at fault, with a remedy."""
   flat = flatten(config)
-  known = {*CHOICES, *RANGES, *TYPES}
-  given = {key for key in flat if not _map_of(key)}
-  for key in sorted(known - given):
+  for key in sorted(flat.keys() - defaults.KEYS):
+    raise errors.InputError(explain_unknown(key))
+  for key in sorted(defaults.KEYS.keys() - flat):
     raise errors.InputError(f'config.{key} is missing from the config file')
-  for key in MAPS:
-    if not any(_map_of(name) == key for name in flat):
-      raise errors.InputError(f'config.{key} is missing; {{}} maps nothing')
-  for key in sorted(given - known):
-    raise errors.InputError(
-      f'config.{key} is unknown; remove it from the config file'
-    )
-  for key, choices in CHOICES.items():
-    if flat[key] not in choices:
+  for key, knob in defaults.KEYS.items():
+    if not knob_lib.allows(knob, flat[key]):
       raise errors.InputError(
-        f'config.{key} is {flat[key]!r}; it must be one of {", ".join(choices)}'
-      )
-  for key, (low, high) in RANGES.items():
-    kinds = int if isinstance(low, int) else (int, float)
-    if not isinstance(flat[key], kinds) or isinstance(flat[key], bool):
-      raise errors.InputError(
-        f'config.{key} is {flat[key]!r}; it must be a number'
-      )
-    if not low <= flat[key] <= high:  # Also catches NaN.
-      raise errors.InputError(
-        f'config.{key} is {flat[key]}; {_range(low, high)}'
-      )
-  for key, kind in TYPES.items():
-    if not isinstance(flat[key], kind):
-      raise errors.InputError(
-        f'config.{key} is {flat[key]!r}; it must be a {kind.__name__}'
-      )
-  for key in flat.keys() - given - MAPS.keys():
-    kind, meaning = MAPS[_map_of(key)]
-    if not isinstance(flat[key], kind):
-      raise errors.InputError(
-        f'config.{key} is {flat[key]!r}; it must be {meaning}'
+        f'config.{key} is {flat[key]!r}; it must be '
+        f'{knob_lib.requirement(knob)}'
       )
   _check_data(config)
   _check_geometry(config.augment, config.image_size)
@@ -177,9 +66,13 @@ def check(config: ml_collections.ConfigDict) -> None:
   _check_optim(config)
 
 
-def _map_of(key: str) -> str:
-  """Returns the one of MAPS that a key is, or is in."""
-  return next((name for name in MAPS if f'{key}.'.startswith(f'{name}.')), '')
+def explain_unknown(key: str, config: str = 'config') -> str:
+  """Says in a line what to do about a key that `config` should not have."""
+  if key in RENAMED:
+    return f'{config}.{key} is now called {config}.{RENAMED[key]}; rename it'
+  if key in REMOVED:
+    return f'{config}.{key} no longer exists; remove it'
+  return f'{config}.{key} is unknown; remove it from the config file'
 
 
 def _check_data(config: ml_collections.ConfigDict) -> None:
@@ -254,6 +147,7 @@ def _check_model(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_optim(config: ml_collections.ConfigDict) -> None:
+  """Refuses settings of the optimizer that don't go together."""
   optim = config.optim
   if optim.weight_decay and optim.name != 'adamw':
     raise errors.InputError(
@@ -269,7 +163,10 @@ def _check_optim(config: ml_collections.ConfigDict) -> None:
     )
 
 
-def _check_geometry(augment, image_size: int) -> None:
+def _check_geometry(
+  augment: ml_collections.ConfigDict, image_size: int
+) -> None:
+  """Refuses ranges that no image survives."""
   zooms = augment.zoom_range
   if not (
     len(zooms) == 2
@@ -277,23 +174,16 @@ def _check_geometry(augment, image_size: int) -> None:
     and 0.1 <= zooms[0] <= zooms[1] <= 10
   ):
     raise errors.InputError(
-      f'config.augment.zoom_range is {zooms}; it must be the least and most '
-      'that may be looked at, from 0.1 to 10, e.g. (0.9, 1.1)'
+      f'config.augment.zoom_range is {zooms}; it must be the least and '
+      'greatest scale, from 0.1 to 10, e.g. (0.9, 1.1)'
     )
-  if augment.elastic >= image_size / 16:  # A quarter of a cell of its grid.
+  # A quarter of a cell of the elastic grid.
+  if augment.elastic >= image_size / 16:
     raise errors.InputError(
       f'config.augment.elastic is {augment.elastic} pixels, which would fold '
       f'images; it must be below a sixteenth of config.image_size, '
       f'{image_size / 16:g}'
     )
-
-
-def _range(low: float, high: float) -> str:
-  if low == TINY:
-    return 'it must be positive and finite'
-  if high == HUGE:
-    return f'it must be {low} or more and finite'
-  return f'it must be from {low} to {high:.10g}'
 
 
 def save(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
@@ -310,9 +200,13 @@ def load(path: pathlib.Path) -> ml_collections.ConfigDict:
 
 
 def from_dict(tree: dict) -> ml_collections.ConfigDict:
-  """Returns the config of a JSON object.
+  """Returns the config of a JSON object, which may be of an earlier version.
 
-  A key that came later than the run has its default, which changes nothing.
+  A key that the object lacks has its usual value, which changes nothing. A
+  renamed key gets its new name.
+
+  Raises:
+    InputError: if a removed key has a value whose effect went with it.
   """
 
   def tuples(value):
@@ -320,12 +214,15 @@ def from_dict(tree: dict) -> ml_collections.ConfigDict:
       return {key: tuples(entry) for key, entry in value.items()}
     return tuple(value) if isinstance(value, list) else value
 
-  usual = defaults.get_config().to_dict()
-  filled = {
-    key: usual[key] | value if isinstance(usual.get(key), dict) else value
-    for key, value in (usual | tuples(tree)).items()
-  }
-  return ml_collections.ConfigDict(filled)
+  saved = flatten(ml_collections.ConfigDict(tuples(tree)))
+  for key, harmless in REMOVED.items():
+    if saved.pop(key, harmless) != harmless:
+      raise errors.InputError(
+        f'config.{key} of this run is not {harmless!r}, and this version has '
+        'no such key; use the version that trained the run'
+      )
+  renamed = {RENAMED.get(key, key): value for key, value in saved.items()}
+  return defaults.unflatten(flatten(defaults.get_config()) | renamed)
 
 
 def differences(
@@ -342,3 +239,35 @@ def differences(
     for key in sorted(old | new)
     if old.get(key, missing) != new.get(key, missing) and key != 'engine'
   ]
+
+
+def reference() -> str:
+  """Returns docs/config.md, a page of all keys."""
+  return '\n\n'.join(
+    [
+      '# Every key of a config',
+      'Made from `unet_jax/defaults.py` by `python -m unet_jax.config > '
+      'docs/config.md`. On the command line a key is a flag, such as '
+      '`--config.optim.lr=3e-4`.',
+      '## What most runs set',
+      _table(defaults.MAIN),
+      '## What few runs set',
+      defaults.NOTE,
+      _table(defaults.OTHER),
+    ]
+  )
+
+
+def _table(knobs: dict[str, knob_lib.Knob]) -> str:
+  rows = [
+    '| key | usual value | must be | meaning |',
+    '| --- | --- | --- | --- |',
+  ]
+  for key, knob in knobs.items():
+    must_be = knob_lib.requirement(knob)
+    rows.append(f'| `{key}` | `{knob.value!r}` | {must_be} | {knob.meaning} |')
+  return '\n'.join(rows)
+
+
+if __name__ == '__main__':
+  print(reference())

@@ -1,162 +1,270 @@
-"""Every key of a config, with its unit and its usual value.
+"""Every key of a config, with its usual value, what it may be, its meaning.
 
-A file in configs/ starts from these and sets what differs.
+A file in configs/ starts from `get_config()` and sets what differs.
 """
+
+import os
+from typing import Any
 
 import ml_collections
 
-# DIARETDB1's mask folders, as the tutorial merges them.
-LESIONS = dict(
+from unet_jax.knob import (
+  COUNT,
+  NOT_NEGATIVE,
+  POSITIVE,
+  SHARE,
+  choice,
+  free,
+  number,
+)
+
+# What most runs set.
+MAIN = {
+  'task': choice(
+    ('multiclass', 'binary', 'multilabel'),
+    'Classes that exclude each other, one class, or classes that overlap.',
+  ),
+  'data.source': choice(
+    ('synthetic_fundus', 'folder', 'tfds'),
+    'The embedded drawings, a folder of images, or a TFDS data set.',
+  ),
+  'data.root': free('', 'Folder of the images, or of the TFDS data sets.'),
+  'data.mask': choice(
+    ('index', 'binary', 'color', 'folders', 'planes'),
+    'How masks are stored: class indices; 0 and 255; colours; a folder per '
+    'class, GT/CLASS; NAME.npy, [H, W, K]. The embedded set has folders.',
+  ),
+  'data.classes': free((), 'Foreground classes; () reads them from the data.'),
+  'data.background': free(
+    'background', "Name of the background; '': every pixel is of a class."
+  ),
+  'data.merge': free(
+    {},
+    'Class to a tuple of the mask folders whose union it is, or of its values '
+    "in the masks: numbers in index masks and planes, or colours '#rrggbb'.",
+    entry=tuple,
+  ),
+  'data.void': free(
+    (), 'Mask folders, numbers or colours whose pixels count nowhere.'
+  ),
+  'data.threshold': number(
+    128,
+    (1, 255),
+    'Least value of a mask folder that means the class. In the 0 to 252 of '
+    "DIARETDB1's four experts 126 is a majority, 26 the tutorial's tenth.",
+  ),
+  'data.resize': number(
+    0, (0, 2**15), 'Longer side in pixels after scaling; 0 scales nothing.'
+  ),
+  'data.val_share': number(
+    0.0, (0.0, 0.9), 'Share of train that becomes val where there is no val.'
+  ),
+  'image_size': number(128, (1, 2**15), 'Side in pixels of the random crops.'),
+  'batch_size': number(8, (1, 2**20), 'Images per step, over all devices.'),
+  'total_steps': number(400, COUNT, 'Steps of training.'),
+  'eval_every': number(100, COUNT, 'Steps between evaluations on val.'),
+  'save_every': number(100, COUNT, 'Steps between checkpoints.'),
+  'augment.vertical_flip': free(True, 'Mirror up and down at random.'),
+  'augment.quarter_turns': free(True, 'Turn by 0, 90, 180 or 270 degrees.'),
+  'model.name': choice(
+    ('unet', 'residual', 'tutorial', 'tutorial_vessels', 'tutorial_lesions'),
+    'A U-Net, one of residual blocks, or those of `configs/tutorial.py`.',
+  ),
+  'model.width': number(
+    16, (1, 4096), 'Channels at full resolution; each level down doubles them.'
+  ),
+  'loss.dice': number(1.0, NOT_NEGATIVE, 'Weight of soft Dice.'),
+  'loss.ce': number(1.0, NOT_NEGATIVE, 'Weight of cross entropy.'),
+  'loss.class_weights': choice(
+    ('none', 'inverse', 'median'),
+    'Class weights of ce and focal, by inverse or by median frequency.',
+  ),
+  'optim.lr': number(2e-3, POSITIVE, 'Learning rate after warm-up.'),
+}
+
+# What few runs set.
+NOTE = (
+  'Augmentations have the names and units of the ImageDataGenerator of Keras: '
+  'the greatest change, either way. A loss of weight 0 is not computed; the '
+  'settings of a loss begin with its name. The group `transfer` is for runs '
+  'with `--init_from`.'
+)
+OTHER = {
+  'seed': number(0, (0, 2**31 - 1), 'Seed of all that is random.'),
+  'precision': choice(
+    ('auto', 'float32', 'bfloat16'),
+    'Type to compute in; auto takes bfloat16 where it is faster.',
+  ),
+  'engine': choice(
+    ('auto', 'native', 'rewritten', 'xla'), 'Implementation of convolutions.'
+  ),
+  'early_stop': number(
+    0, (0, 2**31 - 1), 'Evaluations without a new best that end a run; 0: none.'
+  ),
+  'data.name': free('', 'Name of the TFDS data set.'),
+  'data.soft': number(
+    0, (0, 255), 'Mask value that is probability 1; 0: masks are thresholded.'
+  ),
+  'data.missing': choice(
+    ('error', 'absent'),
+    'An image without its mask file is an error, or lacks the class.',
+  ),
+  'data.fov': free(
+    '', "Folder of masks of the field of view, or 'estimate' to estimate them."
+  ),
+  'data.weights': free(
+    '',
+    'Folder of maps of how much each pixel counts in every term of the loss: '
+    'NAME.npy, float [H, W], 0 or more; or grey NAME.png, where white is 1.',
+  ),
+  'data.train': free(
+    '', "Names 'a, b' or ranges 'a-k' in a folder; '': as its lists say."
+  ),
+  'data.val': free('', 'As `data.train`.'),
+  'data.test': free('', 'As `data.train`.'),
+  'data.group': free(
+    '',
+    'How to tell patients, each of whom stays in one split: a regular '
+    'expression whose first group is the patient, or FILE.csv:COLUMN with '
+    'names in its first column.',
+  ),
+  'data.folds': number(0, (0, 100), 'Folds of all but test; 0: none.'),
+  'data.fold': number(0, (0, 99), 'Fold that is val, from 0.'),
+  'data.channels': choice(
+    ('all', 'green'),
+    'All channels, or green, the best one of a photographed retina.',
+  ),
+  'data.foreground_share': number(
+    0.5, SHARE, 'Share of crops around a pixel of a class, rare ones as often.'
+  ),
+  'augment.horizontal_flip': free(True, 'Mirror left and right at random.'),
+  'augment.rotation_range': number(15.0, (0.0, 180.0), 'Degrees.'),
+  'augment.width_shift_range': number(0.05, SHARE, 'Share of the side.'),
+  'augment.height_shift_range': number(0.05, SHARE, 'Share of the side.'),
+  'augment.shear_range': number(0.0, (0.0, 60.0), 'Degrees.'),
+  'augment.zoom_range': free(
+    (0.9, 1.1), 'Scales of the sampled region; those below 1 magnify.'
+  ),
+  'augment.elastic': number(0.0, NOT_NEGATIVE, 'Shift of a point, pixels.'),
+  'augment.brightness': number(0.1, SHARE, 'Share of 255.'),
+  'augment.contrast': number(0.2, SHARE, 'Share of the contrast.'),
+  'augment.gamma': number(
+    0.0, (0.0, 9.0), 'The exponent is from 1 / (1 + gamma) to 1 + gamma.'
+  ),
+  'augment.color': number(0.0, SHARE, 'Share of each channel.'),
+  'augment.blur': number(0.0, (0.0, 16.0), 'Standard deviation, pixels.'),
+  'augment.noise': number(0.0, SHARE, 'Standard deviation, share of 255.'),
+  'model.depth': number(4, (1, 10), 'Times that resolution is halved.'),
+  'model.norm': choice(('batch', 'group', 'none'), 'Normalisation.'),
+  'model.dilated': number(
+    0, (0, 10), 'Levels, from the top, with dilation 2 on the way down.'
+  ),
+  'model.dropout': number(0.0, (0.0, 0.95), 'Share dropped at the bottom.'),
+  'model.remat': number(
+    0, (0, 11), 'Levels, from the top, computed twice to save memory.'
+  ),
+  'loss.negative_dice': number(
+    0.0, NOT_NEGATIVE, "The tutorial's Dice: all planes as one, from 0 to -1."
+  ),
+  'loss.generalised_dice': number(
+    0.0, NOT_NEGATIVE, 'Dice in which small and large classes count alike.'
+  ),
+  'loss.tversky': number(
+    0.0, NOT_NEGATIVE, 'Dice that weights false negatives against positives.'
+  ),
+  'loss.tversky_beta': number(
+    0.7, SHARE, 'Weight of a false negative; of a false positive, the rest.'
+  ),
+  'loss.tversky_gamma': number(1.0, (1.0, 3.0), '4/3: focal Tversky loss.'),
+  'loss.cldice': number(0.0, NOT_NEGATIVE, 'Dice of centre lines (clDice).'),
+  'loss.cldice_radius': number(5, (1, 100), 'Half the widest vessel, pixels.'),
+  'loss.focal': number(
+    0.0, NOT_NEGATIVE, 'Cross entropy of badly predicted pixels (focal loss).'
+  ),
+  'loss.focal_gamma': number(
+    2.0, (0.0, 10.0), 'How strongly it prefers badly predicted pixels.'
+  ),
+  'loss.per_image': free(
+    False, 'Whether all terms but ce and focal are per image, not per batch.'
+  ),
+  'loss.background': free(
+    False, 'Whether the background of multiclass is a class to these terms.'
+  ),
+  'loss.smooth': number(
+    1.0, POSITIVE, 'Pixels added to numerator and denominator of these terms.'
+  ),
+  'optim.name': choice(
+    ('adam', 'adamw', 'sgd'), 'Optimizer; sgd has a Nesterov momentum of 0.9.'
+  ),
+  'optim.schedule': choice(
+    ('cosine', 'constant', 'step'),
+    'The learning rate falls to 0, stays, or falls to 1/10 and 1/100.',
+  ),
+  'optim.warmup': number(0.1, SHARE, 'Share of the steps.'),
+  'optim.weight_decay': number(
+    0.0, SHARE, 'Share of a kernel, times the learning rate, per step of adamw.'
+  ),
+  'optim.clip': number(0.0, NOT_NEGATIVE, 'Greatest gradient norm; 0: any.'),
+  'optim.accumulate': number(
+    1, (1, 2**20), 'Turns in which a device takes its images, to save memory.'
+  ),
+  'optim.ema': number(
+    0.98, (0.0, 1.0 - 1e-9), 'Decay of the averaged weights; 0 averages none.'
+  ),
+  'transfer.classes': free(
+    {},
+    'Class to the class of the --init_from run whose plane it takes over. '
+    "Classes of one name need no entry; '' and all others start fresh.",
+    entry=str,
+  ),
+  'transfer.batch_stats': choice(
+    ('keep', 'reestimate'),
+    'Keep the running statistics, or estimate them anew before step 1.',
+  ),
+  'transfer.freeze': free(
+    (),
+    'Parts that keep their weights: encoder, bottleneck, decoder, norms, head, '
+    'or single ones, such as down0.',
+  ),
+  'transfer.unfreeze': number(
+    0.0, SHARE, 'Share of the steps until all train, the last first; 0: never.'
+  ),
+  'transfer.lr_decay': number(
+    1.0, (POSITIVE[0], 1.0), 'Factor on lr per level away from the head.'
+  ),
+}
+
+KEYS = MAIN | OTHER
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """Returns every key's usual value."""
+  return unflatten({key: knob.value for key, knob in KEYS.items()})
+
+
+def unflatten(flat: dict[str, Any]) -> ml_collections.ConfigDict:
+  """Turns {'optim.lr': value, ...} into a config."""
+  tree = {}
+  for key, value in flat.items():
+    *groups, name = key.split('.')
+    group = tree
+    for group_name in groups:
+      group = group.setdefault(group_name, {})
+    group[name] = value
+  return ml_collections.ConfigDict(tree)
+
+
+# What several files in configs/ share.
+
+LESIONS = dict(  # DIARETDB1's mask folders, as the tutorial merges them.
   red_lesions=('hemorrhages', 'redsmalldots'),
   bright_lesions=('hardexudates', 'softexudates'),
 )
 
 
-def get_config() -> ml_collections.ConfigDict:
-  """Returns the defaults; `config.check` has the values that a key may take."""
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.task = 'multiclass'  # binary | multiclass | multilabel
-  config.precision = 'auto'  # auto | float32 | bfloat16, for computing
-  config.engine = 'auto'  # Of convolutions: auto | native | rewritten | xla
-  config.batch_size = 8  # Images a step, over all devices.
-  config.image_size = 128  # Side of the random square crop to train on.
-  config.total_steps = 400
-  config.eval_every = 100  # Steps.
-  config.save_every = 100  # Steps.
-  config.early_stop = 0  # Evaluations without a new best that end it; 0: none.
-
-  config.data = dict(
-    source='synthetic_fundus',  # synthetic_fundus | folder | tfds
-    name='',  # Of the TFDS data set.
-    root='',  # Folder of the images, or of TFDS' data sets.
-    # binary: 0 and 255 | index | color | folders: one a class, GT/CLASS |
-    # planes: .npy, [H, W, K]. The embedded set has folders in any case.
-    mask='index',
-    classes=(),  # Foreground; () finds them.
-    background='background',  # '': each pixel is of a class, the first one 0.
-    # Class -> the mask folders whose union it is, or its values in the masks:
-    # numbers of index masks and planes, colours '#rrggbb'.
-    merge={},
-    void=(),  # Such folders, numbers or colours that count nowhere.
-    # A mask folder's value from here on counts. Of the 0 to 252 of DIARETDB1's
-    # four experts, 126 is a majority and 26 the tutorial's tenth.
-    threshold=128,
-    soft=0,  # Value that means 1 where labels are probabilities; 0: threshold.
-    missing='error',  # error | absent: without its mask file a class is absent.
-    fov='',  # Folder of masks of the field of view, or: estimate.
-    # Folder of maps of how much each pixel counts in the training loss, in all
-    # its terms: NAME.npy, float [H, W] from 0, or grey NAME.png, white is 1.
-    weights='',
-    resize=0,  # Longer side in pixels that images are scaled to; 0: not.
-    train='',  # Names 'a, b' and ranges 'a-k' in a folder; '': as lists say.
-    val='',
-    test='',
-    val_share=0.0,  # Share of train held back where there is no val split.
-    group='',  # Images of a patient: a regex whose first group is the patient,
-    # or FILE.csv:COLUMN with names in its first column. They stay together.
-    folds=0,  # Into which all but test is dealt; `fold` is then val. 0: none.
-    fold=0,
-    channels='all',  # all | green, the best one of a retina's photograph.
-    # Share of the crops that are about a pixel of a class, rare ones as often.
-    foreground_share=0.5,
-  )
-  # Names and units of Keras' ImageDataGenerator, and more; 0 does without.
-  config.augment = dict(
-    horizontal_flip=True,
-    vertical_flip=True,
-    quarter_turns=True,
-    rotation_range=15.0,  # Degrees to either side.
-    width_shift_range=0.05,  # Share of image_size, to either side.
-    height_shift_range=0.05,
-    shear_range=0.0,  # Degrees to either side.
-    zoom_range=(0.9, 1.1),  # Of what is looked at: below 1, things grow.
-    elastic=0.0,  # Pixels that a point is moved at most.
-    brightness=0.1,  # Share of the value range, to either side.
-    contrast=0.2,  # Share, more or less.
-    gamma=0.0,  # The exponent is from 1 / (1 + gamma) to 1 + gamma.
-    color=0.0,  # Share, more or less, of each channel.
-    blur=0.0,  # Standard deviation at most, pixels.
-    noise=0.0,  # Standard deviation at most, share of the value range.
-  )
-  config.model = dict(
-    # unet | residual, its blocks add to what comes in | tutorial,
-    # tutorial_vessels, tutorial_lesions: see configs/tutorial.py
-    name='unet',
-    depth=4,
-    width=16,
-    norm='batch',  # batch | group | none; tutorial's is batch
-    dilated=0,  # Levels, from the top, with taps 2 pixels apart going down.
-    dropout=0.0,  # Share of features dropped where the way down ends.
-    # Levels, from the top, that trade a third more time for memory; not for
-    # tutorial.
-    remat=0,
-  )
-  config.loss = dict(
-    # Weights of the terms that are summed; at 0 a term is not computed.
-    dice=1.0,
-    negative_dice=0.0,  # The tutorial's: all planes as one, from 0 to -1.
-    generalised_dice=0.0,  # Small and large classes count alike.
-    tversky=0.0,  # Dice that tells missed pixels from those too many.
-    cldice=0.0,  # Of centre lines, for vessels.
-    ce=1.0,  # Cross entropy.
-    focal=0.0,  # Cross entropy of what is still predicted badly.
-    # How the terms count.
-    per_image=False,  # All but ce and focal: each image, or the batch as one.
-    background=False,  # Multiclass: whether it is a class to them as well.
-    smooth=1.0,  # Pixels added to both parts of their fractions.
-    beta=0.7,  # Tversky's cost of a missed pixel; one too many costs the rest.
-    tversky_gamma=1.0,  # 4/3 makes it the focal Tversky loss.
-    radius=5,  # Pixels: half the widest vessel, for clDice.
-    gamma=2.0,  # How strongly focal turns to what is predicted badly.
-    class_weights='none',  # none | inverse | median frequency, of ce and focal
-  )
-  config.optim = dict(
-    name='adam',  # adam | adamw | sgd, with Nesterov's momentum of 0.9
-    lr=2e-3,
-    schedule='cosine',  # cosine, to 0 | constant | step, to 1/10 and 1/100
-    warmup=0.1,  # Share of the steps.
-    weight_decay=0.0,  # Of adamw: share of a kernel, times lr, a step.
-    clip=0.0,  # Largest norm of the gradients; 0: any.
-    accumulate=1,  # Turns in which a device takes its images: less memory.
-    ema=0.98,  # Decay of the averaged weights; 0 averages none.
-  )
-  config.transfer = dict(  # Of a run that starts with --init_from.
-    # Class -> the other run's that its plane comes from, or ''. Those of one
-    # name needn't be here; any others start fresh.
-    classes={},
-    resize='never',  # never | corner: where widths differ, what both have
-    batch_stats='keep',  # keep | reestimate: on the new images, before step 1
-    # Parts that stay: encoder, bottleneck, decoder, norms, head, or down0 etc.
-    freeze=(),
-    unfreeze=0.0,  # Share of the steps until all train, the last first; 0: no.
-    lr_decay=1.0,  # Of the learning rate, a level further from the head.
-  )
-  return config
-
-
-def tutorial_augment(shift: float, *, vertical_flip: bool) -> dict:
-  """Returns `augment` as a well-known Keras tutorial on DIARETDB1 sets it.
-
-  Its rotation_range and shear_range are in degrees, as in Keras, and so hardly
-  turn or shear at all. See data_gen_args in the notebooks of
-  github.com/sohiniroych: U-net-for-Multi-class-semantic-segmentation (lesions:
-  shift 0.2, both flips) and Unet-using-TF2 (vessels of STARE: 0.05, one flip).
-  """
-  nothing = dict.fromkeys(
-    ('elastic', 'brightness', 'contrast', 'gamma', 'color', 'blur', 'noise'),
-    0.0,
-  )
-  return nothing | dict(
-    horizontal_flip=True,
-    vertical_flip=vertical_flip,
-    quarter_turns=False,
-    rotation_range=0.3,
-    width_shift_range=shift,
-    height_shift_range=shift,
-    shear_range=0.1,
-    zoom_range=(0.7, 1.0),
-  )
+def data_root() -> str:
+  """Returns the folder of the data sets that configs name."""
+  return os.environ.get('UNET_JAX_DATA', 'data')
 
 
 def shrink(config: ml_collections.ConfigDict) -> None:
@@ -164,3 +272,8 @@ def shrink(config: ml_collections.ConfigDict) -> None:
   config.batch_size, config.image_size = 4, 64
   config.total_steps, config.eval_every, config.save_every = 4, 2, 2
   config.model.update(depth=2, width=4)
+
+
+def unknown_variant(variant: str, file: str) -> ValueError:
+  """Returns the error of a config file without such a variant."""
+  return ValueError(f'unknown variant {variant!r}: see the top of {file}')

@@ -3,7 +3,7 @@
 import collections
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from unet_jax import errors
+from unet_jax import compiler, errors
 
 AHEAD = 2  # Batches.
 AXIS = 'data'
@@ -35,8 +35,9 @@ def map_step(step: Callable, *, donate: bool = False) -> Callable:
   Returns:
     A function of a tree placed by `replicate` and a batch by `place_batch`.
   """
-  if jax.process_count() > 1:
-    return shard_step(step, make_mesh(), donate=donate)
+  options = compiler.options()
+  if jax.process_count() > 1 or options:
+    return shard_step(step, make_mesh(), donate=donate, options=options)
   return jax.pmap(
     step,
     axis_name=AXIS,
@@ -47,13 +48,17 @@ def map_step(step: Callable, *, donate: bool = False) -> Callable:
 
 
 def shard_step(
-  step: Callable, mesh: jax.sharding.Mesh, *, donate: bool = False
+  step: Callable,
+  mesh: jax.sharding.Mesh,
+  *,
+  donate: bool = False,
+  options: Mapping[str, bool] | None = None,
 ) -> Callable:
-  """Does what `jax.pmap` does, spelt out.
+  """Does what `jax.pmap` does, spelt out, with XLA's options for a program.
 
   Across processes pmap with donation fails at its second call, and what it
-  returns is local to a process, which orbax can't save. This form also lowers
-  for devices that aren't there.
+  returns is local to a process, which orbax can't save; and pmap takes no
+  options. This form also lowers for devices that aren't there.
   """
   mapped = jax.shard_map(
     lambda state, batch: step(state, jax.tree.map(lambda x: x[0], batch)),
@@ -62,7 +67,11 @@ def shard_step(
     out_specs=P(),
     check_vma=False,
   )
-  return jax.jit(mapped, donate_argnums=(0,) if donate else ())
+  return jax.jit(
+    mapped,
+    donate_argnums=(0,) if donate else (),
+    compiler_options=options,
+  )
 
 
 def replicate(tree: Any) -> Any:

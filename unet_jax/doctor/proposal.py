@@ -50,7 +50,8 @@ def to_source(
     title: of the config.
     path: that the text will have.
   """
-  usual, given = _flatten(defaults.get_config()), _flatten(config)
+  usual = config_lib.flatten(defaults.get_config())
+  given = config_lib.flatten(config)
   lines = [_HEAD.format(title=title, path=path)]
   for key, value in given.items():
     if value != usual[key] and key not in proposed:
@@ -58,18 +59,3 @@ def to_source(
   for key, (value, why) in proposed.items():
     lines.append(f'  # {why}\n  config.{key} = {value!r}\n')
   return ''.join([*lines, '  return config\n'])
-
-
-def _flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  """Flattens a config, but for the groups whose keys are the user's own."""
-  free = [
-    k for k, v in config_lib.flatten(defaults.get_config()).items() if v == {}
-  ]
-  tree = config.copy_and_resolve_references()
-  flat = {}
-  for key in free:
-    group, _, name = key.rpartition('.')
-    flat[key] = tree[group][name].to_dict()
-    with tree.unlocked():
-      del tree[group][name]
-  return config_lib.flatten(tree) | flat

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from unet_jax import build, parallel
+from unet_jax import build, compiler, parallel
 from unet_jax.nn import preprocess, unet
 
 
@@ -141,7 +141,7 @@ def make_predict_step(
 ) -> Callable:
   """Builds (variables, image uint8[B, H, W, C]) -> bool[B, H, W, K]."""
 
-  @jax.jit
+  @functools.partial(jax.jit, compiler_options=compiler.options())
   def predict_step(variables, image):
     logits = model.apply(variables, preprocess.normalise(image, mean, std))
     return predicted_planes(logits, exclusive=task.exclusive)

@@ -6,12 +6,28 @@ loops in C++ (batch_norm.cc); else they are left to XLA.
 """
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from unet_jax.nn.native import native
+
+
+class Affine(NamedTuple):
+  """A linear map of each channel: x * factor + offset."""
+
+  factor: jax.Array  # float32[C]
+  offset: jax.Array  # float32[C]
+
+
+class Settings(NamedTuple):
+  """How batch norm is computed; hashable, since JAX compiles for each."""
+
+  epsilon: float  # Added to the variance.
+  axis_name: str | None  # Mapped axis whose members share the statistics.
+  engine: str  # As conv.choose_engine gives it.
 
 
 class BatchNormRelu(nn.Module):
@@ -46,8 +62,9 @@ class BatchNormRelu(nn.Module):
     if not train:
       return affine_relu(x, *self.affine(), self.engine)
     axis_name = None if self.is_initializing() else self.axis_name
+    settings = Settings(self.epsilon, axis_name, self.engine)
     y, batch_mean, batch_var = batch_norm_relu(
-      x, self.scale, self.bias, self.epsilon, axis_name, self.engine
+      x, self.scale, self.bias, settings
     )
     if not self.is_initializing():
       keep = self.momentum
@@ -55,16 +72,16 @@ class BatchNormRelu(nn.Module):
       self.var.value = keep * self.var.value + (1 - keep) * batch_var
     return y
 
-  def affine(self) -> tuple[jax.Array, jax.Array]:
-    """Returns the factor and the offset, float32[C], outside training."""
-    return _affine(
-      *(self.scale, self.bias),
-      *(self.mean.value, self.var.value, self.epsilon),
-    )
+  def affine(self) -> Affine:
+    """Returns what batch norm does to each channel outside training."""
+    mean, var = self.mean.value, self.var.value
+    return _affine(self.scale, self.bias, mean, var, self.epsilon)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
-def batch_norm_relu(x, scale, bias, epsilon, axis_name, engine):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def batch_norm_relu(
+  x: jax.Array, scale: jax.Array, bias: jax.Array, settings: Settings
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Returns relu(batch norm of x), and the mean and variance it used.
 
   No gradient flows through the returned mean and variance.
@@ -73,41 +90,42 @@ def batch_norm_relu(x, scale, bias, epsilon, axis_name, engine):
     x: float32 | bfloat16[B, H, W, C].
     scale: float32[C].
     bias: float32[C].
-    epsilon: added to the variance.
-    axis_name: mapped axis whose members share the statistics, or None.
-    engine: as conv.choose_engine gives it.
+    settings: static.
+
+  Returns:
+    [B, H, W, C] in the type of x, float32[C] and float32[C].
   """
-  return _forward(x, scale, bias, epsilon, axis_name, engine)[0]
+  return _forward(x, scale, bias, settings)[0]
 
 
-def _forward(x, scale, bias, epsilon, axis_name, engine):
-  mean, var = _moments(x, engine)
-  if axis_name:
+def _forward(x, scale, bias, settings):
+  mean, var = _moments(x, settings.engine)
+  if settings.axis_name:
     # Gathered, since a mean of squares less a squared mean loses digits.
-    means, variances = jax.lax.all_gather((mean, var), axis_name)  # [N, C]
-    mean = means.mean(0)
+    means, variances = jax.lax.all_gather((mean, var), settings.axis_name)
+    mean = means.mean(0)  # [N, C] -> [C]
     var = (variances + jnp.square(means - mean[None])).mean(0)
-  factor, offset = _affine(scale, bias, mean, var, epsilon)
-  y = _normalize(x, factor, offset, engine)
-  return (y, mean, var), (x, factor, offset, mean, var)
+  affine = _affine(scale, bias, mean, var, settings.epsilon)
+  y = _normalize(x, affine, settings.engine)
+  return (y, mean, var), (x, affine, mean, var)
 
 
-def _backward(epsilon, axis_name, engine, residuals, cotangents):
-  x, factor, offset, mean, var = residuals
+def _backward(settings, residuals, cotangents):
+  x, affine, mean, var = residuals
   dy = cotangents[0]
-  rstd = jax.lax.rsqrt(var + epsilon)
+  rstd = jax.lax.rsqrt(var + settings.epsilon)
   # With g = dy where y > 0: sums of g and of g (x - mean).
-  dbias, product = _gradient_sums(x, dy, factor, offset, mean, engine)
+  dbias, product = _gradient_sums(x, dy, affine, mean, settings.engine)
   dscale = product * rstd
   count = x.size // x.shape[-1]
   total, total_scale = dbias, dscale
-  if axis_name:
-    count *= jax.lax.axis_size(axis_name)
-    total, total_scale = jax.lax.psum((dbias, dscale), axis_name)
+  if settings.axis_name:
+    count *= jax.lax.axis_size(settings.axis_name)
+    total, total_scale = jax.lax.psum((dbias, dscale), settings.axis_name)
   # dx = factor (g - total / n - (x - mean) rstd total_scale / n)
-  slope = -factor * rstd * total_scale / count
-  constant = -factor * total / count - slope * mean
-  dx = _gradient(x, dy, factor, offset, slope, constant, engine)
+  slope = -affine.factor * rstd * total_scale / count
+  constant = -affine.factor * total / count - slope * mean
+  dx = _gradient(x, dy, affine, Affine(slope, constant), settings.engine)
   return dx, dscale, dbias
 
 
@@ -115,7 +133,9 @@ batch_norm_relu.defvjp(_forward, _backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def affine_relu(x, factor, offset, engine):
+def affine_relu(
+  x: jax.Array, factor: jax.Array, offset: jax.Array, engine: str
+) -> jax.Array:
   """Returns relu(x * factor + offset): batch norm with fixed statistics.
 
   Args:
@@ -123,35 +143,34 @@ def affine_relu(x, factor, offset, engine):
     factor: float32[C].
     offset: float32[C].
     engine: as conv.choose_engine gives it.
+
+  Returns:
+    [B, H, W, C] in the type of x.
   """
-  return _normalize(x, factor, offset, engine)
+  return _normalize(x, Affine(factor, offset), engine)
+
+
+def _affine_forward(x, factor, offset, engine):
+  affine = Affine(factor, offset)
+  return _normalize(x, affine, engine), (x, affine)
 
 
 def _affine_backward(engine, residuals, dy):
-  x, factor, offset = residuals
-  none = jnp.zeros_like(factor)
+  x, affine = residuals
+  none = jnp.zeros_like(affine.factor)
   # Sums of g and g x, and factor g, with g = dy where y > 0.
-  doffset, dfactor = _gradient_sums(x, dy, factor, offset, none, engine)
-  return (
-    _gradient(x, dy, factor, offset, none, none, engine),
-    dfactor,
-    doffset,
-  )
+  doffset, dfactor = _gradient_sums(x, dy, affine, none, engine)
+  dx = _gradient(x, dy, affine, Affine(none, none), engine)
+  return dx, dfactor, doffset
 
 
-affine_relu.defvjp(
-  lambda x, factor, offset, engine: (
-    _normalize(x, factor, offset, engine),
-    (x, factor, offset),
-  ),
-  _affine_backward,
-)
+affine_relu.defvjp(_affine_forward, _affine_backward)
 
 
-def _affine(scale, bias, mean, var, epsilon):
-  """Batch norm as x * factor + offset."""
+def _affine(scale, bias, mean, var, epsilon) -> Affine:
+  """Writes batch norm as a linear map."""
   factor = scale * jax.lax.rsqrt(var + epsilon)
-  return factor, bias - mean * factor
+  return Affine(factor, bias - mean * factor)
 
 
 def _wide(x):
@@ -175,55 +194,61 @@ def _moments(x, engine):
   return mean + shift, var
 
 
-def _normalize(x, factor, offset, engine):
+def _normalize(x, affine, engine):
   if engine == 'native':
-    return native.call('normalize', x, x, factor, offset)
-  y = jax.nn.relu(_wide(x) * _line(factor) + _line(offset))
-  return y.astype(x.dtype)
+    return native.call('normalize', x, x, *affine)
+  return jax.nn.relu(_apply(affine, x)).astype(x.dtype)
 
 
-def _passed(x, dy, factor, offset):
-  passes = _wide(x) * _line(factor) + _line(offset) > 0
-  return jnp.where(passes, _wide(dy), 0)
+def _apply(affine, x):
+  return _wide(x) * _line(affine.factor) + _line(affine.offset)
 
 
-def _gradient_sums(x, dy, factor, offset, mean, engine):
+def _passed(x, dy, affine):
+  """Returns dy where ReLU let the value pass, else 0; float32."""
+  return jnp.where(_apply(affine, x) > 0, _wide(dy), 0)
+
+
+def _gradient_sums(x, dy, affine, mean, engine):
+  """Returns the sums of g and of g (x - mean), with g from `_passed`."""
   if engine == 'native':
-    return native.call(
-      'gradient_sums', (mean, mean), x, dy, factor, offset, mean
-    )
-  g = _passed(x, dy, factor, offset)
+    return native.call('gradient_sums', (mean, mean), x, dy, *affine, mean)
+  g = _passed(x, dy, affine)
   axes = tuple(range(x.ndim - 1))
   return g.sum(axes), (g * (_wide(x) - _line(mean))).sum(axes)
 
 
-def _gradient(x, dy, factor, offset, slope, constant, engine):
+def _gradient(x, dy, affine, rest, engine):
+  """Returns factor g + rest(x), with g from `_passed` and a linear `rest`."""
   if engine == 'native':
-    return native.call('gradient', x, x, dy, factor, offset, slope, constant)
-  g = _passed(x, dy, factor, offset)
-  dx = _line(factor) * g + _line(slope) * _wide(x) + _line(constant)
+    return native.call('gradient', x, x, dy, *affine, *rest)
+  g = _passed(x, dy, affine)
+  dx = (
+    _line(affine.factor) * g
+    + _line(rest.factor) * _wide(x)
+    + _line(rest.offset)
+  )
   return dx.astype(x.dtype)
 
 
-def max_pool2x2(x: jax.Array, *, engine: str) -> jax.Array:
+@jax.custom_vjp
+def max_pool2x2(x: jax.Array) -> jax.Array:
   """Takes the maximum of 2x2 windows; an odd last row or column is left out.
 
-  The gradient goes to the first of equal maxima, row by row, as in XLA.
+  The gradient goes to the first of equal maxima, row by row, as in XLA, but
+  without XLA's select-and-scatter: that took 94 ms on 2 CPU cores where this
+  takes 10, and was the largest operation of a training step on a GPU.
 
   Args:
     x: float32 | bfloat16[B, H, W, C].
-    engine: as conv.choose_engine gives it.
+
+  Returns:
+    [B, H // 2, W // 2, C] in the type of x.
   """
-  return nn.max_pool(x, (2, 2), (2, 2)) if engine == 'xla' else _pool(x)
-
-
-@jax.custom_vjp
-def _pool(x):
   return nn.max_pool(x, (2, 2), (2, 2))
 
 
 def _pool_backward(x, dy):
-  # XLA's select-and-scatter took 94 ms on 2 cores where this takes 10.
   _, h, w, _ = x.shape
   even = x[:, : h // 2 * 2, : w // 2 * 2]
   p, q, r, s = (even[:, i::2, j::2] for i in (0, 1) for j in (0, 1))
@@ -247,4 +272,4 @@ def _pool_backward(x, dy):
   return (jnp.pad(dx, ((0, 0), (0, h % 2), (0, w % 2), (0, 0))),)
 
 
-_pool.defvjp(lambda x: (_pool(x), x), _pool_backward)
+max_pool2x2.defvjp(lambda x: (max_pool2x2(x), x), _pool_backward)

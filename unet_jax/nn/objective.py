@@ -30,7 +30,7 @@ def balance(
     return None
   own, nearby, everywhere = np.asarray(pixels, np.float64).T
   share = own / np.maximum(everywhere if by == 'inverse' else nearby, 1)
-  # Of the classes among which each pixel chooses: [K, 1] or [2, K].
+  # Shares of the classes among which a pixel chooses: [K, 1] or [2, K].
   shares = share[:, None] if exclusive else np.stack([share, 1 - share])
   present = np.ma.masked_equal(shares, 0)
   if by == 'inverse':
@@ -49,25 +49,31 @@ def make_loss(
   per_image: bool,
   background: bool,
   smooth: float,
-  beta: float,
+  tversky_beta: float,
   tversky_gamma: float,
-  radius: int,
-  gamma: float,
+  cldice_radius: int,
+  focal_gamma: float,
   class_weights: str,
   **weights: float,
 ) -> Callable[..., tuple[jax.Array, dict[str, jax.Array]]]:
-  """Builds (logits, target, weight, axis_name) -> the loss and its terms.
+  """Makes a function of logits, target, weight and axis_name.
 
-  The loss is the weighted sum of the terms; these are reported unweighted.
-  Cross entropies and the negative Dice are over all planes, the others over the
-  foreground unless `background` is set.
+  The function takes what `losses` take, and returns the weighted sum of the
+  terms, float32[], and {'dice_loss': float32[], ...}, the terms without their
+  weights. Cross entropy, focal loss and the negative Dice are over all planes;
+  the other terms are over the foreground unless `background` is set.
 
   Args:
-    exclusive: softmax over the planes; else a sigmoid each.
+    exclusive: whether planes go through one softmax, not a sigmoid each.
     has_background: whether the first of exclusive planes is the background.
-    pixels: as `balance` takes them.
-    **weights: of the terms, by name; one of weight 0 is not computed. For these
-      and the settings above see the group `loss` in defaults.py.
+    pixels: as `balance` takes them; needed where there are class weights.
+    per_image, background, smooth, tversky_beta, tversky_gamma, cldice_radius,
+      focal_gamma, class_weights: as config.loss has them; see docs/config.md.
+    **weights: weight of each term by its name, such as `dice`. A term of weight
+      0 is not computed.
+
+  Raises:
+    KeyError: in the function, if there is no such term.
   """
   first = 1 if exclusive and has_background and not background else 0
   balanced = balance(pixels, exclusive=exclusive, by=class_weights)
@@ -91,16 +97,16 @@ def make_loss(
       ),
       'generalised_dice': lambda: losses.generalised_dice(*some, **scope),
       'tversky': lambda: losses.tversky(
-        *some, beta=beta, gamma=tversky_gamma, smooth=smooth, **scope
+        *some, beta=tversky_beta, gamma=tversky_gamma, smooth=smooth, **scope
       ),
       'cldice': lambda: losses.centerline_dice(
-        *some, radius=radius, smooth=smooth, **scope
+        *some, radius=cldice_radius, smooth=smooth, **scope
       ),
       'ce': entropy,
-      'focal': lambda: entropy(gamma=gamma),
+      'focal': lambda: entropy(gamma=focal_gamma),
     }
-    found = {name: terms[name]() for name, share in weights.items() if share}
-    total = sum(weights[name] * term for name, term in found.items())
-    return total, {f'{name}_loss': term for name, term in found.items()}
+    values = {name: terms[name]() for name, share in weights.items() if share}
+    total = sum(weights[name] * value for name, value in values.items())
+    return total, {f'{name}_loss': value for name, value in values.items()}
 
   return loss_of

@@ -12,7 +12,7 @@ import ml_collections
 import optax
 from flax import traverse_util
 
-from unet_jax import build, errors, parallel
+from unet_jax import build, compiler, errors, parallel
 from unet_jax.data import layout, sources
 from unet_jax.evaluation import counts
 from unet_jax.nn import objective, unet
@@ -217,6 +217,7 @@ def describe(
     f'devices: {parallel.describe_devices()}',
     f'precision: {run.model.dtype.name}, convolutions: {run.model.engine}',
     *([native.problem()] if is_fallback else []),
+    *([compiler.problem()] if compiler.problem() else []),
     f'data: {config.data.source} in {dataset.root}: {sizes} images',
     *(f'  {note}' for note in dataset.notes),
     f'classes: {", ".join(run.task.planes)} ({config.task})',

@@ -52,7 +52,6 @@ def prepare(
     other.variables,
     heads.map_head(task, other.task, config.transfer.classes),
     channels=(channels, len(other.mean)),
-    resize=config.transfer.resize,
   )
   planning.check_frozen(plan, config.transfer.freeze)
   parallel.say(f'starts from {init_from}, step {other.step}')

@@ -33,7 +33,6 @@ def make_plan(
   head: heads.HeadMap | None,
   *,
   channels: tuple[int, int],
-  resize: str,
 ) -> dict[str, Leaf]:
   """Plans a warm start leaf by leaf, from shapes.
 
@@ -42,7 +41,6 @@ def make_plan(
     old: of the other run.
     head: from `heads.map_head`.
     channels: of the new images, and of the other run's.
-    resize: `never`, or `corner`: where widths differ, take what both have.
 
   Returns:
     {'params/down0/conv0/kernel': what happens}, at the end those of the other
@@ -57,11 +55,11 @@ def make_plan(
     if path not in old:
       plan[path] = Leaf('re-initialised', 'not in the other run')
     elif path.split('/')[1].startswith(HEAD):
-      plan[path] = _plan_head(path, leaf.shape, old[path].shape, head, resize)
+      plan[path] = _plan_head(leaf.shape, old[path].shape, head)
     else:
       shapes = leaf.shape, old[path].shape
       plan[path] = _plan_channels(path, *shapes, channels) or _plan_leaf(
-        path, *shapes, resize
+        *shapes
       )
   for path, leaf in plan.items():
     kernel = plan.get(path.replace('/bias', '/kernel'), leaf)
@@ -95,55 +93,21 @@ def _plan_channels(path, new, old, channels) -> Leaf | None:
   return None
 
 
-def _plan_leaf(path, new, old, resize) -> Leaf:
-  """Plans to take a leaf whole, or what two widths have in common."""
+def _plan_leaf(new, old) -> Leaf:
+  """Plans to take a leaf whole, or not at all."""
   if new == old:
     return Leaf('copied', '', lambda old, _: old)
-  why = f'shape {new} here, {old} there'
-  if len(new) != len(old) or new[:-2] != old[:-2]:
-    return Leaf('re-initialised', why)
-  if resize == 'never':
-    hint = 'config.transfer.resize=corner takes what both have'
-    return Leaf('re-initialised', f'{why}; {hint}')
-  pairs = list(zip(new, old, strict=True))
-  actions = ['widened'] if any(a > b for a, b in pairs) else []
-  actions += ['cut'] if any(a < b for a, b in pairs) else []
-  # A merge's first kernel has as many channels of the skip as from below.
-  is_merge = '/merge' in path and all(
-    len(shape) > 1 and shape[-2] == 2 * shape[-1] for shape in (new, old)
-  )
-  return Leaf(
-    ' and '.join(actions),
-    why,
-    lambda old, new: _take_corner(old, new, 2 if is_merge else 1),
-  )
+  return Leaf('re-initialised', f'shape {new} here, {old} there')
 
 
-def _take_corner(old: np.ndarray, new: np.ndarray, pieces: int) -> np.ndarray:
-  """Writes the first channels of `old` over those of a copy of `new`.
-
-  Args:
-    old: float32[..., C, K], or float32[K].
-    new: likewise, with other C and K.
-    pieces: stretches of equal length of C, each of which counts for itself.
-  """
-  result = new.copy()
-  parts_new, parts_old = (
-    x.reshape(*x.shape[:-2], pieces, -1, x.shape[-1]) for x in (result, old)
-  )
-  window = tuple(map(slice, np.minimum(parts_new.shape, parts_old.shape)))
-  parts_new[window] = parts_old[window]
-  return result
-
-
-def _plan_head(path, new, old, head: heads.HeadMap | None, resize) -> Leaf:
+def _plan_head(new, old, head: heads.HeadMap | None) -> Leaf:
   """Plans to make the new planes of the old ones."""
   if head is None:
     why = 'no class in common; config.transfer.classes can name some'
     return Leaf('re-initialised', why)
   if (old[-1], new[-1]) != head.matrix.shape:
     return Leaf('re-initialised', f'planes: {new[-1]} here, {old[-1]} there')
-  leaf = _plan_leaf(path, new, (*old[:-1], new[-1]), resize)
+  leaf = _plan_leaf(new, (*old[:-1], new[-1]))
   if not leaf.take or (
     new == old
     and np.array_equal(head.matrix, np.eye(new[-1]))
@@ -153,7 +117,7 @@ def _plan_head(path, new, old, head: heads.HeadMap | None, resize) -> Leaf:
 
   def take(old, new):
     planes = old @ head.matrix + (head.shift if old.ndim == 1 else 0)
-    return np.where(head.is_fresh, new, leaf.take(planes, new))
+    return np.where(head.is_fresh, new, planes)
 
   return Leaf('mapped', head.text, take)
 

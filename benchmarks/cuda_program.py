@@ -1,0 +1,150 @@
+"""What XLA makes of a training step for a GPU, without the GPU.
+
+  make cuda-program [ARGS='--cases 32x256x32 --infer']
+
+Compiles for the card that benchmarks/cards/ describes and lists how each
+convolution is executed, the bytes that kernels move, by group, and the largest
+kernels. Plans are cuDNN's first guesses, since tuning needs the card. Exits
+with 1 if a convolution is neither a cuDNN graph nor a matrix product, or if a
+conditional is left. It needs `jax[cuda12]` and a cuDNN that takes the card's
+description as this XLA gives it; `make cuda-program` makes such an environment.
+"""
+
+import argparse
+import collections
+import importlib.metadata
+import os
+import pathlib
+import re
+import sys
+
+os.environ['JAX_PLATFORMS'] = 'cpu'
+
+import hlo
+import jax
+import numpy as np
+import trainer
+from jax.experimental import topologies
+from jax.sharding import Mesh
+
+from unet_jax import compiler, parallel
+
+CARDS = pathlib.Path(__file__).parent / 'cards'
+DEPTH = 4
+NUM_LARGEST = 12
+# Added to the product's options: no card to tune on, none for cuDNN to ask.
+OPTIONS = {
+  'xla_gpu_autotune_level': 0,
+  'xla_gpu_cudnn_deviceless_compilation_mode': (
+    'CUDNN_DEVICELESS_COMPILATION_ALWAYS'
+  ),
+}
+# A kernel is counted where the last of its fused operations is from. The first
+# pattern that its scope matches names its group.
+GROUPS = (
+  ('3x3 convolutions', r'/conv\d/conv_general'),
+  ('head', r'/head/'),
+  ('up-convolutions', r'/up\d+/'),
+  ('concatenation of skips', r'/conv\d/concatenate'),
+  ('batch norm: sums for gradients', r'transpose.*/norm\d/.*reduce'),
+  ('batch norm: gradients', r'transpose.*/norm\d/'),
+  ('batch norm: statistics', r'/norm\d/.*reduce'),
+  ('batch norm: normalise, ReLU', r'/norm\d/'),
+  ('pooling, skips, input', r'UNet'),
+  ('augmentation', r'vmap'),
+  ('optimizer, averages', r'/cond'),
+  ('loss, metrics, copies', r''),
+)
+
+
+def main() -> None:
+  """Compiles and prints each case, as Markdown."""
+  parser = argparse.ArgumentParser()
+  parser.add_argument(
+    '--cases',
+    nargs='*',
+    default=['32x256x32', '64x512x32', '16x128x8'],
+    help='WIDTHxSIZExBATCH',
+  )
+  parser.add_argument('--card', default='h100', help='a file of cards/')
+  parser.add_argument('--infer', action='store_true', help='inference instead')
+  args = parser.parse_args()
+  description = (CARDS / f'{args.card}.txtpb').read_text()
+  (bandwidth,) = re.findall(r'memory_bandwidth: (\d+)', description)
+  (name,) = re.findall(r' name: "(.*)"', description)
+  topology = topologies.get_topology_desc(
+    platform='cuda', target_config=description, topology='1x1x1'
+  )
+  mesh = Mesh(np.array(topology.devices), (parallel.AXIS,))
+  kind = 'Inference' if args.infer else 'A training step'
+  cudnn = importlib.metadata.version('nvidia-cudnn-cu12')
+  print(f'{kind} for {name}, jax {jax.__version__}, cuDNN {cudnn}')
+  faults = []
+  for case in args.cases:
+    text = compile_case(case, mesh, infer=args.infer)
+    computations = hlo.parse(text)
+    print(f'\n## {case} (width, size, batch), depth {DEPTH}, bfloat16\n')
+    print(describe(computations, float(bandwidth)))
+    faults += [f'{case}: {fault}' for fault in find_faults(computations)]
+  if faults:
+    sys.exit('\n'.join(faults))
+
+
+def compile_case(case: str, mesh: Mesh, *, infer: bool) -> str:
+  """Returns the compiled program's text for WIDTHxSIZExBATCH."""
+  width, size, batch = map(int, case.split('x'))
+  config = trainer.make_config(width, size, batch, DEPTH)
+  step, args = trainer.abstract_step(config, mesh, infer=infer)
+  options = compiler.CUDA_OPTIONS | OPTIONS
+  mapped = parallel.shard_step(step, mesh, donate=not infer, options=options)
+  return mapped.lower(*args).compile().as_text()
+
+
+def find_faults(computations: dict[str, list[hlo.Instruction]]) -> list[str]:
+  """Says which convolutions are left to XLA, and whether a choice is left."""
+  by_library = {x.called for x in computations['ENTRY'] if x.library}
+  return [
+    f'{x.name}, of {x.scope}, is a {x.opcode} that no library runs'
+    for name, instructions in computations.items()
+    for x in instructions
+    if (x.opcode == 'convolution' and name not in by_library)
+    or x.opcode in ('conditional', 'while')
+  ]
+
+
+def describe(
+  computations: dict[str, list[hlo.Instruction]], bandwidth: float
+) -> str:
+  """Returns the tables of a program; the bandwidth is in bytes a second."""
+  kernels = hlo.kernels(computations)
+  calls = collections.Counter(x.instruction.library for x in kernels)
+  groups = {name: [] for name, _ in GROUPS}
+  for kernel in kernels:
+    scope = kernel.instruction.scope
+    groups[next(n for n, p in GROUPS if re.search(p, scope))].append(kernel)
+  rows = [
+    [name, len(part), f'{hlo.total(part) / 1e9:.2f}']
+    for name, part in groups.items()
+    if part
+  ]
+  total = hlo.total(kernels)
+  largest = sorted(kernels, key=lambda x: -hlo.total([x]))[:NUM_LARGEST]
+  named = ', '.join(f'{n} {name}' for name, n in sorted(calls.items()) if name)
+  return '\n\n'.join(
+    [
+      f'{len(kernels)} kernels, {total / 1e9:.2f} GB: '
+      f'{1e3 * total / bandwidth:.2f} ms at the full bandwidth. Of libraries: {named}.',
+      trainer.table(['group', 'kernels', 'GB'], rows),
+      trainer.table(['largest kernels', 'MB', 'result'], map(_row, largest)),
+    ]
+  )
+
+
+def _row(kernel: hlo.Kernel) -> list[str]:
+  scope = kernel.instruction.scope.split('/', maxsplit=1)[-1]
+  shape = re.sub(r'{[^}]*}', '', kernel.instruction.shape)
+  return [scope, f'{hlo.total([kernel]) / 1e6:.0f}', shape]
+
+
+if __name__ == '__main__':
+  main()
