@@ -119,12 +119,9 @@ def test_16_bit_image_of_few_levels(refused, write_folder):
 def test_images_of_a_run_that_have_changed():
   dataset = sources.Dataset(
     splits={},
-    classes=('a',),
+    stats=sources.Stats(('a',), mean=(1.0,), std=(2.0,)),
     root='/data',
-    mean=(1.0,),
-    std=(2.0,),
     digests={'train': 'abc'},
-    notes=(),
   )
   meta = dict(classes=['a'], mean=[1.0], std=[2.0], splits={'train': 'abc'})
   setup.check_data(meta, dataset)

@@ -10,11 +10,12 @@ import pytest
 
 from unet_jax import build, checkpoint, defaults, errors, parallel
 from unet_jax import config as config_lib
+from unet_jax.data import labels
 from unet_jax.nn import objective, unet
 from unet_jax.training import optimizer, parts, setup
 from unet_jax.training import step as step_lib
 
-TASK = build.Task(('background', 'a'), 1, exclusive=True)
+CLASSES = labels.ClassSpec(('background', 'a'), 1, exclusive=True)
 LOSS = defaults.get_config().loss.to_dict()
 ENCODER = ('encoder', 'bottleneck')
 
@@ -94,7 +95,7 @@ def make(
   step = functools.partial(
     step_lib.train_step,
     augment_fn=lambda rng, image, label: (image, label),
-    preprocess_fn=build.make_preprocess(TASK, (128.0,) * 3, (64.0,) * 3),
+    preprocess_fn=build.make_preprocess(CLASSES, (128.0,) * 3, (64.0,) * 3),
     loss_of=objective.make_loss(
       exclusive=True, **(LOSS | dict(per_image=per_image))
     ),
@@ -182,7 +183,7 @@ def test_frozen_norms_use_their_statistics_and_pass_the_gradient(engine):
   variables['batch_stats'] = jax.tree.map(
     lambda x: x - 0.1, variables['batch_stats']
   )
-  blocks = parts.still_blocks(variables['params'], ('norms',))
+  blocks = parts.frozen_blocks(variables['params'], ('norms',))
 
   def total(params, reference):
     inputs = {'params': params, 'batch_stats': variables['batch_stats']}

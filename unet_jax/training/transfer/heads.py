@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unet_jax import build, errors
+from unet_jax import errors
+from unet_jax.data import labels
 
 
 class HeadMap(NamedTuple):
@@ -19,7 +20,7 @@ class HeadMap(NamedTuple):
 
 
 def map_head(
-  new: build.Task, old: build.Task, classes: Mapping[str, str]
+  new: labels.ClassSpec, old: labels.ClassSpec, classes: Mapping[str, str]
 ) -> HeadMap | None:
   """Says which old planes make up each of the new.
 
@@ -40,7 +41,7 @@ def map_head(
   Raises:
     InputError: for a class that isn't there.
   """
-  names, known = (task.planes[-task.num_foreground :] for task in (new, old))
+  names, known = (x.planes[-x.num_foreground :] for x in (new, old))
   for name, source in classes.items():
     if name not in names:
       raise errors.InputError(
