@@ -29,8 +29,8 @@ def map_head(new_classes, old_classes, classes):
   """Returns logits of random features: (new, old, the new as it was drawn)."""
   rng = np.random.default_rng(0)
 
-  def draw(task):
-    num = len(task.planes)
+  def draw(classes):
+    num = len(classes.planes)
     body = rng.normal(size=(1, 1, 3, 1)).astype(np.float32)
     return {
       'params': {

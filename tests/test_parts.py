@@ -12,7 +12,7 @@ from unet_jax import build, checkpoint, defaults, errors, parallel
 from unet_jax import config as config_lib
 from unet_jax.data import labels
 from unet_jax.nn import objective, unet
-from unet_jax.training import optimizer, parts, setup
+from unet_jax.training import optimizer, parts, resume
 from unet_jax.training import step as step_lib
 
 CLASSES = labels.ClassSpec(('background', 'a'), 1, exclusive=True)
@@ -246,11 +246,11 @@ def test_a_part_is_let_go_at_its_step_and_not_before(tmp_path):
       assert any(part in name for name in different) == (i >= start), (i, part)
   # A run that is saved and restored goes on to the bit.
   with checkpoint.make_manager(tmp_path, has_scores=False) as manager:
-    checkpoint.save(manager, 2, setup.to_save(states[2]), {}, None)
+    checkpoint.save(manager, 2, resume.to_save(states[2]), {}, None)
     manager.wait_until_finished()
-    abstract = parallel.abstract(setup.to_save(states[0]))
+    abstract = parallel.abstract(resume.to_save(states[0]))
     _, restored = checkpoint.restore_latest(manager, abstract)
-  state = setup.with_saved(states[0], restored)
+  state = resume.with_saved(states[0], restored)
   for i in (2, 3):
     state, _ = run(state, parallel.place_batch(make_batch(i)))
   assert not changed(trees(state), seen[-1])

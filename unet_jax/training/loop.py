@@ -2,42 +2,21 @@
 
 import functools
 import pathlib
-from typing import NamedTuple
 
 import jax
 import ml_collections
 
-from unet_jax import build, checkpoint, errors, parallel
-from unet_jax import config as config_lib
-from unet_jax.data import layout, pipeline, sources, splits
+from unet_jax import build, checkpoint, parallel
+from unet_jax.data import sources
 from unet_jax.evaluation import predictor, scores, trained
-from unet_jax.training import logs, parts, setup, trace, warm_start
+from unet_jax.training import job as job_lib
+from unet_jax.training import logs, resume, setup, trace, warm_start
 from unet_jax.training import monitor as monitor_lib
 from unet_jax.training import step as step_lib
 from unet_jax.training import workdir as workdir_lib
 from unet_jax.training.transfer import planning
 
 LOG_EVERY = 10  # Steps.
-
-
-class Job(NamedTuple):
-  """A run that may begin: everything that can be refused has been checked.
-
-  Attributes:
-    config: with the data's absolute root and its classes.
-    dataset: its splits, read once.
-    run: the model, and what trains and evaluates it.
-    transfer: what a warm start takes from another run; None without one.
-    final_split: split that is scored at the end.
-    final_checkpoint: `best` or `latest`, the weights that are scored.
-  """
-
-  config: ml_collections.ConfigDict
-  dataset: sources.Dataset
-  run: setup.Run
-  transfer: warm_start.WarmStart | None
-  final_split: str
-  final_checkpoint: str
 
 
 def train_and_evaluate(
@@ -67,15 +46,17 @@ def train_and_evaluate(
     InputError: before step 1, for what the user can mend; later, if the loss
       has diverged or too many steps were skipped.
   """
-  job = prepare(config, workdir, init_from=init_from, overwrite=overwrite)
+  job = job_lib.prepare(
+    config, workdir, init_from=init_from, overwrite=overwrite
+  )
   if job is None:
-    return recall_faults(workdir)
+    return resume.recall_faults(workdir)
   config, dataset, run = job.config, job.dataset, job.run
   state = run.init()
-  begin(config, workdir, dataset, overwrite=overwrite)
+  job_lib.begin(config, workdir, dataset, overwrite=overwrite)
   has_val = 'val' in dataset.splits
   with checkpoint.make_manager(workdir, has_scores=has_val) as manager:
-    steps_done, state, monitor = restore(manager, dataset, state)
+    steps_done, state, monitor = resume.restore(manager, dataset, state)
     if job.transfer:
       state = warm_start.start(config, dataset, run, state, job.transfer)
       workdir_lib.write_plan(workdir, planning.describe(job.transfer.plan))
@@ -105,126 +86,6 @@ def train_and_evaluate(
   return monitor.faults(dataset.classes)
 
 
-def prepare(
-  config: ml_collections.ConfigDict,
-  workdir: pathlib.Path,
-  *,
-  init_from: str,
-  overwrite: bool,
-) -> Job | None:
-  """Checks all that can be refused, reads the data, and builds the run.
-
-  Removes nothing. The arguments are those of `train_and_evaluate`.
-
-  Returns:
-    The job, or None if the workdir's run is finished.
-
-  Raises:
-    InputError: for what the user can mend.
-  """
-  config, opened = open_data(config)
-  workdir_lib.check(workdir, config, overwrite=overwrite)
-  final_split, final_checkpoint = final_evaluation(config, opened)
-  saved_step = 0 if overwrite else workdir_lib.last_step(workdir)
-  if saved_step and workdir_lib.is_finished(
-    workdir, config.total_steps, final_split
-  ):
-    parallel.say(
-      f'{workdir} is finished, at step {saved_step}; --overwrite starts over'
-    )
-    return None
-  if saved_step:
-    transfer, saved_splits = None, splits.load(workdir)
-  else:
-    transfer = warm_start.prepare(config, opened, init_from)
-    saved_splits = {}
-  dataset = sources.load(config, opened, saved_splits)
-  return Job(
-    config=config,
-    dataset=dataset,
-    run=setup.make_run(config, dataset.stats),
-    transfer=transfer,
-    final_split=final_split,
-    final_checkpoint=final_checkpoint,
-  )
-
-
-def open_data(
-  config: ml_collections.ConfigDict,
-) -> tuple[ml_collections.ConfigDict, layout.Layout]:
-  """Checks the config, finds the data, and puts its root and classes into it.
-
-  Raises:
-    InputError: for all that is plain before an image is read.
-  """
-  config_lib.check(config)
-  parts.check(config.transfer, config.model.depth)
-  parallel.check_batch(config.batch_size, config.optim.accumulate)
-  opened = parallel.first_before_others(lambda: sources.open_layout(config))
-  config = setup.resolve(config, opened)
-  if config.early_stop and 'val' not in sources.split_names(config, opened):
-    raise errors.InputError(
-      'config.early_stop needs validation images: hold some back with '
-      '--config.data.val_share=0.2, or set it to 0'
-    )
-  return config, opened
-
-
-def final_evaluation(
-  config: ml_collections.ConfigDict, opened: layout.Layout
-) -> tuple[str, str]:
-  """Returns the split that is scored at the end, and by which checkpoint."""
-  if config.data.folds:
-    return 'val', 'latest'
-  return sources.split_names(config, opened)[-1], 'best'
-
-
-def begin(
-  config: ml_collections.ConfigDict,
-  workdir: pathlib.Path,
-  dataset: sources.Dataset,
-  *,
-  overwrite: bool,
-) -> None:
-  """Readies the run's folder; from here on it is this run's."""
-  if parallel.is_first():
-    workdir_lib.begin(workdir, config, overwrite=overwrite)
-    keys = {name: part.keys for name, part in dataset.splits.items()}
-    splits.save(workdir, keys, dataset.folds)
-  parallel.wait('begin')
-
-
-def restore(
-  manager: checkpoint.ocp.CheckpointManager,
-  dataset: sources.Dataset,
-  state: step_lib.TrainState,
-) -> tuple[int, step_lib.TrainState, monitor_lib.Monitor]:
-  """Restores the newest checkpoint that can be read.
-
-  Returns:
-    The number of finished steps, the state after them, and the monitor; without
-    a checkpoint 0, `state` itself, and a new monitor.
-
-  Raises:
-    InputError: if the run began with other images, or nothing can be read.
-  """
-  setup.check_data(checkpoint.latest_meta(manager), dataset)
-  abstract = parallel.abstract(setup.to_save(state))
-  steps_done, trees = checkpoint.restore_latest(manager, abstract)
-  if not steps_done:
-    return 0, state, monitor_lib.Monitor()
-  meta = checkpoint.restore_meta(manager, steps_done)
-  return steps_done, setup.with_saved(state, trees), monitor_lib.restore(meta)
-
-
-def recall_faults(workdir: pathlib.Path) -> str:
-  """Returns what `train_and_evaluate` did at the end of a finished run."""
-  opened = checkpoint.make_manager(workdir, has_scores=False, read_only=True)
-  with opened as manager:
-    meta = checkpoint.latest_meta(manager)
-  return monitor_lib.restore(meta).faults(meta.get('classes', ()))
-
-
 def train(
   config: ml_collections.ConfigDict,
   dataset: sources.Dataset,
@@ -241,13 +102,15 @@ def train(
   Raises:
     InputError: if the run is lost; no checkpoint is saved after that.
   """
-  meta = setup.make_meta(config, dataset)
+  meta = resume.make_meta(config, dataset)
   clock, recent = logs.Stopwatch(), []
   batches = build.make_batches(config, dataset, first_step=steps_done + 1)
   batches = clock.timed(parallel.place_ahead(batches))
 
   def locate(failed_step: int) -> str:  # `state` is the loop's, as it is then.
-    return trace_again(config, dataset, run, state, failed_step)
+    return trace.locate(
+      run.trace_step, state, failed_step, config=config, dataset=dataset
+    )
 
   review = functools.partial(
     monitor.review,
@@ -278,31 +141,11 @@ def train(
       score = validate(run, dataset.splits['val'], state, step, log)
       monitor.score(score)
     if is_saved:
-      trees = setup.to_save(state)
+      trees = resume.to_save(state)
       checkpoint.save(manager, step, trees, meta | monitor.to_meta(), score)
     if is_eval or step == steps_done + 1:
       jax.block_until_ready(state)  # Compilation isn't timed.
       clock.start()
-
-
-def trace_again(
-  config: ml_collections.ConfigDict,
-  dataset: sources.Dataset,
-  run: setup.Run,
-  state: step_lib.TrainState,
-  step: int,
-) -> str:
-  """Runs a step's batch again; says where it fails, and for which images."""
-  batch = next(build.make_batches(config, dataset, first_step=step))
-  traced = jax.device_get(run.trace_step(state, parallel.place_batch(batch)))
-  names = pipeline.names(
-    dataset.splits['train'],
-    table=dataset.places,
-    foreground_share=config.data.foreground_share,
-    seed=config.seed,
-    positions=traced['index'],
-  )
-  return f'in step {step}, {trace.explain(traced, names)}'
 
 
 def validate(
@@ -322,7 +165,7 @@ def validate(
   return scores.score(result.counts, run.predictor.classes.num_foreground)
 
 
-def evaluate(job: Job, workdir: pathlib.Path, log: logs.Log) -> str:
+def evaluate(job: job_lib.Job, workdir: pathlib.Path, log: logs.Log) -> str:
   """Scores the final checkpoint; writes its report, and returns the table."""
   model = trained.load(workdir, job.final_checkpoint)
   # The run's own predictor has compiled already.

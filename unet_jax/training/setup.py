@@ -1,10 +1,8 @@
 """What a run is made of, built from its config and its data's statistics."""
 
 import functools
-import importlib.metadata
-import json
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,16 +10,13 @@ import ml_collections
 import optax
 from flax import traverse_util
 
-from unet_jax import build, errors, parallel
+from unet_jax import build, parallel
 from unet_jax.data import layout, sources
 from unet_jax.evaluation import predictor as predictor_lib
 from unet_jax.nn import objective
 from unet_jax.nn.native import native
 from unet_jax.training import optimizer, parts, trace
 from unet_jax.training import step as step_lib
-
-# The fields of TrainState that change, but for `averaged`: it is saved apart.
-SAVED = ('step', 'params', 'opt_state', 'batch_stats', 'rng')
 
 
 class Run(NamedTuple):
@@ -139,63 +134,6 @@ def make_init(
     return step_lib.init_state(model.apply, variables, tx, rng)
 
   return init
-
-
-def make_meta(
-  config: ml_collections.ConfigDict, dataset: sources.Dataset
-) -> dict:
-  """Returns what each checkpoint says of its run, as JSON."""
-  return {
-    'config': json.loads(config.to_json()),
-    'classes': dataset.stats.classes,
-    'mean': dataset.stats.mean,
-    'std': dataset.stats.std,
-    'splits': dataset.digests,
-    'versions': versions(),
-  }
-
-
-def versions() -> dict[str, str]:
-  """Returns the versions of the packages that a checkpoint depends on."""
-  packages = ('unet_jax', 'jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
-  return {name: importlib.metadata.version(name) for name in packages}
-
-
-def check_data(meta: dict, dataset: sources.Dataset) -> None:
-  """Refuses to resume a run on other data than it began with.
-
-  Args:
-    meta: JSON of its checkpoint; {} where there is none.
-    dataset: the data of today.
-
-  Raises:
-    InputError: naming what differs.
-  """
-  now = {
-    'classes': list(dataset.stats.classes),
-    'splits': dataset.digests,
-    'mean': list(dataset.stats.mean),
-    'std': list(dataset.stats.std),
-  }
-  differing = [key for key in now if meta and meta[key] != now[key]]
-  if differing:
-    raise errors.InputError(
-      f'{dataset.root}: the {" and ".join(differing)} of the images are not '
-      'those this run began with; restore them, or start over with --overwrite'
-    )
-
-
-def to_save(state: step_lib.TrainState) -> dict[str, Any]:
-  """Returns the state's arrays; evaluation needs only `averaged`."""
-  rest = {name: getattr(state, name) for name in SAVED}
-  return {'state': rest, 'averaged': state.averaged}
-
-
-def with_saved(
-  state: step_lib.TrainState, trees: dict[str, Any]
-) -> step_lib.TrainState:
-  """Puts the arrays of `to_save` back into a state."""
-  return state.replace(**trees['state'], averaged=trees['averaged'])
 
 
 def describe(

@@ -5,9 +5,12 @@ from collections.abc import Callable, Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 from flax import traverse_util
 
+from unet_jax import build, parallel
+from unet_jax.data import pipeline, sources
 from unet_jax.nn import preprocess
 from unet_jax.training import parts
 from unet_jax.training import step as step_lib
@@ -83,6 +86,35 @@ def trace_step(
     'loss': jnp.isfinite(loss),
     'gradients': _finite_leaves(grads),
   }
+
+
+def locate(
+  trace_step: Callable,
+  state: step_lib.TrainState,
+  step: int,
+  *,
+  config: ml_collections.ConfigDict,
+  dataset: sources.Dataset,
+) -> str:
+  """Runs a step's batch again; says where it fails, and for which images.
+
+  Args:
+    trace_step: `trace_step`, mapped.
+    state: the state before the step, or one with the same weights.
+    step: the step's number.
+    config: of the run.
+    dataset: of the run.
+  """
+  batch = next(build.make_batches(config, dataset, first_step=step))
+  traced = jax.device_get(trace_step(state, parallel.place_batch(batch)))
+  names = pipeline.names(
+    dataset.splits['train'],
+    table=dataset.places,
+    foreground_share=config.data.foreground_share,
+    seed=config.seed,
+    positions=traced['index'],
+  )
+  return f'in step {step}, {explain(traced, names)}'
 
 
 def explain(traced: dict, names: dict[int, str]) -> str:
