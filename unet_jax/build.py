@@ -1,4 +1,4 @@
-"""What training and evaluation build alike from a config."""
+"""What training and evaluation both build from a config."""
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +12,7 @@ from unet_jax.data import labels, pipeline, sources
 from unet_jax.nn import augment, conv, preprocess, tutorial_unet, unet
 from unet_jax.nn.native import native, xla_onednn
 
-Model = unet.UNet | tutorial_unet.TutorialUNet
+Model = unet.UNet | tutorial_unet.TutorialUNet  # What make_model builds.
 
 
 def start(engine: str = 'auto') -> None:
@@ -61,7 +61,7 @@ def compute_dtype(precision: str, engine: str) -> jnp.dtype:
 
 
 def make_model(config, classes: labels.ClassSpec) -> Model:
-  """Builds the model; it names the devices' axis in training only."""
+  """Builds the model; only in training does it use the devices' axis."""
   engine = choose_engine(config.engine)
   name = config.model.name
   options = dict(
@@ -116,7 +116,7 @@ def window_size(config) -> int:
 
 
 def make_augment(config) -> Callable[..., tuple[jax.Array, ...]]:
-  """Binds the config to `augment`, for one example."""
+  """Binds the config to augment.augment, for one example."""
   ranges = augment.Ranges(**config.augment)
   return functools.partial(
     augment.augment,
@@ -129,7 +129,7 @@ def make_augment(config) -> Callable[..., tuple[jax.Array, ...]]:
 def make_preprocess(
   classes: labels.ClassSpec, mean: Sequence[float], std: Sequence[float]
 ) -> Callable[..., preprocess.Inputs]:
-  """Binds the data set's constants to `preprocess`."""
+  """Binds the classes and the data's statistics to preprocess.preprocess."""
   return functools.partial(
     preprocess.preprocess,
     mean=tuple(mean),

@@ -1,4 +1,4 @@
-"""Which weights of another model are taken, how, and why not.
+"""Which weights of another model are taken, how, and why others are not.
 
 The plan is made leaf by leaf, from shapes alone.
 """
@@ -19,11 +19,11 @@ HEAD = 'head'
 
 
 class Leaf(NamedTuple):
-  """What happens to one array of the new model, or one that it hasn't."""
+  """What happens to one array of the new model, or of the other one alone."""
 
   action: str
   why: str = ''
-  # (the other run's array, the new one) -> what takes its place.
+  # (the other run's array, the new array) -> the array that replaces the new.
   take: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
 
@@ -41,12 +41,13 @@ def make_plan(
     new: variables of the new model, or their shapes.
     old: of the other run.
     head: from `heads.map_head`.
-    channels: of the new images, and of the other run's.
-    resize: `never`, or `corner`: where widths differ, take what both have.
+    channels: number of channels of the new images, and of the other run's.
+    resize: `never`, or `corner`: if widths differ, take the channels that both
+      have.
 
   Returns:
-    {'params/down0/conv0/kernel': what happens}, at the end those of the other
-    run that are left over.
+    {'params/down0/conv0/kernel': what happens}; the arrays that only the other
+    run has come last.
 
   Raises:
     InputError: if no kernel fits.
@@ -59,10 +60,9 @@ def make_plan(
     elif path.split('/')[1].startswith(HEAD):
       plan[path] = _plan_head(path, leaf.shape, old[path].shape, head, resize)
     else:
-      shapes = leaf.shape, old[path].shape
-      plan[path] = _plan_channels(path, *shapes, channels) or _plan_leaf(
-        path, *shapes, resize
-      )
+      plan[path] = _plan_channels(
+        path, leaf.shape, old[path].shape, channels
+      ) or _plan_leaf(path, leaf.shape, old[path].shape, resize)
   for path, leaf in plan.items():
     kernel = plan.get(path.replace('/bias', '/kernel'), leaf)
     if leaf.take and not kernel.take:
@@ -77,7 +77,7 @@ def make_plan(
 
 
 def _plan_channels(path, new, old, channels) -> Leaf | None:
-  """Plans a kernel that sees the image, for images of other channels."""
+  """Plans a kernel that sees the image, if the numbers of channels differ."""
   here, there = channels
   sees_image = (
     here != there
@@ -86,7 +86,8 @@ def _plan_channels(path, new, old, channels) -> Leaf | None:
     and (*new[:2], new[3]) == (*old[:2], old[3])
   )
   why = f'{here} channels here, {there} there'
-  if sees_image and there == 1:  # Equal channels then give what the one gave.
+  # An image of equal channels then gives what the one channel gave.
+  if sees_image and there == 1:
     return Leaf(
       'inflated', why, lambda old, _: np.repeat(old / here, here, axis=2)
     )
@@ -96,7 +97,7 @@ def _plan_channels(path, new, old, channels) -> Leaf | None:
 
 
 def _plan_leaf(path, new, old, resize) -> Leaf:
-  """Plans to take a leaf whole, or what two widths have in common."""
+  """Plans to take a leaf whole, or the channels that both widths have."""
   if new == old:
     return Leaf('copied', '', lambda old, _: old)
   why = f'shape {new} here, {old} there'
@@ -108,7 +109,7 @@ def _plan_leaf(path, new, old, resize) -> Leaf:
   pairs = list(zip(new, old, strict=True))
   actions = ['widened'] if any(a > b for a, b in pairs) else []
   actions += ['cut'] if any(a < b for a, b in pairs) else []
-  # A merge's first kernel has as many channels of the skip as from below.
+  # A merge's first kernel reads as many channels of the skip as from below.
   is_merge = '/merge' in path and all(
     len(shape) > 1 and shape[-2] == 2 * shape[-1] for shape in (new, old)
   )
@@ -124,8 +125,8 @@ def _take_corner(old: np.ndarray, new: np.ndarray, pieces: int) -> np.ndarray:
 
   Args:
     old: float32[..., C, K], or float32[K].
-    new: likewise, with other C and K.
-    pieces: stretches of equal length of C, each of which counts for itself.
+    new: like `old`, with other C and K.
+    pieces: number of equal stretches of C; each is copied by itself.
   """
   result = new.copy()
   parts_new, parts_old = (
@@ -137,7 +138,7 @@ def _take_corner(old: np.ndarray, new: np.ndarray, pieces: int) -> np.ndarray:
 
 
 def _plan_head(path, new, old, head: heads.HeadMap | None, resize) -> Leaf:
-  """Plans to make the new planes of the old ones."""
+  """Plans to make the new planes from the old ones."""
   if head is None:
     why = 'no class in common; config.transfer.classes can name some'
     return Leaf('re-initialised', why)
@@ -159,7 +160,7 @@ def _plan_head(path, new, old, head: heads.HeadMap | None, resize) -> Leaf:
 
 
 def check_frozen(plan: Mapping[str, Leaf], freeze: tuple[str, ...]) -> None:
-  """Raises InputError where freezing would keep weights as they were drawn."""
+  """Raises InputError if freezing would keep freshly drawn weights."""
   for path, leaf in plan.items():
     collection, _, rest = path.partition('/')
     is_drawn = collection == 'params' and leaf.action == 're-initialised'
@@ -183,12 +184,12 @@ def apply(
     return jnp.asarray(plan[path].take(*arrays), jnp.float32)
 
   merged = {path: value(path) for path in new}
-  # A model without batch norm has the collection, but nothing in it.
+  # In a model without batch norm the collection exists, but is empty.
   return {'batch_stats': {}, **traverse_util.unflatten_dict(merged, sep='/')}
 
 
 def describe(plan: Mapping[str, Leaf]) -> str:
-  """Returns a line a leaf."""
+  """Returns a line for each leaf."""
   return '\n'.join(
     f'{path}: {leaf.action}' + (f' ({leaf.why})' if leaf.why else '')
     for path, leaf in plan.items()
@@ -196,18 +197,18 @@ def describe(plan: Mapping[str, Leaf]) -> str:
 
 
 def summarise(plan: Mapping[str, Leaf]) -> str:
-  """Returns a line for all parts that fare alike, leaves counted."""
+  """Returns a line for each group of parts with equal actions."""
   by_part = {name: {} for name in parts.GROUPS}
   for path, leaf in plan.items():
     part = parts.group(path.split('/')[1])
     by_part.setdefault(part, {}).setdefault(leaf.action, []).append(leaf.why)
-  lines = {}  # Actions -> the parts they are of, and their reasons.
-  for part, found in by_part.items():
-    if not found:
+  lines = {}  # Actions -> the parts that have them, and their reasons.
+  for part, actions in by_part.items():
+    if not actions:
       continue
-    names, whys = lines.setdefault(tuple(found), ([], {}))
+    names, whys = lines.setdefault(tuple(actions), ([], {}))
     names.append(part)
-    for action, reasons in found.items():
+    for action, reasons in actions.items():
       whys.setdefault(action, []).extend(reasons)
   return '\n'.join(
     f'  {", ".join(names)}: '
