@@ -220,7 +220,7 @@ def test_large_set_is_decoded_anew_and_is_the_same(
   monkeypatch.setattr(stats, 'IN_MEMORY', 10_000)  # One image of four.
   large = load('binary:folder', root=root)
   assert list(large.splits['train'].kept) == ['a']
-  assert large.mean == small.mean
+  assert large.stats == small.stats
   assert len(large.splits['train']) == 3
   for i in range(3):
     for key in ('image', 'label'):
