@@ -11,7 +11,6 @@ import numpy as np
 from flax import linen as nn
 
 from unet_jax import build, parallel
-from unet_jax import config as config_lib
 from unet_jax.data import pipeline, sources
 from unet_jax.nn import preprocess
 from unet_jax.training import setup
@@ -29,16 +28,8 @@ def make_config(**overrides):
 def make_run(classes=('a', 'b'), **overrides) -> setup.Run:
   """Builds a run without data."""
   config = make_config(**overrides)
-  dataset = sources.Dataset(
-    splits={},
-    classes=classes,
-    root='',
-    mean=(128.0,) * 3,
-    std=(64.0,) * 3,
-    digests={},
-    notes=(),
-  )
-  return setup.make_run(config, dataset)
+  stats = sources.Stats(classes, mean=(128.0,) * 3, std=(64.0,) * 3)
+  return setup.make_run(config, stats)
 
 
 class Case(NamedTuple):
@@ -65,26 +56,24 @@ def make_case(
   engine: str = 'auto',
 ) -> Case:
   """Builds a U-Net for four classes; training has its input and all else."""
-  run = make_run(
-    classes=('a', 'b', 'c'),
-    **{
-      'batch_size': batch,
-      'image_size': size,
-      'precision': precision,
-      'engine': engine,
-      'total_steps': 10_000,
-      'model.depth': depth,
-      'model.width': width,
-    },
-  )
+  settings = {
+    'batch_size': batch,
+    'image_size': size,
+    'precision': precision,
+    'engine': engine,
+    'total_steps': 10_000,
+    'model.depth': depth,
+    'model.width': width,
+  }
+  run = make_run(classes=('a', 'b', 'c'), **settings)
+  model, mean, std = run.predictor.model, run.predictor.mean, run.predictor.std
   examples = make_examples(size, batch)
-  batches = make_batches(run, examples)
+  batches = make_batches(make_config(**settings), examples)
   image = jax.device_put(np.stack([e['image'] for e in examples]))
   state = parallel.replicate(run.init())
 
   def infer_step(variables, image):
-    image = preprocess.normalise(image, run.meta['mean'], run.meta['std'])
-    return run.model.apply(variables, image)
+    return model.apply(variables, preprocess.normalise(image, mean, std))
 
   compiled = jax.jit(infer_step).lower(state.averaged, image).compile()
 
@@ -102,17 +91,14 @@ def make_case(
   return Case(
     train=(run.train_step.lower(state, next(batches)).compile(), train),
     infer=(compiled, infer),
-    model=run.model,
+    model=model,
     num_params=sum(x.size for x in jax.tree.leaves(state.params)),
-    flops=count_flops(
-      run.model, jax.eval_shape(run.init).averaged, image.shape
-    ),
+    flops=count_flops(model, jax.eval_shape(run.init).averaged, image.shape),
   )
 
 
-def make_batches(run: setup.Run, examples: list[dict]) -> Iterator[dict]:
+def make_batches(config, examples: list[dict]) -> Iterator[dict]:
   """Yields placed batches of examples, as the training loop does."""
-  config = config_lib.from_dict(run.meta['config'])
   batches = pipeline.train_batches(
     examples,
     batch_size=config.batch_size,

@@ -38,12 +38,7 @@ def dataset():
   ]
   return sources.Dataset(
     {'train': examples},
-    ('red', 'bright'),
-    '',
-    (0.0,) * 3,
-    (1.0,) * 3,
-    {},
-    (),
+    sources.Stats(('red', 'bright'), (0.0,) * 3, (1.0,) * 3),
     places=crops.make_table(found, 2),
   )
 
@@ -109,7 +104,7 @@ def test_outlines_are_in_the_classes_colors_and_void_is_grey():
   image = np.full((9, 9, 3), 50, np.uint8)
   label = np.zeros((9, 9), np.uint8)
   label[2:7, 2:7], label[8] = 1, labels.VOID
-  task = build.Task(('background', 'a', 'b'), 2, exclusive=True)
+  task = labels.ClassSpec(('background', 'a', 'b'), 2, exclusive=True)
   picture = augmented_sheet._outlined(image, label, task)
   assert (picture[2, 2:7] == augmented_sheet.pictures.COLORS[0]).all()
   assert (picture[3:6, 3:6] == 50).all()

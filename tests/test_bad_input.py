@@ -12,7 +12,7 @@ from PIL import Image
 from unet_jax import config as config_lib
 from unet_jax import errors
 from unet_jax.data import sources
-from unet_jax.training import loop, setup
+from unet_jax.training import loop, resume
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -119,20 +119,17 @@ def test_16_bit_image_of_few_levels(refused, write_folder):
 def test_images_of_a_run_that_have_changed():
   dataset = sources.Dataset(
     splits={},
-    classes=('a',),
+    stats=sources.Stats(('a',), mean=(1.0,), std=(2.0,)),
     root='/data',
-    mean=(1.0,),
-    std=(2.0,),
     digests={'train': 'abc'},
-    notes=(),
   )
   meta = dict(classes=['a'], mean=[1.0], std=[2.0], splits={'train': 'abc'})
-  setup.check_data(meta, dataset)
-  setup.check_data({}, dataset)
+  resume.check_data(meta, dataset)
+  resume.check_data({}, dataset)
   for key, value in (('splits', {'train': 'abd'}), ('mean', [1.5])):
     message = f'/data: the {key} of the images are not those this run began'
     with pytest.raises(errors.InputError, match=message):
-      setup.check_data(meta | {key: value}, dataset)
+      resume.check_data(meta | {key: value}, dataset)
 
 
 # The devices, the values and the workdir.

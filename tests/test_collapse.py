@@ -9,7 +9,7 @@ import pytest
 from unet_jax import parallel
 from unet_jax.data import sources
 from unet_jax.training import collapse, loop, setup
-from unet_jax.training import monitor as watch_lib
+from unet_jax.training import monitor as monitor_lib
 
 HEALTHY = [collapse.LEARNING] * 2
 
@@ -138,15 +138,15 @@ def test_a_class_everywhere_is_a_flood_unless_it_ebbs():
 
 
 def test_a_verdict_is_said_once_and_taken_back_once():
-  watch, told = watch_lib.Watch(), []
+  monitor, told = monitor_lib.Monitor(), []
 
   def see(planes, steps):
     for _ in range(steps):
-      watch.add(1.0, 0, planes[0].astype(np.float32))
-      told.append((watch.num_steps, watch.judge(('a', 'b'))))
+      monitor.add(1.0, 0, planes[0].astype(np.float32))
+      told.append((monitor.num_steps, monitor.judge(('a', 'b'))))
 
   see(curves(predicted=0, hit=0, soft=0), 100)
-  fault = watch.faults(('a', 'b'))
+  fault = monitor.faults(('a', 'b'))
   assert fault.startswith('dead class (b): it is rare, ')
   assert 'lower config.optim.lr' in fault
   see(curves(), 60)
@@ -161,11 +161,11 @@ def test_a_verdict_is_said_once_and_taken_back_once():
   assert 'config.optim.lr' in dead[1]
   assert len(well) == 1
   assert well[0].startswith('learning: ')
-  assert watch.faults(('a', 'b')) == ''
+  assert monitor.faults(('a', 'b')) == ''
 
 
 def train(load_config, monkeypatch, plant=None, **overrides):
-  """Trains a tiny model on bright squares; returns what was said, and watch."""
+  """Trains on bright squares; returns what was said, and the monitor."""
   config = load_config('binary:tiny', total_steps=60, eval_every=60)
   config.update(batch_size=4, image_size=16, save_every=60)
   config.model.update(depth=1)
@@ -180,10 +180,9 @@ def train(load_config, monkeypatch, plant=None, **overrides):
     examples.append(
       dict(name=f'im{i}', image=image.astype(np.uint8), label=label)
     )
-  dataset = sources.Dataset(
-    *({'train': examples}, ('squares',), '', (60.0,) * 3, (40.0,) * 3, {}, ())
-  )
-  run = setup.make_run(config, dataset)
+  stats = sources.Stats(('squares',), (60.0,) * 3, (40.0,) * 3)
+  dataset = sources.Dataset({'train': examples}, stats)
+  run = setup.make_run(config, stats)
   state = run.init()
   if plant:
     state = plant(state)
@@ -193,10 +192,16 @@ def train(load_config, monkeypatch, plant=None, **overrides):
     write=lambda *args: None,
     say=lambda step, text: said.append((step, text)),
   )
-  watch = watch_lib.Watch()
+  monitor = monitor_lib.Monitor()
   state = parallel.replicate(state)
-  loop.train(config, dataset, run, state, 0, watch, None, log)
-  return said, watch
+  loop.train(
+    *(config, dataset, run, state),
+    steps_done=0,
+    monitor=monitor,
+    manager=None,
+    log=log,
+  )
+  return said, monitor
 
 
 def with_head_bias(value):
@@ -216,12 +221,12 @@ def with_head_bias(value):
 def test_a_planted_collapse_is_called_within_50_steps(
   load_config, monkeypatch, bias, state
 ):
-  said, watch = train(load_config, monkeypatch, with_head_bias(bias))
+  said, monitor = train(load_config, monkeypatch, with_head_bias(bias))
   step, text = said[0]
   assert step <= 50
   assert text.startswith(f'{state}: ')
   assert len(said) == 2  # With its remedy, and never again.
-  assert watch.faults(('squares',)).startswith(f'{state} (squares): ')
+  assert monitor.faults(('squares',)).startswith(f'{state} (squares): ')
 
 
 @pytest.mark.parametrize(('dice', 'ce'), [(1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
@@ -229,6 +234,6 @@ def test_a_healthy_run_is_not_called_collapsed(
   load_config, monkeypatch, dice, ce
 ):
   weights = {'loss.dice': dice, 'loss.ce': ce}
-  said, watch = train(load_config, monkeypatch, **weights)
+  said, monitor = train(load_config, monkeypatch, **weights)
   assert said == []
-  assert watch.states == [collapse.LEARNING]
+  assert monitor.states == [collapse.LEARNING]

@@ -44,17 +44,13 @@ def make_run(config, channels=3):
   classes = tuple(config.data.classes) or ('a', 'b')
   has_background = config.task == 'multiclass' and config.data.background
   num_planes = len(classes) + bool(has_background)
-  dataset = sources.Dataset(
-    {'train': [], 'val': []},
+  stats = sources.Stats(
     classes,
-    '',
-    (0.0,) * channels,
-    (1.0,) * channels,
-    {},
-    (),
+    mean=(0.0,) * channels,
+    std=(1.0,) * channels,
     pixels=((1, 2, 2),) * num_planes,
   )
-  return setup.make_run(config, dataset)
+  return setup.make_run(config, stats)
 
 
 @pytest.mark.parametrize(('name', 'variant'), VARIANTS)
@@ -64,11 +60,12 @@ def test_every_config_builds_its_state(load_config, name, variant):
   run = make_run(config)
   state = jax.eval_shape(run.init)
   head = state.params['head']['bias']
-  assert head.shape == (len(run.task.planes),)
-  planes = run.task.num_foreground + (
+  classes = run.predictor.classes
+  assert head.shape == (len(classes.planes),)
+  planes = classes.num_foreground + (
     config.task == 'multiclass' and config.data.background != ''
   )
-  assert len(run.task.planes) == planes
+  assert len(classes.planes) == planes
   assert state.step.dtype == jnp.int32
 
 

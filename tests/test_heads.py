@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from unet_jax import build, errors
+from unet_jax import errors
+from unet_jax.data import labels
 from unet_jax.training.transfer import heads, planning
 
-VESSELS = build.Task(('vessels',), 1, exclusive=False)
-LESIONS = build.Task(('background', 'red', 'bright'), 2, exclusive=True)
+VESSELS = labels.ClassSpec(('vessels',), 1, exclusive=False)
+LESIONS = labels.ClassSpec(('background', 'red', 'bright'), 2, exclusive=True)
 
 
 def planes(kernel, bias, features):
@@ -24,12 +25,12 @@ def sigmoid(logits):
   return np.asarray(jax.nn.sigmoid(jnp.asarray(logits)))
 
 
-def map_head(new_task, old_task, classes):
+def map_head(new_classes, old_classes, classes):
   """Returns logits of random features: (new, old, the new as it was drawn)."""
   rng = np.random.default_rng(0)
 
-  def draw(task):
-    num = len(task.planes)
+  def draw(classes):
+    num = len(classes.planes)
     body = rng.normal(size=(1, 1, 3, 1)).astype(np.float32)
     return {
       'params': {
@@ -41,8 +42,8 @@ def map_head(new_task, old_task, classes):
       }
     }
 
-  new, old = draw(new_task), draw(old_task)
-  head = heads.map_head(new_task, old_task, classes)
+  new, old = draw(new_classes), draw(old_classes)
+  head = heads.map_head(new_classes, old_classes, classes)
   plan = planning.make_plan(new, old, head, channels=(3, 3))
   merged = jax.device_get(planning.apply(plan, new, old))
   features = rng.normal(size=(50, 3)).astype(np.float32)
@@ -53,7 +54,7 @@ def map_head(new_task, old_task, classes):
 
 
 def test_a_sigmoid_becomes_a_softmax_of_the_same_probability():
-  both = build.Task(('background', 'vessels'), 1, exclusive=True)
+  both = labels.ClassSpec(('background', 'vessels'), 1, exclusive=True)
   leaf, (new, old, _) = map_head(both, VESSELS, {})
   assert (leaf.action, leaf.why) == (
     *('mapped', 'vessels from vessels, background zero'),
@@ -70,7 +71,9 @@ def test_classes_that_share_one_share_its_probability():
 
 
 def test_a_class_split_in_two_leaves_the_others_their_probability():
-  four = build.Task(('background', 'bright', 'dots', 'red'), 3, exclusive=True)
+  four = labels.ClassSpec(
+    ('background', 'bright', 'dots', 'red'), 3, exclusive=True
+  )
   _, (new, old, _) = map_head(four, LESIONS, {'dots': 'red'})
   old, new = softmax(old), softmax(new)
   np.testing.assert_allclose(new[:, :2], old[:, [0, 2]], rtol=1e-5)
@@ -78,16 +81,16 @@ def test_a_class_split_in_two_leaves_the_others_their_probability():
 
 
 def test_a_softmax_of_one_class_becomes_a_sigmoid_of_the_same_probability():
-  both = build.Task(('background', 'vessels'), 1, exclusive=True)
+  both = labels.ClassSpec(('background', 'vessels'), 1, exclusive=True)
   _, (new, old, _) = map_head(VESSELS, both, {})
   np.testing.assert_allclose(sigmoid(new)[:, 0], softmax(old)[:, 1], rtol=1e-5)
 
 
 def test_planes_of_sigmoids_are_taken_by_name_whatever_their_order():
   names = ('a', 'b', 'c')
-  new_task = build.Task(('c', 'x', 'a', 'y'), 4, exclusive=False)
+  new_classes = labels.ClassSpec(('c', 'x', 'a', 'y'), 4, exclusive=False)
   leaf, (new, old, drawn) = map_head(
-    new_task, build.Task(names, 3, exclusive=False), {'y': 'b'}
+    new_classes, labels.ClassSpec(names, 3, exclusive=False), {'y': 'b'}
   )
   assert leaf.why == 'c from c, x fresh, a from a, y from b'
   np.testing.assert_allclose(new[:, [0, 2, 3]], old[:, [2, 0, 1]], rtol=1e-5)

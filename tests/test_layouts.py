@@ -195,7 +195,7 @@ def train_steps():
   def make(config, dataset):
     key = (config.task, config.data.background, config.data.soft > 0)
     if key not in runs:
-      runs[key] = setup.make_run(config, dataset)
+      runs[key] = setup.make_run(config, dataset.stats)
     return runs[key]
 
   return make

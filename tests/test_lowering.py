@@ -12,12 +12,12 @@ import pytest
 from jax._src import array
 
 from unet_jax import build, defaults, parallel
-from unet_jax.data import sources
+from unet_jax.data import labels, sources
 from unet_jax.nn import objective, unet
 from unet_jax.training import loop, monitor, setup
 from unet_jax.training import step as step_lib
 
-TASK = build.Task(('background', 'a'), 1, exclusive=True)
+CLASSES = labels.ClassSpec(('background', 'a'), 1, exclusive=True)
 DEPTH = 1
 NUM_NORMS = 2 * (2 * DEPTH + 1)  # As many as there are 3x3 convolutions.
 
@@ -30,7 +30,7 @@ def make(**model):
   step = functools.partial(
     step_lib.train_step,
     augment_fn=lambda rng, image, label: (image, label),
-    preprocess_fn=build.make_preprocess(TASK, (0.0,) * 3, (1.0,) * 3),
+    preprocess_fn=build.make_preprocess(CLASSES, (0.0,) * 3, (1.0,) * 3),
     loss_of=objective.make_loss(exclusive=True, **defaults.get_config().loss),
     schedule=optax.constant_schedule(0.1),
     ema=0.9,
@@ -252,16 +252,9 @@ def test_the_loop_reads_the_devices_at_log_steps_alone(
       image=np.zeros((16, 16, 3), np.uint8), label=np.zeros((16, 16), np.uint8)
     )
   ] * 4
-  dataset = sources.Dataset(
-    splits={'train': examples},
-    classes=('a', 'b'),
-    root='',
-    mean=(0.0,) * 3,
-    std=(1.0,) * 3,
-    digests={},
-    notes=(),
-  )
-  run = setup.make_run(config, dataset)
+  stats = sources.Stats(('a', 'b'), mean=(0.0,) * 3, std=(1.0,) * 3)
+  dataset = sources.Dataset({'train': examples}, stats)
+  run = setup.make_run(config, stats)
   taken, read_at, waited_at = 0, [], []
 
   def train_step(state, batch):
@@ -287,10 +280,10 @@ def test_the_loop_reads_the_devices_at_log_steps_alone(
     dataset,
     run._replace(train_step=train_step),
     state,
-    0,
-    monitor.Watch(),
-    None,
-    types.SimpleNamespace(write=lambda *args: None),
+    steps_done=0,
+    monitor=monitor.Monitor(),
+    manager=None,
+    log=types.SimpleNamespace(write=lambda *args: None),
   )
   assert taken == 25
   assert set(read_at) == {10, 20, 25}

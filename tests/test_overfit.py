@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unet_jax import build
+from unet_jax.data import labels
 from unet_jax.doctor import overfit, statistics, survey
 from unet_jax.doctor.checks import memory
 
@@ -82,11 +82,11 @@ def test_densest_crop_is_that_where_classes_are_mixed():
   label = np.zeros((128, 160), np.uint8)
   label[64:, 96:] = 1
   image = np.arange(128 * 160).reshape(128, 160, 1).astype(np.uint8)
-  task = build.Task(('a',), 1, exclusive=False)
-  crop, marked = overfit.densest_crop(image, label, 32, task)
+  classes = labels.ClassSpec(('a',), 1, exclusive=False)
+  crop, marked = overfit.densest_crop(image, label, 32, classes)
   assert crop.shape == (32, 32, 1)
   assert marked.mean() == 0.5
-  crop, marked = overfit.densest_crop(image, label, 192, task)
+  crop, marked = overfit.densest_crop(image, label, 192, classes)
   assert crop.shape == (192, 192, 1)
   assert (marked == 255).sum() == 192 * 192 - 128 * 160
 

@@ -10,11 +10,12 @@ import pytest
 
 from unet_jax import build, checkpoint, defaults, errors, parallel
 from unet_jax import config as config_lib
+from unet_jax.data import labels
 from unet_jax.nn import objective, unet
-from unet_jax.training import optimizer, parts, setup
+from unet_jax.training import optimizer, parts, resume
 from unet_jax.training import step as step_lib
 
-TASK = build.Task(('background', 'a'), 1, exclusive=True)
+CLASSES = labels.ClassSpec(('background', 'a'), 1, exclusive=True)
 LOSS = defaults.get_config().loss.to_dict()
 ENCODER = ('encoder', 'bottleneck')
 
@@ -94,7 +95,7 @@ def make(
   step = functools.partial(
     step_lib.train_step,
     augment_fn=lambda rng, image, label: (image, label),
-    preprocess_fn=build.make_preprocess(TASK, (128.0,) * 3, (64.0,) * 3),
+    preprocess_fn=build.make_preprocess(CLASSES, (128.0,) * 3, (64.0,) * 3),
     loss_of=objective.make_loss(
       exclusive=True, **(LOSS | dict(per_image=per_image))
     ),
@@ -182,7 +183,7 @@ def test_frozen_norms_use_their_statistics_and_pass_the_gradient(engine):
   variables['batch_stats'] = jax.tree.map(
     lambda x: x - 0.1, variables['batch_stats']
   )
-  blocks = parts.still_blocks(variables['params'], ('norms',))
+  blocks = parts.frozen_blocks(variables['params'], ('norms',))
 
   def total(params, reference):
     inputs = {'params': params, 'batch_stats': variables['batch_stats']}
@@ -245,11 +246,11 @@ def test_a_part_is_let_go_at_its_step_and_not_before(tmp_path):
       assert any(part in name for name in different) == (i >= start), (i, part)
   # A run that is saved and restored goes on to the bit.
   with checkpoint.make_manager(tmp_path, has_scores=False) as manager:
-    checkpoint.save(manager, 2, setup.to_save(states[2]), {}, None)
+    checkpoint.save(manager, 2, resume.to_save(states[2]), {}, None)
     manager.wait_until_finished()
-    abstract = parallel.abstract(setup.to_save(states[0]))
+    abstract = parallel.abstract(resume.to_save(states[0]))
     _, restored = checkpoint.restore_latest(manager, abstract)
-  state = setup.with_saved(states[0], restored)
+  state = resume.with_saved(states[0], restored)
   for i in (2, 3):
     state, _ = run(state, parallel.place_batch(make_batch(i)))
   assert not changed(trees(state), seen[-1])

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from unet_jax import build, errors
+from unet_jax import errors
+from unet_jax.data import labels
 from unet_jax.evaluation import predictions
 
 PLANES = np.eye(3, dtype=bool)[np.array([[0, 1], [2, 1]])]
@@ -30,22 +31,22 @@ def test_missing_input_and_names_that_collide_are_told(tmp_path):
 
 
 def test_exclusive_mask_holds_class_indices():
-  task = build.Task(('background', 'a', 'b'), 2, exclusive=True)
-  masks = predictions.masks(PLANES, task)
+  classes = labels.ClassSpec(('background', 'a', 'b'), 2, exclusive=True)
+  masks = predictions.masks(PLANES, classes)
   assert list(masks) == ['']
   assert masks[''].dtype == np.uint8
   np.testing.assert_array_equal(masks[''], [[0, 1], [2, 1]])
 
 
 def test_binary_mask_holds_0_and_1():
-  task = build.Task(('a',), 1, exclusive=False)
-  masks = predictions.masks(PLANES[..., 1:2], task)
+  classes = labels.ClassSpec(('a',), 1, exclusive=False)
+  masks = predictions.masks(PLANES[..., 1:2], classes)
   np.testing.assert_array_equal(masks[''], [[0, 1], [0, 1]])
 
 
 def test_overlapping_classes_have_a_mask_each():
-  task = build.Task(('a', 'b', 'c'), 3, exclusive=False)
-  masks = predictions.masks(PLANES, task)
+  classes = labels.ClassSpec(('a', 'b', 'c'), 3, exclusive=False)
+  masks = predictions.masks(PLANES, classes)
   assert list(masks) == ['_a', '_b', '_c']
   for i, mask in enumerate(masks.values()):
     np.testing.assert_array_equal(mask, PLANES[..., i])

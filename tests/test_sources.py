@@ -102,8 +102,12 @@ def test_mean_and_std_are_those_of_the_training_pixels(write_folder, load):
   root = write_folder(train='abc', val='d')
   dataset = load('binary:folder', root=str(root))
   images = np.stack([read_png(root / 'images' / f'{n}.png') for n in 'abc'])
-  np.testing.assert_allclose(dataset.mean, images.mean((0, 1, 2)), rtol=1e-12)
-  np.testing.assert_allclose(dataset.std, images.std((0, 1, 2)), rtol=1e-9)
+  np.testing.assert_allclose(
+    dataset.stats.mean, images.mean((0, 1, 2)), rtol=1e-12
+  )
+  np.testing.assert_allclose(
+    dataset.stats.std, images.std((0, 1, 2)), rtol=1e-9
+  )
 
 
 def test_constant_images_get_a_std_of_1(write_folder, load):
@@ -111,7 +115,7 @@ def test_constant_images_get_a_std_of_1(write_folder, load):
   for name in 'ab':
     Image.new('L', (48, 40), 7).save(root / 'images' / f'{name}.png')
   dataset = load('binary:folder', root=str(root))
-  assert (dataset.mean, dataset.std) == ((7.0,), (1.0,))
+  assert (dataset.stats.mean, dataset.stats.std) == ((7.0,), (1.0,))
 
 
 @pytest.mark.parametrize(
@@ -192,7 +196,7 @@ def test_pixels_of_each_plane_are_counted_in_train(write_folder, load):
   for name, mask in zip('abc', (first, second, first), strict=True):
     Image.fromarray(mask).save(root / 'masks' / f'{name}.png')
   data = dict(root=str(root), classes=('x', 'y'))
-  by_class = load('multiclass:folder', **data).pixels
+  by_class = load('multiclass:folder', **data).stats.pixels
   assert by_class == ((6, 11, 11), (3, 5, 11), (2, 6, 11))
 
 
@@ -216,7 +220,7 @@ def test_large_set_is_decoded_anew_and_is_the_same(
   monkeypatch.setattr(stats, 'IN_MEMORY', 10_000)  # One image of four.
   large = load('binary:folder', root=root)
   assert list(large.splits['train'].kept) == ['a']
-  assert large.mean == small.mean
+  assert large.stats == small.stats
   assert len(large.splits['train']) == 3
   for i in range(3):
     for key in ('image', 'label'):
@@ -349,7 +353,7 @@ def test_pixels_are_counted_for_every_task(load_config, tmp_path, task, pixels):
     config.data.update(source='tfds', name='tiny_shapes', root=str(tmp_path))
   dataset = sources.load(config, sources.open_layout(config))
   # Images of 9, 10, 11 and 12 rows of 7, all 0, 1, 2 and 0.
-  assert dataset.pixels == pixels
+  assert dataset.stats.pixels == pixels
 
 
 def test_any_tfds_set_with_one_mask_is_read(load_tfds):

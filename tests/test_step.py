@@ -10,11 +10,12 @@ import pytest
 from jax.sharding import AxisType
 
 from unet_jax import build, defaults, parallel
+from unet_jax.data import labels
 from unet_jax.nn import augment, objective, tutorial_unet, unet
 from unet_jax.training import optimizer
 from unet_jax.training import step as step_lib
 
-TASK = build.Task(('background', 'a', 'b'), 2, exclusive=True)
+CLASSES = labels.ClassSpec(('background', 'a', 'b'), 2, exclusive=True)
 AUGMENT = functools.partial(
   augment.augment,
   size=16,
@@ -56,7 +57,7 @@ def make(
   step = functools.partial(
     step_lib.train_step,
     augment_fn=AUGMENT,
-    preprocess_fn=build.make_preprocess(TASK, (128.0,) * 3, (64.0,) * 3),
+    preprocess_fn=build.make_preprocess(CLASSES, (128.0,) * 3, (64.0,) * 3),
     loss_of=objective.make_loss(
       exclusive=True,
       **defaults.get_config().loss.to_dict() | {'per_image': per_image},

@@ -1,6 +1,5 @@
 """What is skipped, what is said about it, and when a run must end."""
 
-import dataclasses
 import functools
 import json
 import types
@@ -12,13 +11,13 @@ import optax
 import pytest
 
 from unet_jax import build, defaults, errors, parallel
-from unet_jax.data import sources
+from unet_jax.data import labels, sources
 from unet_jax.nn import objective, unet
 from unet_jax.training import loop, setup, trace
-from unet_jax.training import monitor as watch_lib
+from unet_jax.training import monitor as monitor_lib
 from unet_jax.training import step as step_lib
 
-TASK = build.Task(('background', 'a'), 1, exclusive=True)
+CLASSES = labels.ClassSpec(('background', 'a'), 1, exclusive=True)
 LOSS = defaults.get_config().loss.to_dict()
 BAD_TARGET, BAD_WEIGHT = 7, 8  # Label values that the planted faults look for.
 NAMES = dict(enumerate('pqrs'))
@@ -26,7 +25,9 @@ NAMES = dict(enumerate('pqrs'))
 
 def preprocess_fn(image, label):
   """Divides by each image's own spread, 0 / 0 for a flat one."""
-  inputs = build.make_preprocess(TASK, (128.0,) * 3, (64.0,) * 3)(image, label)
+  inputs = build.make_preprocess(CLASSES, (128.0,) * 3, (64.0,) * 3)(
+    image, label
+  )
   spread = inputs.image.std(axis=(1, 2, 3), keepdims=True)
   centre = inputs.image.mean(axis=(1, 2, 3), keepdims=True)
   target = jnp.where((label == BAD_TARGET)[..., None], jnp.nan, inputs.target)
@@ -230,14 +231,13 @@ def run_loop(load_config, monkeypatch, flat, num, steps):
     )
     for i in range(num)
   ]
-  dataset = sources.Dataset(
-    *({'train': examples}, ('vessels',), '', (0.0,) * 3, (1.0,) * 3, {}, ())
-  )
+  stats = sources.Stats(('vessels',), (0.0,) * 3, (1.0,) * 3)
+  dataset = sources.Dataset({'train': examples}, stats)
   make_preprocess = build.make_preprocess
 
-  def planted(task, *moments):
+  def planted(classes, *moments):
     def preprocess_fn(image, label):
-      inputs = make_preprocess(task, *moments)(image, label)
+      inputs = make_preprocess(classes, *moments)(image, label)
       axes = dict(axis=(1, 2, 3), keepdims=True)
       is_flat = jnp.max(image, **axes) == jnp.min(image, **axes)
       return inputs._replace(image=jnp.where(is_flat, jnp.nan, inputs.image))
@@ -245,7 +245,7 @@ def run_loop(load_config, monkeypatch, flat, num, steps):
     return preprocess_fn
 
   monkeypatch.setattr(build, 'make_preprocess', planted)
-  run = setup.make_run(config, dataset)
+  run = setup.make_run(config, stats)
   said, saved = [], []
 
   def save(_, step, trees, meta, score):
@@ -259,18 +259,24 @@ def run_loop(load_config, monkeypatch, flat, num, steps):
     write=lambda *args: None,
     say=lambda step, text: said.append((step, text)),
   )
-  watch = watch_lib.Watch()
+  monitor = monitor_lib.Monitor()
   state = parallel.replicate(run.init())
   try:
-    loop.train(config, dataset, run, state, 0, watch, None, log)
+    loop.train(
+      *(config, dataset, run, state),
+      steps_done=0,
+      monitor=monitor,
+      manager=None,
+      log=log,
+    )
     error = ''
   except errors.InputError as found:
     error = str(found)
-  return error, said, saved, watch
+  return error, said, saved, monitor
 
 
 def test_a_bad_image_is_skipped_and_named(load_config, monkeypatch):
-  error, said, saved, watch = run_loop(load_config, monkeypatch, 1, 8, 20)
+  error, said, saved, monitor = run_loop(load_config, monkeypatch, 1, 8, 20)
   assert not error
   # At each of four looks two or three of five batches have it: told once.
   (step, text), *more = said
@@ -280,7 +286,7 @@ def test_a_bad_image_is_skipped_and_named(load_config, monkeypatch):
   assert text.endswith(
     'the image that goes into the model is not finite, for flat'
   )
-  assert watch.num_skipped < watch_lib.SKIPPED
+  assert monitor.num_skipped < monitor_lib.SKIPPED_STEPS
   assert saved == [5, 10, 15, 20]
 
 
@@ -299,11 +305,11 @@ def test_too_many_skips_end_the_run_with_the_report(load_config, monkeypatch):
 
 
 def test_skipped_steps_are_told_again_where_they_fail_elsewhere():
-  watch = watch_lib.Watch()
+  monitor = monitor_lib.Monitor()
   told = []
   for step, fault in enumerate(['of a', 'of a', 'of b', 'of b', 'of a'], 1):
-    watch.where = f'in step {step}, the weights {fault}'
-    told += watch.tell_skipped(1, 10)
+    monitor.where = f'in step {step}, the weights {fault}'
+    told += monitor.report_skipped(1, 10)
   assert [text.partition(': ')[2] for text in told] == [
     'in step 1, the weights of a',
     'in step 3, the weights of b',
@@ -312,10 +318,10 @@ def test_skipped_steps_are_told_again_where_they_fail_elsewhere():
 
 
 def added(losses, skipped=0):
-  watch = watch_lib.Watch()
+  monitor = monitor_lib.Monitor()
   for loss in losses:
-    watch.add(loss, skipped, np.zeros((2, 6), np.float32))
-  return watch
+    monitor.add(loss, skipped, np.zeros((2, 6), np.float32))
+  return monitor
 
 
 METRICS = dict(
@@ -329,38 +335,40 @@ METRICS = dict(
 @pytest.mark.parametrize('lost', [1e3, float('inf'), float('nan')])
 def test_twenty_lost_losses_end_a_run(lost):
   usual = [2.0, 1.5, 1.0, 1.2] * 5
-  assert not watch_lib.end_of(added(usual + [lost] * 19), METRICS, 39, 100)
-  told = watch_lib.end_of(added(usual + [lost] * 20), METRICS, 40, 100)
+  assert not added(usual + [lost] * 19).why_lost(39, METRICS, 100)
+  told = added(usual + [lost] * 20).why_lost(40, METRICS, 100)
   assert 'the head moves most, by 2 of its size a step' in told
   assert "over 100 times the first steps' 1 for 20 steps" in told
   assert 'lower config.optim.lr (now 7.5; ' in told
   again = added(usual + [lost] * 19 + [1.0] + [lost] * 19)
-  assert not watch_lib.end_of(again, METRICS, 59, 100)
+  assert not again.why_lost(59, METRICS, 100)
 
 
 def test_losses_that_begin_near_zero_or_below_are_not_lost():
   for first in (1e-4, 0.0, -0.9):
-    watch = added([first] * 10 + [2.0] * 40)
-    assert not watch_lib.end_of(watch, METRICS, 50, 100)
+    monitor = added([first] * 10 + [2.0] * 40)
+    assert not monitor.why_lost(50, METRICS, 100)
 
 
 def test_a_loss_that_is_lost_at_once_is_compared_with_the_first():
-  assert watch_lib.end_of(added([2.0] + [1e6] * 20), METRICS, 21, 100)
+  assert added([2.0] + [1e6] * 20).why_lost(21, METRICS, 100)
 
 
 def test_a_short_run_ends_when_half_of_it_was_skipped():
-  watch = added([np.nan] * 2, skipped=1)
-  assert watch_lib.end_of(watch, METRICS, 4, 4)
-  assert not watch_lib.end_of(watch, METRICS, 4, 100)
+  monitor = added([np.nan] * 2, skipped=1)
+  assert monitor.why_lost(4, METRICS, 4)
+  assert not monitor.why_lost(4, METRICS, 100)
 
 
 def stillness(ratio, total_steps):
   """Returns [(step, line)] of a run whose weights move by `ratio` a step."""
-  watch, told = watch_lib.Watch(), []
+  monitor, told = monitor_lib.Monitor(), []
   for step in range(1, total_steps + 1):
-    watch.add(1.0, 0, np.zeros((2, 6), np.float32))
+    monitor.add(1.0, 0, np.zeros((2, 6), np.float32))
     metrics = METRICS | dict(update_ratio_encoder=0.0, update_ratio_head=ratio)
-    told += [(step, line) for line in watch.tell_still(metrics, total_steps)]
+    told += [
+      (step, line) for line in monitor.report_still(metrics, total_steps)
+    ]
   return told
 
 
@@ -377,25 +385,41 @@ def test_weights_that_hardly_move_are_told_once_after_the_warm_up():
   assert not stillness(5e-7, 20)  # Too short to tell.
 
 
-def test_a_watch_survives_its_checkpoint_as_json():
-  watch = added([2.0, np.nan, 3.0])
-  watch.score(0.5)
-  watch.where = 'in step 2, it was lost'
-  again = watch_lib.Watch(**json.loads(json.dumps(dataclasses.asdict(watch))))
-  for w in (watch, again):
-    w.add(1.0, 1, np.ones((2, 6), np.float32))
-    w.score(0.25)
-  assert again == watch
-  fresh = watch_lib.Watch(**json.loads(json.dumps(vars(watch_lib.Watch()))))
-  assert fresh == watch_lib.Watch()
+def test_a_monitor_survives_its_checkpoint_as_json():
+  monitor = added([2.0, np.nan, 3.0])
+  monitor.score(0.5)
+  monitor.where = 'in step 2, it was lost'
+  again = through_json(monitor)
+  for each in (monitor, again):
+    each.add(1.0, 1, np.ones((2, 6), np.float32))
+    each.score(0.25)
+  assert again == monitor
+  assert through_json(monitor_lib.Monitor()) == monitor_lib.Monitor()
+  assert monitor_lib.restore({}) == monitor_lib.Monitor()
+
+
+def through_json(monitor):
+  return monitor_lib.restore(json.loads(json.dumps(monitor.to_meta())))
+
+
+def test_the_monitor_of_an_old_checkpoint_is_restored():
+  saved = {
+    'watch': {
+      **{'num_steps': 20, 'first_loss': 1.5, 'num_lost': 1, 'num_skipped': 2},
+      **{'where': 'in step 19, x', 'told': 'x', 'largest_update': 0.25},
+      **{'is_still': False, 'planes': [[[0.5] * 6]], 'silent': [3]},
+      **{'states': ['learning'], 'smoothed': 0.5, 'best': 0.75, 'num_worse': 1},
+    }
+  }
+  assert monitor_lib.restore(saved).to_meta() == saved
 
 
 def test_early_stopping_counts_evaluations_without_a_new_smoothed_best():
-  watch = watch_lib.Watch()
+  monitor = monitor_lib.Monitor()
   seen = []
   for score in (0.1, 0.5, 0.4, 0.2, 0.1, 0.9):
-    watch.score(score)
-    seen.append((round(watch.smoothed, 3), watch.num_worse))
+    monitor.score(score)
+    seen.append((round(monitor.smoothed, 3), monitor.num_worse))
   # Each is half the last and half the new: worked by hand.
   assert seen == [
     *((0.1, 0), (0.3, 0), (0.35, 0), (0.275, 1), (0.188, 2), (0.544, 0)),

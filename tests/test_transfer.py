@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from unet_jax import build, errors
+from unet_jax import errors
+from unet_jax.data import labels
 from unet_jax.nn import unet
 from unet_jax.training.transfer import heads, planning
 
-VESSELS = build.Task(('vessels',), 1, exclusive=False)
+VESSELS = labels.ClassSpec(('vessels',), 1, exclusive=False)
 SAME = heads.map_head(VESSELS, VESSELS, {})
 
 

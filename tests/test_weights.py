@@ -297,7 +297,7 @@ def test_where_the_map_is_0_the_label_may_as_well_be_void(monkeypatch):
 def test_map_multiplies_what_is_not_void():
   label = jnp.array([[[0, 1], [255, 2]]], jnp.uint8)
   weight_map = jnp.array([[[0.5, 3], [7, 0]]])
-  inputs = test_step.build.make_preprocess(test_step.TASK, (0.0,), (1.0,))(
+  inputs = test_step.build.make_preprocess(test_step.CLASSES, (0.0,), (1.0,))(
     jnp.zeros((1, 2, 2, 1)), label, weight_map
   )
   np.testing.assert_array_equal(inputs.weight, [[[0.5, 3], [0, 0]]])

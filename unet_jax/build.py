@@ -1,8 +1,7 @@
-"""What training and evaluation build alike from a config."""
+"""What training and evaluation both build from a config."""
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,21 +12,7 @@ from unet_jax.data import labels, pipeline, sources
 from unet_jax.nn import augment, conv, preprocess, tutorial_unet, unet
 from unet_jax.nn.native import cpu, xla_onednn
 
-
-class Task(NamedTuple):
-  """What the planes of logits mean."""
-
-  planes: tuple[str, ...]  # A name each.
-  num_foreground: int  # The last of the planes.
-  exclusive: bool  # Softmax over the planes, or a sigmoid each.
-  soft: bool = False  # Whether labels are probabilities.
-
-  def to_planes(self, label: np.ndarray) -> np.ndarray:
-    """Tells where a label has each foreground class: bool[H, W, K]."""
-    first = len(self.planes) - self.num_foreground if self.exclusive else 1
-    return labels.to_planes(
-      label, self.num_foreground, first=first, soft=self.soft
-    )
+Model = unet.UNet | tutorial_unet.TutorialUNet  # What make_model builds.
 
 
 def start(engine: str = 'auto') -> None:
@@ -46,11 +31,14 @@ def start(engine: str = 'auto') -> None:
     jax.config.update('jax_compilation_cache_dir', str(folder))
 
 
-def make_task(config, classes: Sequence[str]) -> Task:
-  """Names the planes for the foreground classes."""
-  planes = labels.class_names(config.task, classes, config.data.background)
-  exclusive = config.task == 'multiclass'
-  return Task(planes, len(classes), exclusive, config.data.soft > 0)
+def make_classes(config, names: Sequence[str]) -> labels.ClassSpec:
+  """Says what the planes of logits mean, for the foreground classes' names."""
+  return labels.ClassSpec(
+    planes=labels.class_names(config.task, names, config.data.background),
+    num_foreground=len(names),
+    exclusive=config.task == 'multiclass',
+    soft=config.data.soft > 0,
+  )
 
 
 def choose_engine(requested: str) -> str:
@@ -72,12 +60,12 @@ def compute_dtype(precision: str, engine: str) -> jnp.dtype:
   return jnp.dtype(precision)
 
 
-def make_model(config, task: Task) -> unet.UNet | tutorial_unet.TutorialUNet:
-  """Builds the model; it names the devices' axis in training only."""
+def make_model(config, classes: labels.ClassSpec) -> Model:
+  """Builds the model; only in training does it use the devices' axis."""
   engine = choose_engine(config.engine)
   name = config.model.name
   options = dict(
-    num_planes=len(task.planes),
+    num_planes=len(classes.planes),
     depth=config.model.depth,
     width=config.model.width,
     dilated=config.model.dilated,
@@ -128,7 +116,7 @@ def window_size(config) -> int:
 
 
 def make_augment(config) -> Callable[..., tuple[jax.Array, ...]]:
-  """Binds the config to `augment`, for one example."""
+  """Binds the config to augment.augment, for one example."""
   ranges = augment.Ranges(**config.augment)
   return functools.partial(
     augment.augment,
@@ -139,14 +127,14 @@ def make_augment(config) -> Callable[..., tuple[jax.Array, ...]]:
 
 
 def make_preprocess(
-  task: Task, mean: Sequence[float], std: Sequence[float]
+  classes: labels.ClassSpec, mean: Sequence[float], std: Sequence[float]
 ) -> Callable[..., preprocess.Inputs]:
-  """Binds the data set's constants to `preprocess`."""
+  """Binds the classes and the data's statistics to preprocess.preprocess."""
   return functools.partial(
     preprocess.preprocess,
     mean=tuple(mean),
     std=tuple(std),
-    num_planes=len(task.planes),
-    exclusive=task.exclusive,
-    soft=task.soft,
+    num_planes=len(classes.planes),
+    exclusive=classes.exclusive,
+    soft=classes.soft,
   )

@@ -23,14 +23,13 @@ def main() -> None:
     if not flags.FLAGS[name].value:
       raise errors.InputError(f'--{name} is missing; see --help')
   from unet_jax import build  # Below, since --help needs none of it.
-  from unet_jax.evaluation import predictions
+  from unet_jax.evaluation import predictions, trained
 
   build.start()
   paths = predictions.find_images(INPUT.value)
   output = pathlib.Path(OUTPUT.value)
-  predictions.write(
-    pathlib.Path(WORKDIR.value), CHECKPOINT.value, paths, output
-  )
+  model = trained.load(pathlib.Path(WORKDIR.value), CHECKPOINT.value)
+  predictions.write(model, paths, output)
   print(f'{len(paths)} masks and overlays are in {output}')
 
 

@@ -34,6 +34,20 @@ class Decoded(NamedTuple):
   marked: Mapping[str, tuple[int, int]] = {}
 
 
+class ClassSpec(NamedTuple):
+  """What the planes of logits mean."""
+
+  planes: tuple[str, ...]  # A name for each plane.
+  num_foreground: int  # The foreground classes are the last planes.
+  exclusive: bool  # Softmax over the planes, or a sigmoid for each.
+  soft: bool = False  # Whether labels are probabilities.
+
+  def to_planes(self, label: np.ndarray) -> np.ndarray:
+    """Returns where a label has each foreground class, bool[H, W, K]."""
+    first = len(self.planes) - self.num_foreground if self.exclusive else 1
+    return to_planes(label, self.num_foreground, first=first, soft=self.soft)
+
+
 def make_coding(config, classes: Sequence[str]) -> Coding:
   """Reads what the config says of the masks.
 

@@ -46,21 +46,33 @@ class Source:
     return self.kept[key] if key in self.kept else self.read(key)
 
 
+class Stats(NamedTuple):
+  """What a run must know of its training split before it can be built."""
+
+  classes: tuple[str, ...]  # Names of the foreground classes.
+  mean: tuple[float, ...]  # Per-channel mean of the images, in [0, 255].
+  std: tuple[float, ...]  # Per-channel standard deviation, at least 1.
+  # For each plane: its pixels, the pixels of the images in which it occurs, and
+  # the pixels of all images. Only class weights need them.
+  pixels: tuple[tuple[int, int, int], ...] = ()
+
+
 class Dataset(NamedTuple):
   """The splits that exist, and what was found out about them."""
 
   splits: dict[str, Sequence[dict]]
-  classes: tuple[str, ...]  # Foreground.
-  root: str  # Absolute, so that a run's folder says where its data is.
-  mean: tuple[float, ...]  # Of train, a channel, in 0 to 255.
-  std: tuple[float, ...]
-  digests: dict[str, str]  # Of each split's names, to know it again by.
-  notes: tuple[str, ...]  # What a person should read before training.
-  # Of train's labels, for each plane: how many pixels it has, how many the
-  # images have in which it occurs, and how many there are.
-  pixels: tuple[tuple[int, int, int], ...] = ()
-  folds: tuple[Sequence[str], ...] = ()  # All of them, where there are.
+  stats: Stats
+  root: str = ''  # Absolute, so that a run's folder says where its data is.
+  # SHA-256 of each split's names; detects changed splits on resume.
+  digests: Mapping[str, str] = {}
+  notes: tuple[str, ...] = ()  # What a person should read before training.
+  folds: tuple[Sequence[str], ...] = ()  # All of them, in cross-validation.
   places: Sequence = ()  # Pixels of each class of train: crops.make_table's.
+
+  @property
+  def classes(self) -> tuple[str, ...]:
+    """Returns the names of the foreground classes."""
+    return self.stats.classes
 
 
 def load(
@@ -96,9 +108,11 @@ def load(
   notes += quick.notes(quick.check(config, tallies, found.classes))
   digests = {split: _digest(keys[split]) for split in keys}
   return Dataset(
-    *(sources, found.classes, found.root, mean, std, digests),
+    splits=sources,
+    stats=Stats(found.classes, mean, std, stats.count_pixels(train)),
+    root=found.root,
+    digests=digests,
     notes=tuple(notes),
-    pixels=stats.count_pixels(train),
     folds=folds,
     places=crops.make_table([one.places for one in train], len(found.classes)),
   )

@@ -81,7 +81,7 @@ def count_planes(label: np.ndarray, coding: labels.Coding) -> np.ndarray:
 
 
 def count_pixels(seen: Sequence[Seen]) -> tuple[tuple[int, int, int], ...]:
-  """Counts, for each plane, what sources.Dataset.pixels has."""
+  """Counts, for each plane, what sources.Stats.pixels has."""
   planes = np.array([one.planes for one in seen])  # [N, P]
   known = np.array([one.pixels - one.void for one in seen])[:, None]
   nearby = np.where(planes > 0, known, 0).sum(axis=0)

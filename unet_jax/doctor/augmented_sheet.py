@@ -43,9 +43,9 @@ def make_sheet(config, dataset: sources.Dataset) -> np.ndarray:
   """
   batch, image, label = draw_samples(config, dataset, NUM_SHOWN)
   changed = image.round().astype(np.uint8)
-  task = build.make_task(config, dataset.classes)
+  spec = build.make_classes(config, dataset.classes)
   pairs = [
-    _beside(_outlined(*before, task), _outlined(*after, task))
+    _beside(_outlined(*before, spec), _outlined(*after, spec))
     for before, after in zip(
       zip(batch['image'], batch['label'], strict=True),
       zip(changed, label, strict=True),
@@ -57,9 +57,9 @@ def make_sheet(config, dataset: sources.Dataset) -> np.ndarray:
 
 
 def _outlined(
-  image: np.ndarray, label: np.ndarray, task: build.Task
+  image: np.ndarray, label: np.ndarray, spec: labels.ClassSpec
 ) -> np.ndarray:
-  planes = task.to_planes(label)
+  planes = spec.to_planes(label)
   picture = pictures.overlay(image, planes, strength=0.0)
   void = (label == labels.VOID).reshape(*label.shape[:2], -1).any(axis=-1)
   picture[void] = 128

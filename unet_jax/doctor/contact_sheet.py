@@ -19,7 +19,7 @@ FILL = 0.2  # Strength of the colour inside an outline.
 
 def make(taken: survey.Survey) -> np.ndarray:
   """Draws the contact sheet of a data set: uint8[H, W, 3]."""
-  task = build.make_task(taken.config, taken.classes)
+  spec = build.make_classes(taken.config, taken.classes)
   records = [record for record in taken.records if record.counted]
   if not records:
     return sheet([_write('no example can be read', TILE)], taken.classes)
@@ -33,7 +33,7 @@ def make(taken: survey.Survey) -> np.ndarray:
     tiles.append(
       tile(
         image,
-        task.to_planes(label),
+        spec.to_planes(label),
         void,
         f'{records[i].name} ({records[i].split}): {", ".join(have) or "empty"}',
       )

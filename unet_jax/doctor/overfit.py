@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 
 from unet_jax import build, defaults, parallel
-from unet_jax.data import pipeline, sources
+from unet_jax.data import labels, pipeline, sources
 from unet_jax.data.checks.finding import Finding
 from unet_jax.doctor import survey
 from unet_jax.evaluation import scores
@@ -37,10 +37,10 @@ def check(taken: survey.Survey) -> list[Finding]:
   neither does, it is the data, or a model that is too small.
   """
   config, classes = taken.config, taken.classes
-  task = build.make_task(config, classes)
+  spec = build.make_classes(config, classes)
   examples = [taken.read(key) for key in choose(taken)]
   crops = [
-    densest_crop(x['image'], x['label'], config.image_size, task)
+    densest_crop(x['image'], x['label'], config.image_size, spec)
     for x in examples
   ]
   result = learn(config, crops, classes)
@@ -103,7 +103,7 @@ def trials(config: ml_collections.ConfigDict) -> list[tuple[str, dict]]:
 
 
 def densest_crop(
-  image: np.ndarray, label: np.ndarray, size: int, task: build.Task
+  image: np.ndarray, label: np.ndarray, size: int, spec: labels.ClassSpec
 ) -> tuple[np.ndarray, np.ndarray]:
   """Cuts the square in which the classes are mixed best.
 
@@ -111,7 +111,7 @@ def densest_crop(
   """
   height, width = image.shape[:2]
   image, label = pipeline.pad(image, label, max(size, height), max(size, width))
-  planes = task.to_planes(label)
+  planes = spec.to_planes(label)
   sums = np.pad(planes.astype(np.int64), ((1, 0), (1, 0), (0, 0)))
   sums = sums.cumsum(axis=0).cumsum(axis=1)
   inside = sums[size:] - sums[:-size]
@@ -136,10 +136,8 @@ def learn(
   images = np.stack([image for image, _ in crops])
   mean = images.mean(axis=(0, 1, 2), dtype=np.float64)
   std = np.maximum(images.std(axis=(0, 1, 2), dtype=np.float64), 1.0)
-  dataset = sources.Dataset(
-    {}, classes, '', tuple(mean.tolist()), tuple(std.tolist()), {}, ()
-  )
-  run = setup.make_run(config, dataset)
+  stats = sources.Stats(classes, tuple(mean.tolist()), tuple(std.tolist()))
+  run = setup.make_run(config, stats)
   places = np.arange(config.batch_size) % len(crops)
   batch = dict(
     image=images[places],
@@ -159,9 +157,10 @@ def learn(
       return Result(0.0, step, tuple(losses))
     if step == 1:
       continue
-    counted = jax.device_get(run.count_step(state.averaged, to_count))
+    counted = jax.device_get(run.predictor.count(state.averaged, to_count))
     counts = counted['counts'][counted['weight'] > 0].astype(np.int64)
-    dice = max(0.0, scores.score(counts, run.task.num_foreground))
+    num_foreground = run.predictor.classes.num_foreground
+    dice = max(0.0, scores.score(counts, num_foreground))
     if dice >= ENOUGH:
       break
   return Result(dice, step, tuple(losses))

@@ -1,14 +1,13 @@
 """Confusion counts on the devices: int32 a batch, int64 on the host."""
 
-import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from unet_jax import build, compiler, parallel
-from unet_jax.nn import preprocess, unet
+from unet_jax import parallel
+from unet_jax.nn import preprocess
 
 
 def predicted_planes(logits: jax.Array, *, exclusive: bool) -> jax.Array:
@@ -62,26 +61,28 @@ def count_step(
   """Predicts this device's part of a batch and counts; gathers over devices.
 
   Returns:
-    counts int32[B, K, 4], the batch's index and weight, and with `loss_of`,
-    as training has it, `losses`, float32[B] by name, of each image alone.
+    `counts` int32[B, K, 4], the batch's `index` and `weight`, and `losses`,
+    float32[B] by name, of each image alone; {} without `loss_of`.
   """
   inputs = preprocess_fn(batch['image'], batch['label'])
   logits = apply_fn(variables, inputs.image)
   counts = confusion(
     predicted_planes(logits, exclusive=exclusive), inputs.target, inputs.weight
   )
-  found = dict(counts=counts, index=batch['index'], weight=batch['weight'])
-  found['losses'] = {}
+  losses = {}
   if loss_of:
 
     def losses_of(*image):
       loss, terms = loss_of(*(x[None] for x in image))
       return {'loss': loss, **terms}
 
-    found['losses'] = jax.vmap(losses_of)(logits, inputs.target, inputs.weight)
+    losses = jax.vmap(losses_of)(logits, inputs.target, inputs.weight)
+  result = dict(
+    counts=counts, index=batch['index'], weight=batch['weight'], losses=losses
+  )
   if axis_name:
-    found = jax.lax.all_gather(found, axis_name, tiled=True)
-  return found
+    result = jax.lax.all_gather(result, axis_name, tiled=True)
+  return result
 
 
 def count(
@@ -102,48 +103,13 @@ def count(
   Raises:
     RuntimeError: unless every image was counted once.
   """
-  found = [step(variables, batch) for batch in parallel.place_ahead(batches)]
-  found = jax.device_get(found)
-  found = jax.tree.map(lambda *parts: np.concatenate(parts), *found)
-  is_image = found.pop('weight') > 0
-  found = jax.tree.map(lambda x: x[is_image], found)
-  index, counts = found['index'], found['counts'].astype(np.int64)
+  results = [step(variables, batch) for batch in parallel.place_ahead(batches)]
+  results = jax.device_get(results)
+  result = jax.tree.map(lambda *parts: np.concatenate(parts), *results)
+  is_image = result.pop('weight') > 0
+  result = jax.tree.map(lambda x: x[is_image], result)
+  index, counts = result['index'], result['counts'].astype(np.int64)
   if not np.array_equal(np.sort(index), np.arange(num_images)):
     raise RuntimeError(f'counted {len(index)} images of {num_images}')
-  losses = {name: float(x.mean()) for name, x in found['losses'].items()}
+  losses = {name: float(x.mean()) for name, x in result['losses'].items()}
   return counts[np.argsort(index)], losses
-
-
-def make_count_step(
-  model: unet.UNet,
-  task: build.Task,
-  preprocess_fn: Callable,
-  loss_of: Callable | None = None,
-) -> Callable:
-  """Builds (variables, batch) -> counts, mapped over the devices."""
-  return parallel.map_step(
-    functools.partial(
-      count_step,
-      apply_fn=model.apply,
-      preprocess_fn=preprocess_fn,
-      exclusive=task.exclusive,
-      loss_of=loss_of,
-      axis_name=parallel.AXIS,
-    )
-  )
-
-
-def make_predict_step(
-  model: unet.UNet,
-  task: build.Task,
-  mean: Sequence[float],
-  std: Sequence[float],
-) -> Callable:
-  """Builds (variables, image uint8[B, H, W, C]) -> bool[B, H, W, K]."""
-
-  @functools.partial(jax.jit, compiler_options=compiler.options())
-  def predict_step(variables, image):
-    logits = model.apply(variables, preprocess.normalise(image, mean, std))
-    return predicted_planes(logits, exclusive=task.exclusive)
-
-  return predict_step

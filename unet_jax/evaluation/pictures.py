@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Okabe and Ito's colours, told apart by colour-blind people too; then Tol's,
-# for sets of more classes.
+# Okabe and Ito's colours, which colour-blind people can tell apart; then Tol's,
+# for sets with more classes.
 COLORS = np.array(
   [
     (86, 180, 233),
@@ -24,7 +24,7 @@ COLORS = np.array(
   ],
   np.float32,
 )
-# Of the same: wrongly foreground, missed, and taken for another class.
+# False positives, false negatives, and pixels taken for another class.
 ERRORS = COLORS[[5, 3, 4]]
 GAP = 8  # Pixels between the pictures of a panel.
 
@@ -59,8 +59,8 @@ def panel(
 ) -> np.ndarray:
   """Puts the image, its truth, its prediction and its errors side by side.
 
-  Errors are blue where background is called foreground, vermilion where
-  foreground is missed, and purple where it is taken for another class.
+  Errors are blue for false positives, vermilion for false negatives, and purple
+  where one foreground class is taken for another.
 
   Args:
     image: uint8[H, W, C].

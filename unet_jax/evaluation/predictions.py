@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unet_jax import build, errors
-from unet_jax.data import files
-from unet_jax.evaluation import counts, pictures, trained
+from unet_jax import errors
+from unet_jax.data import files, labels
+from unet_jax.evaluation import pictures, predictor, trained
 
 
 def find_images(inputs: Sequence[str]) -> list[pathlib.Path]:
@@ -16,27 +16,24 @@ def find_images(inputs: Sequence[str]) -> list[pathlib.Path]:
   Raises:
     InputError: for a path that doesn't exist, or a name that comes twice.
   """
-  found = {}
+  by_name = {}
   for text in inputs:
     path = pathlib.Path(text)
     paths = files.find(path).values() if path.is_dir() else [path]
     for image in paths:
       if not image.exists():
         raise errors.InputError(f'--input {image}: no such file or folder')
-      if image.stem in found:
+      if image.stem in by_name:
         raise errors.InputError(
-          f'--input: {found[image.stem]} and {image} would both be written as '
-          f'{image.stem}.png; predict them one by one'
+          f'--input: {by_name[image.stem]} and {image} would both be written '
+          f'as {image.stem}.png; predict them one by one'
         )
-      found[image.stem] = image
-  return list(found.values())
+      by_name[image.stem] = image
+  return list(by_name.values())
 
 
 def write(
-  workdir: pathlib.Path,
-  checkpoint: str,
-  paths: Sequence[pathlib.Path],
-  output: pathlib.Path,
+  model: trained.Trained, paths: Sequence[pathlib.Path], output: pathlib.Path
 ) -> None:
   """Writes NAME.png, class indices, and NAME_overlay.png for each image.
 
@@ -45,19 +42,21 @@ def write(
   Raises:
     InputError: if a file would take the place of an input, or can't be written.
   """
-  run = trained.load(workdir, checkpoint)
-  step = counts.make_predict_step(run.model, run.task, run.mean, run.std)
+  settings, classes = model.config.data, model.predictor.classes
+  is_green = settings.channels == 'green'  # Cut from colour images.
+  num_channels = 3 if is_green else len(model.predictor.mean)
   inputs = {path.resolve() for path in paths}
   written = set()
   for path in paths:
-    channels = run.config.data.channels
-    image = files.read_image(path, 3 if channels == 'green' else len(run.mean))
-    image = files.keep_channels(image, channels)
-    planes = trained.predict(step, run.variables, image, run.config.data.resize)
-    found = masks(planes, run.task)
-    shown = planes[..., -run.task.num_foreground :]
-    found['_overlay'] = pictures.overlay(image, shown)
-    for suffix, picture in found.items():
+    image = files.read_image(path, num_channels)
+    image = files.keep_channels(image, settings.channels)
+    planes = predictor.predict(
+      model.predictor, model.variables, image, resize=settings.resize
+    )
+    foreground = planes[..., -classes.num_foreground :]
+    outputs = masks(planes, classes)
+    outputs['_overlay'] = pictures.overlay(image, foreground)
+    for suffix, picture in outputs.items():
       target = output / f'{path.stem}{suffix}.png'
       if target.resolve() in inputs | written:
         raise errors.InputError(
@@ -68,13 +67,15 @@ def write(
       written.add(target.resolve())
 
 
-def masks(planes: np.ndarray, task: build.Task) -> dict[str, np.ndarray]:
+def masks(
+  planes: np.ndarray, classes: labels.ClassSpec
+) -> dict[str, np.ndarray]:
   """Turns bool[H, W, K] into uint8[H, W] masks by the ending of their name."""
-  if task.exclusive:
+  if classes.exclusive:
     return {'': planes.argmax(axis=-1).astype(np.uint8)}
-  if len(task.planes) == 1:
+  if len(classes.planes) == 1:
     return {'': planes[..., 0].astype(np.uint8)}
   return {
     f'_{name}': planes[..., i].astype(np.uint8)
-    for i, name in enumerate(task.planes)
+    for i, name in enumerate(classes.planes)
   }

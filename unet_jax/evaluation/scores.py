@@ -1,8 +1,9 @@
 """Every number of a report, from confusion counts alone.
 
 A score that is 0 / 0 is undefined: NaN here, null in JSON, and left out of
-means. So a class that an image or a split neither has nor is predicted has no
-score, and one that is predicted where it is not has F1 = IoU = precision = 0.
+means. So a class that neither occurs nor is predicted in an image or a split
+has no score, and a class that is predicted but doesn't occur has F1 = IoU =
+precision = 0.
 """
 
 import json
@@ -35,7 +36,7 @@ def ratios(counts: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def means(counts: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-  """Averages over classes, each where it is defined.
+  """Averages over the classes whose score is defined.
 
   macro: the mean of the classes' scores. micro: the score of the classes'
   counts, added up. weighted: the mean weighted by support, tp + fn.
@@ -60,14 +61,14 @@ def report(
 ) -> dict:
   """Makes the tree that `evaluation/<split>.json` holds.
 
-  `pooled` has the scores of all pixels as one; `per_image` those of each
-  image, averaged over the images where they are defined.
+  `pooled` has the scores of all pixels together; `per_image` has the scores of
+  each image, averaged over the images where they are defined.
 
   Args:
     counts: int64[N, K, 4] of tp, fp, fn, tn.
-    names: of the K planes.
-    num_foreground: the means are over this many planes, the last.
-    step: of the checkpoint.
+    names: names of the K planes.
+    num_foreground: the means are over the last `num_foreground` planes.
+    step: step of the checkpoint.
   """
   pooled = counts.sum(axis=0)
   confusion = {
@@ -115,13 +116,14 @@ def score(counts: np.ndarray, num_foreground: int) -> float:
 def trivial(support: np.ndarray, pixels: np.ndarray) -> dict[str, np.ndarray]:
   """Returns the F1 of predictions that look at no image, float64[K].
 
-  nowhere: no pixel has the class, 0. everywhere: each has it, 2 p / (1 + p)
-  where p is its share of the pixels. prior: each pixel has it by chance p,
-  expected to be p. NaN for a class that never occurs.
+  nowhere: no pixel is predicted as the class; F1 is 0. everywhere: every pixel
+  is; F1 is 2 p / (1 + p), where p is the class's share of the pixels. prior:
+  each pixel is with probability p; the expected F1 is p. NaN for a class that
+  never occurs.
 
   Args:
     support: int64[K], pixels of each class.
-    pixels: int64[K] or int64, that count.
+    pixels: int64[K] or int64, pixels that count.
   """
   support = np.where(support > 0, support, np.nan)
   prior = support / np.maximum(pixels, 1)
@@ -133,10 +135,10 @@ def trivial(support: np.ndarray, pixels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def baseline(counts: np.ndarray, num_foreground: int) -> str:
-  """Says what macro F1 the trivial predictions reach, and if it is as much."""
+  """Says the macro F1 of trivial predictions, and whether ours is no better."""
   pooled = counts.sum(axis=0)[-num_foreground:]
-  found = trivial(pooled[:, 0] + pooled[:, 2], pooled.sum(axis=-1))
-  blind = {k: float(_mean(f1, np.ones_like(f1))) for k, f1 in found.items()}
+  f1s = trivial(pooled[:, 0] + pooled[:, 2], pooled.sum(axis=-1))
+  blind = {k: float(_mean(f1, np.ones_like(f1))) for k, f1 in f1s.items()}
   parts = [f'{name} {f1:.4f}' for name, f1 in blind.items()]
   text = f'macro F1 of calling each class, blindly, {", ".join(parts)}'
   reached = score(counts, num_foreground)
@@ -149,17 +151,17 @@ def baseline(counts: np.ndarray, num_foreground: int) -> str:
 
 
 def write(report: dict, path: pathlib.Path) -> None:
-  """Writes a report as JSON, null for what is undefined."""
+  """Writes a report as JSON; an undefined score is null."""
   path.parent.mkdir(parents=True, exist_ok=True)
   text = json.dumps(_map(_null, report), indent=2, allow_nan=False)
   text_files.write_text(path, text + '\n')
 
 
 def table(report: dict) -> str:
-  """Lays the pooled scores out as plain text, a class a line.
+  """Lays out the pooled scores as plain text, a line for each class.
 
-  `blind F1` is what calling every pixel that class would score, the best that
-  is to be had without looking at an image.
+  `blind F1` is the F1 of calling every pixel that class, the best F1 without
+  looking at an image.
   """
   pooled, blind = report['pooled'], report['trivial_f1']['everywhere']
   rows = [('class', *NAMES, 'blind F1', 'support')]
@@ -191,7 +193,7 @@ def _summary(counts: np.ndarray, names: Sequence[str], num_foreground: int):
 
 
 def _mean(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-  """Averages over the last axis what is finite there; NaN if nothing is."""
+  """Averages the finite values over the last axis; NaN if there are none."""
   defined = np.isfinite(x)
   weight = np.where(defined, weight, 0)
   with np.errstate(invalid='ignore'):

@@ -20,7 +20,7 @@ REPORT = 'comparison.md'
 
 
 class Curve(NamedTuple):
-  """One run: macro F1 on val by step, and on the split it ended with."""
+  """One run: macro F1 on val by step, and that of the final evaluation."""
 
   val: Mapping[int, float]
   last: float
@@ -34,28 +34,28 @@ def compare(
 ) -> str:
   """Trains the source, then for each seed a cold and a warm run.
 
-  Runs that are finished are read, one that was stopped goes on.
+  A second call resumes: finished runs are read, an unfinished one goes on.
 
   Args:
     source: config of the run to start from.
-    target: config of the others; a cold run leaves `transfer` aside.
-    workdir: gets a folder a run, and comparison.md.
-    num_seeds: of config.seed, from 0.
+    target: config of the others; a cold run ignores `transfer`.
+    workdir: gets a folder for each run, and comparison.md.
+    num_seeds: config.seed is 0 to `num_seeds` - 1.
 
   Returns:
     The report, as Markdown.
 
   Raises:
-    InputError: before any run, for what both configs make plain.
+    InputError: before any run, if a config is wrong or there is no val split.
   """
-  with _told_of_source():
+  with _naming_source():
     config_lib.check(source)
   config_lib.check(target)
   if 'val' not in sources.split_names(target, sources.open_layout(target)):
     raise errors.InputError(
       'a comparison needs validation images; set config.data.val_share=0.2'
     )
-  with _told_of_source():
+  with _naming_source():
     loop.train_and_evaluate(source, workdir / 'source')
   cold, warm = [], []
   for seed in range(num_seeds):
@@ -71,8 +71,8 @@ def compare(
 
 
 @contextlib.contextmanager
-def _told_of_source() -> Iterator[None]:
-  """Turns what an error calls config.KEY into --source.KEY."""
+def _naming_source() -> Iterator[None]:
+  """Renames config.KEY in an error's text to --source.KEY."""
   try:
     yield
   except errors.InputError as error:
@@ -102,7 +102,7 @@ def read(workdir: pathlib.Path) -> Curve:
 
 
 def report(cold: Sequence[Curve], warm: Sequence[Curve]) -> str:
-  """Lays out how both fared: a line a seed, then a line an evaluation."""
+  """Lays out both kinds: a line for each seed, then for each evaluation."""
   seeds = [
     '| seed | cold: final | warm: final | cold reaches its final at step '
     '| warm reaches it at step | cold: test | warm: test |',

@@ -23,20 +23,20 @@ def cross_validate(
   init_from: str = '',
   overwrite: bool = False,
 ) -> str:
-  """Trains on all folds but one, in turn, and scores each on the one left out.
+  """Trains once for each fold, on all others, and scores that fold.
 
-  Called again, it goes on where it was: finished folds are not trained again.
-  Images of the test split take no part.
+  A second call resumes: finished folds are not trained again. The images of the
+  test split are not used.
 
   Args:
-    config: of each run, but for its fold.
+    config: of the runs; only data.folds and data.fold are set here.
     workdir: gets a run's folder for each fold, fold0 and so on, and the report.
-    num_folds: into which all images but the test split's are dealt.
+    num_folds: number of folds of all images but the test split's.
     init_from: another run's folder, for warm starts.
     overwrite: whether to remove the runs that the folders hold.
 
   Returns:
-    What is wrong with runs that ended in collapse; '' if nothing is.
+    The collapses in which runs ended; '' if all are well.
   """
   if (workdir / workdir_lib.CONFIG).exists():
     raise errors.InputError(
@@ -47,10 +47,10 @@ def cross_validate(
   for fold in range(num_folds):
     folder = workdir / f'fold{fold}'
     parallel.say(f'fold {fold} of {num_folds}, in {folder}')
-    one = config.copy_and_resolve_references()
-    one.data.folds, one.data.fold = num_folds, fold
+    fold_config = config.copy_and_resolve_references()
+    fold_config.data.folds, fold_config.data.fold = num_folds, fold
     fault = loop.train_and_evaluate(
-      one, folder, init_from=init_from, overwrite=overwrite
+      fold_config, folder, init_from=init_from, overwrite=overwrite
     )
     faults += [f'fold {fold} {fault}'] if fault else []
   report = summarise([workdir / f'fold{fold}' for fold in range(num_folds)])
@@ -61,28 +61,29 @@ def cross_validate(
 
 
 def summarise(folders: list[pathlib.Path]) -> dict:
-  """Makes the tree that folds.json holds, of each fold's evaluation.
+  """Makes the tree that folds.json holds from each fold's evaluation.
 
   `pooled` has the scores of all images together, each predicted by the run
-  that did not train on it; `mean` and `std` are over the folds, where a score
-  is defined, the latter with n - 1.
+  that did not train on it; `mean` and `std` (with n - 1) are over the folds in
+  which a score is defined.
   """
   reports = [
     json.loads((folder / 'evaluation' / 'val.json').read_text())
     for folder in folders
   ]
   config = config_lib.load(folders[0] / workdir_lib.CONFIG)
-  task = build.make_task(config, config.data.classes)
+  classes = build.make_classes(config, config.data.classes)
   counts = np.array(
     [[list(x.values()) for x in r['confusion'].values()] for r in reports],
     np.int64,
   )  # [folds, K, 4]
   rows = [
-    scores.row(one[None], task.planes, task.num_foreground) for one in counts
+    scores.row(fold[None], classes.planes, classes.num_foreground)
+    for fold in counts
   ]
   values = {name: np.array([row[name] for row in rows]) for name in rows[0]}
   defined = {name: x[np.isfinite(x)] for name, x in values.items()}
-  whole = scores.report(counts, task.planes, task.num_foreground, step=0)
+  whole = scores.report(counts, classes.planes, classes.num_foreground, step=0)
   return {
     'pooled': whole['pooled'],
     'trivial_f1': whole['trivial_f1'],
@@ -99,7 +100,7 @@ def summarise(folders: list[pathlib.Path]) -> dict:
 
 
 def table(report: dict) -> str:
-  """Lays out a fold a line, their mean and spread, and the pooled scores."""
+  """Lays out a line for each fold, mean and spread, and the pooled scores."""
   names = [
     name
     for name in report['mean']

@@ -1,4 +1,4 @@
-"""Collapse: what the model predicts against what is there, and a verdict."""
+"""Collapse: compares what is predicted with what is there, and judges it."""
 
 from collections.abc import Sequence
 
@@ -6,17 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-WARM_UP = 20  # Steps before the first that is looked at.
+WARM_UP = 20  # The first steps, which are not judged.
 WINDOW = 30  # Steps that are judged together.
-MISSED = 0.01  # Recall under which a class counts as missed.
-PATIENCE = 150  # Steps.
+MISSED = 0.01  # A class with a smaller recall counts as missed.
+PATIENCE = 150  # A class that is missed for so many steps is dead.
 
 LEARNING = 'learning'
 DEAD = 'dead class'
 COLLAPSE = 'background collapse'
 FLOOD = 'foreground flood'
 
-# What each may come of, and what to do.
+# For each state its likely causes, and what to do.
 REMEDIES = {
   DEAD: 'it is rare, looks like another class, or the steps are too large: '
   'have config.loss.ce=1 with config.loss.class_weights=inverse, lower '
@@ -40,19 +40,20 @@ def count(
   exclusive: bool,
   axis_name: str | None = None,
 ) -> jax.Array:
-  """Counts what a batch shows of each plane; reads nothing the loss doesn't.
+  """Counts what a batch shows of each plane, from the inputs of the loss.
 
   Args:
     logits: float32[B, H, W, K].
     target: float32[B, H, W, K].
     weight: float32[B, H, W], 0 where a pixel doesn't count.
-    exclusive: softmax over the planes; else a sigmoid each.
-    axis_name: of the devices that share the batch.
+    exclusive: softmax over the planes; else a sigmoid for each.
+    axis_name: axis of the devices that share the batch.
 
   Returns:
-    float32[K, 6], of the pixels that count: the share predicted as the plane,
-    the share that is of it, the share that is both, the mean probability, the
-    mean of probability times target, and the largest probability.
+    float32[K, 6], over the pixels that count: the share predicted as the plane,
+    the share that belongs to it, the share of true positives, the mean
+    probability, the mean of probability times target, and the largest
+    probability.
   """
   if exclusive:
     probs = jax.nn.softmax(logits)
@@ -83,30 +84,32 @@ def count(
 def judge(
   planes: np.ndarray, silent: Sequence[int], before: Sequence[str]
 ) -> list[str]:
-  """Says of each foreground class whether it is being learnt.
+  """Judges for each foreground class whether it is being learnt.
 
-  A class is dead while it occurs, hardly any of its pixels are predicted as it,
-  and its probability there is either nothing or no higher than elsewhere, and
-  isn't growing; or while its pixels were missed for PATIENCE steps, whatever
-  the probability. It floods while most pixels are predicted as it, which says
-  nothing of where it is, and they don't get fewer. A healthy run too may miss
-  a rare class for its first hundred steps, but knows its pixels from others.
+  A class is missed while it occurs, but hardly any of its pixels are predicted
+  as it. A missed class is dead if its probability on its own pixels is near 0
+  or no higher than elsewhere, and isn't growing; or if it was missed for
+  PATIENCE steps, whatever its probability. A healthy run may miss a rare class
+  in its first hundred steps too, but gives it a higher probability on its own
+  pixels. A class floods while most pixels are predicted as it, regardless of
+  where it is, and their number doesn't fall.
 
   Args:
     planes: float[N, K, 6] of N steps and K foreground classes, from `count`.
-    silent: steps in a row, up to now, in which each was missed.
-    before: the state that each had.
+    silent: for each class, the steps in a row, up to now, that missed it.
+    before: the last state of each class.
 
   Returns:
-    LEARNING, DEAD or FLOOD of each; COLLAPSE where all that occur are dead.
+    LEARNING, DEAD or FLOOD for each class; COLLAPSE instead of DEAD if all
+    classes that occur are dead.
   """
   predicted, true, hit, mass, soft, _ = np.moveaxis(planes.mean(axis=0), -1, 0)
   early, late = (half.mean(axis=0) for half in np.array_split(planes, 2))
-  # To be called well again takes twice as much, lest it be said back and forth.
+  # Hysteresis: recovery takes twice the recall, so states don't flicker.
   was_dead = np.array([state in (DEAD, COLLAPSE) for state in before])
   is_missed = (true > 0) & (hit < (1 + was_dead) * MISSED * true)
   is_blind = (soft < 1.2 * true * mass) | (soft < 0.01 * true)
-  # From next to nothing any growth is large, and leads nowhere soon.
+  # The lower bound: from near 0 any growth is relatively large.
   is_growing = late[:, 4] > np.maximum(1.1 * early[:, 4], 1e-3 * true)
   is_dead = is_missed & (
     was_dead | (is_blind & ~is_growing) | (np.array(silent) >= PATIENCE)
@@ -124,11 +127,11 @@ def judge(
 
 
 def explain(state: str, name: str, planes: np.ndarray) -> str:
-  """Says a class's new state in a line.
+  """Describes a class's new state in one line.
 
   Args:
-    state: as `judge` gives it.
-    name: of the class.
+    state: from `judge`.
+    name: the class's name.
     planes: float[N, 6] of the class in the last N steps.
   """
   predicted, true, hit, *_ = planes.mean(axis=0)

@@ -6,7 +6,7 @@ import json
 import math
 import pathlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -18,16 +18,16 @@ from rich import console, progress
 from unet_jax import parallel, text_files
 from unet_jax.training import workdir as workdir_lib
 
-# What differs from run to run: images a second, and the share of time that
-# was spent waiting for the data.
+# Values that differ from run to run: images per second, and the share of the
+# time that was spent waiting for data.
 TIMES = ('images_per_second', 'data_wait')
 
 
 class Log:
-  """What a run tells of itself; on processes other than the first, nothing."""
+  """Writes down what a run reports; only the first process writes."""
 
   def __init__(self, workdir: pathlib.Path, *, step: int, total_steps: int):
-    """Opens the logs, and drops the rows that come after `step`."""
+    """Opens the logs, and drops the rows of steps after `step`."""
     self._live = None
     if not parallel.is_first():
       return
@@ -80,7 +80,7 @@ class Log:
           self._board.add_histogram(f'weights/{name}', values, step, bins=64)
 
   def close(self) -> None:
-    """Ends the live line and the files; writes the rows as a table, too."""
+    """Ends the live line, closes the files, and writes the rows as a table."""
     if self._live:
       self._live.stop()
     if parallel.is_first():
@@ -127,14 +127,14 @@ class Log:
 
 
 def drop_after(path: pathlib.Path, step: int) -> None:
-  """Removes the rows of metrics.jsonl whose step is later, and a torn one."""
+  """Removes rows after `step`, and an incomplete one, from metrics.jsonl."""
   if not path.exists():
     return
   kept = []
   for line in path.read_text().splitlines():
     try:
       row = json.loads(line)
-    except json.JSONDecodeError:  # Killed while it was written.
+    except json.JSONDecodeError:  # The run was killed while it wrote the row.
       continue
     if row['step'] <= step:
       kept.append(line + '\n')
@@ -144,7 +144,7 @@ def drop_after(path: pathlib.Path, step: int) -> None:
 def write_table(path: pathlib.Path) -> None:
   """Writes the rows of metrics.jsonl beside it as metrics.csv.
 
-  Splits have columns of their own, which are empty in the others' rows.
+  A column that a split doesn't have is empty in its rows.
   """
   rows = [json.loads(line) for line in path.read_text().splitlines()]
   columns = dict.fromkeys(name for row in rows for name in row)
@@ -156,14 +156,14 @@ def write_table(path: pathlib.Path) -> None:
 
 
 class Stopwatch:
-  """Measures training alone, since it was last started."""
+  """Measures training's speed since it was last started."""
 
   def __init__(self):
     self._since = None
     self._images, self._waited = 0, 0.0
 
   def start(self) -> None:
-    """Starts to count anew; what came before is left out."""
+    """Resets the counts, and leaves out what came before."""
     self._since = time.perf_counter()
     self._images, self._waited = 0, 0.0
 
@@ -171,15 +171,16 @@ class Stopwatch:
     """Counts a step's images."""
     self._images += images
 
-  def wait_for(self, batches: Iterator[dict]) -> dict:
-    """Returns the next batch, and counts the time until it is there."""
+  def timed(self, batches: Iterable[dict]) -> Iterator[dict]:
+    """Yields the batches, and counts the time until each is there."""
     before = time.perf_counter()
-    batch = next(batches)
-    self._waited += time.perf_counter() - before
-    return batch
+    for batch in batches:
+      self._waited += time.perf_counter() - before
+      yield batch
+      before = time.perf_counter()
 
   def read(self) -> dict[str, float]:
-    """Returns what TIMES names; NaN before the first start."""
+    """Returns the values that TIMES names; NaN before the first start."""
     if self._since is None or not self._images:
       return dict.fromkeys(TIMES, math.nan)
     elapsed = time.perf_counter() - self._since

@@ -1,42 +1,48 @@
-"""What the host remembers of a run's last steps, and what it makes of it."""
+"""What the host remembers of a run's last steps, and what it concludes."""
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from unet_jax import errors
 from unet_jax.training import collapse
 
-FIRST = 10  # Steps that say what a usual loss is.
-TIMES = 100  # As large as the first steps', a loss is lost;
-FLOOR = 0.1  # they count as no smaller than this: a loss may begin near 0.
-LOST = 20  # Steps in a row with a lost loss end a run,
-SKIPPED = 10  # and so do skipped ones.
-STILL = 0.01  # Of their size, all steps together: weights that hardly moved.
-SMOOTH = 0.5  # Share of the old in the score that early stopping looks at.
+WATCHED = ('loss', 'skipped', 'planes')  # The metrics of every step it reads.
+INITIAL_STEPS = 10  # The initial loss is the smallest of so many steps.
+DIVERGED = 100  # A loss above DIVERGED x the initial loss counts as diverged.
+FLOOR = 0.1  # Lower bound for the initial loss, which may be near 0.
+DIVERGED_STEPS = 20  # So many diverged steps in a row end the run.
+SKIPPED_STEPS = 10  # So many skipped steps in a row end the run.
+STILL = 0.01  # Weights that moved less than this share in all hardly move.
+SMOOTH = 0.5  # Weight of the old score in early stopping's smoothed score.
+META_KEY = 'watch'  # In a checkpoint's metadata.
 
 
 @dataclasses.dataclass
-class Watch:
-  """A run's memory of itself, which goes into each checkpoint as JSON.
+class Monitor:
+  """A run's memory of itself.
+
+  Every checkpoint has it as JSON, under META_KEY: a field that gets another
+  name is lost on resume.
 
   Attributes:
-    num_steps: steps seen.
-    first_loss: the smallest of the first FIRST.
-    num_lost: steps in a row, up to now, whose loss was lost.
-    num_skipped: likewise, skipped.
-    where: the last skipped step that was looked into went wrong.
-    told: where skipped steps went wrong, as last said.
-    largest_update: of a step that was looked at: of a part's weights, the share
-      by which they moved.
-    is_still: whether it was said that they hardly move.
-    planes: float[N, K, 6] of the last steps, as collapse.count gives them.
-    silent: steps in a row, up to now, in which each plane was missed.
-    states: of each foreground class, as last said.
-    smoothed: score of validation, averaged; -inf before the first.
-    best: the highest of these.
-    num_worse: evaluations since.
+    num_steps: number of steps added.
+    first_loss: the initial loss.
+    num_lost: diverged steps in a row, up to now.
+    num_skipped: skipped steps in a row, up to now.
+    where: where the last skipped step that was traced went wrong.
+    told: where skipped steps went wrong, as the user was last told.
+    largest_update: largest relative update of a part's weights in a reviewed
+      step.
+    is_still: whether the user was told that the weights hardly move.
+    planes: float[N, K, 6] of the last steps, from collapse.count.
+    silent: for each plane, the steps in a row, up to now, that missed it.
+    states: of each foreground class, as the user was last told.
+    smoothed: smoothed validation score; -inf before the first.
+    best: the highest smoothed score.
+    num_worse: evaluations since the best.
   """
 
   num_steps: int = 0
@@ -54,12 +60,60 @@ class Watch:
   best: float = -math.inf
   num_worse: int = 0
 
+  def to_meta(self) -> dict[str, dict]:
+    """Returns what a checkpoint's metadata says of the monitor, as JSON."""
+    return {META_KEY: dataclasses.asdict(self)}
+
+  def review(
+    self,
+    step: int,
+    metrics: Mapping[str, float],
+    recent: Sequence[Mapping],
+    *,
+    classes: tuple[str, ...],
+    total_steps: int,
+    locate: Callable[[int], str],
+  ) -> list[str]:
+    """Adds the steps since the last review; returns what is new to say.
+
+    Args:
+      step: the last of these steps.
+      metrics: of that step.
+      recent: what WATCHED names, of each of these steps.
+      classes: names of the foreground classes.
+      total_steps: of the run.
+      locate: number of a skipped step -> where it went wrong.
+    """
+    for entry in recent:
+      self.add(**entry)
+    before = step - len(recent)
+    skipped = [i for i, entry in enumerate(recent, 1) if entry['skipped']]
+    lines = []
+    if skipped:
+      # Skipped steps leave the weights unchanged, so the first step of a streak
+      # that still lasts can be replayed.
+      streak_begin = step - self.num_skipped + 1
+      failed = streak_begin if self.num_skipped else before + skipped[-1]
+      if failed > before:
+        self.where = locate(failed)
+      lines += self.report_skipped(len(skipped), len(recent))
+    lines += self.report_still(metrics, total_steps)
+    return lines + self.judge(classes)
+
+  def check(
+    self, step: int, metrics: Mapping[str, float], total_steps: int
+  ) -> None:
+    """Raises InputError if the run is lost, so that nothing more is saved."""
+    if reason := self.why_lost(step, metrics, total_steps):
+      raise errors.InputError(reason)
+
   def add(self, loss: float, skipped: int, planes: np.ndarray) -> None:
-    """Takes note of a step: scalars, and float32[K, 6]."""
+    """Adds a step: scalars, and float32[K, 6] from collapse.count."""
     self.num_steps += 1
-    if self.num_steps <= FIRST and math.isfinite(loss):
+    if self.num_steps <= INITIAL_STEPS and math.isfinite(loss):
       self.first_loss = min(self.first_loss, float(loss))
-    is_usual = loss <= TIMES * max(self.first_loss, FLOOR)  # NaN is not.
+    # Written so that NaN counts as diverged.
+    is_usual = loss <= DIVERGED * max(self.first_loss, FLOOR)
     self.num_lost = 0 if is_usual else self.num_lost + 1
     self.num_skipped = self.num_skipped + 1 if skipped else 0
     if not skipped:
@@ -68,29 +122,29 @@ class Watch:
       silent = np.array(self.silent or [0] * len(planes))
       self.silent = np.where(is_missed, silent + 1, 0).tolist()
 
-  def tell_skipped(self, count: int, of: int) -> list[str]:
+  def report_skipped(self, count: int, num_steps: int) -> list[str]:
     """Says how many of the last steps were skipped, and where, if it's new."""
-    # Without the step, which always is: 'in step 7, the weight ...'.
-    _, _, told = self.where.partition(', ')
-    if told == self.told:
+    # The step's own number is always new: 'in step 7, the weight ...'.
+    _, _, fault = self.where.partition(', ')
+    if fault == self.told:
       return []
-    self.told = told
+    self.told = fault
     return [
-      f'skipped {count} of the last {of} steps (more of the same is not told): '
-      f'{self.where}'
+      f'skipped {count} of the last {num_steps} steps (more of the same is not '
+      f'told): {self.where}'
     ]
 
-  def tell_still(
+  def report_still(
     self, metrics: Mapping[str, float], total_steps: int
   ) -> list[str]:
     """Says, once, a quarter into the run, that the weights hardly move.
 
     Args:
       metrics: of a step.
-      total_steps: of the run; the first quarter has the warm-up.
+      total_steps: of the run; its first quarter has the warm-up.
     """
-    rates = [v for k, v in metrics.items() if k.startswith('update_ratio_')]
-    self.largest_update = max(self.largest_update, *map(float, rates))
+    ratios = _update_ratios(metrics)
+    self.largest_update = max(self.largest_update, *ratios.values())
     is_early = self.num_steps < max(
       collapse.WARM_UP + collapse.WINDOW, total_steps // 4
     )
@@ -124,53 +178,74 @@ class Watch:
       if state in collapse.REMEDIES
     ]
 
-  def faults(self, classes: tuple[str, ...]) -> str:
-    """Returns what still stands, 'dead class (a, b): ...', with remedies."""
-    found = {}
+  def why_lost(
+    self, step: int, metrics: Mapping[str, float], total_steps: int
+  ) -> str:
+    """Says why the run must end after a step; '' if it need not.
+
+    Args:
+      step: the step's number.
+      metrics: of the step.
+      total_steps: of the run; a short one ends when half of it was skipped.
+    """
+    remedy = 'and start over with --overwrite'
+    rate = f' (now {metrics["learning_rate"]:.2g}; 2e-3 is usual)'
+    if self.num_skipped >= min(SKIPPED_STEPS, max(1, total_steps // 2)):
+      return (
+        f'steps {step - self.num_skipped + 1} to {step} had to be skipped: '
+        f'{self.where}; mend that, or lower config.optim.lr{rate} or set '
+        f'config.precision=float32, {remedy}'
+      )
+    if self.num_lost >= DIVERGED_STEPS:
+      ratios = _update_ratios(metrics)
+      part = max(ratios, key=ratios.get)
+      return (
+        f'the loss is {metrics["loss"]:.4g} at step {step}, and was over '
+        f"{DIVERGED} times the first steps' {self.first_loss:.4g} for "
+        f'{self.num_lost} steps; the {part} moves most, by {ratios[part]:.2g} '
+        f'of its size a step: lower config.optim.lr{rate} {remedy}'
+      )
+    return ''
+
+  def faults(self, classes: Sequence[str]) -> str:
+    """Returns the collapses that last, 'dead class (a, b): remedy', or ''."""
+    by_state = {}
     for name, state in zip(classes, self.states, strict=False):
       if state != collapse.LEARNING:
-        found.setdefault(state, []).append(name)
+        by_state.setdefault(state, []).append(name)
     return '; '.join(
       f'{state} ({", ".join(names)}): {collapse.REMEDIES[state]}'
-      for state, names in found.items()
+      for state, names in by_state.items()
     )
 
   def score(self, score: float) -> None:
-    """Takes note of an evaluation."""
+    """Adds the score of an evaluation."""
     old = self.smoothed if math.isfinite(self.smoothed) else score
     self.smoothed = SMOOTH * old + (1 - SMOOTH) * score
     self.num_worse = 0 if self.smoothed > self.best else self.num_worse + 1
     self.best = max(self.best, self.smoothed)
 
+  def should_stop(self, patience: int) -> bool:
+    """Returns whether `patience` evaluations had no new best; 0 never stops."""
+    return 0 < patience <= self.num_worse
 
-def end_of(watch: Watch, metrics: dict, step: int, total_steps: int) -> str:
-  """Says why a run must end after a step; '' if it need not.
+  def why_stopped(self) -> str:
+    """Says why early stopping ends the run."""
+    return (
+      f'stopped early: {self.num_worse} evaluations without a new best of the '
+      f'smoothed macro F1, {self.best:.4f}'
+    )
 
-  Args:
-    watch: of the run.
-    metrics: of the step.
-    step: its number.
-    total_steps: of the run; a short one ends when half of it was skipped.
-  """
-  remedy = 'and start over with --overwrite'
-  rate = f' (now {metrics["learning_rate"]:.2g}; 2e-3 is usual)'
-  if watch.num_skipped >= min(SKIPPED, max(1, total_steps // 2)):
-    return (
-      f'steps {step - watch.num_skipped + 1} to {step} had to be skipped: '
-      f'{watch.where}; mend that, or lower config.optim.lr{rate} or set '
-      f'config.precision=float32, {remedy}'
-    )
-  if watch.num_lost >= LOST:
-    ratios = {
-      name.removeprefix('update_ratio_'): float(value)
-      for name, value in metrics.items()
-      if name.startswith('update_ratio_')
-    }
-    part = max(ratios, key=ratios.get)
-    return (
-      f'the loss is {metrics["loss"]:.4g} at step {step}, and was over {TIMES} '
-      f"times the first steps' {watch.first_loss:.4g} for {watch.num_lost} "
-      f'steps; the {part} moves most, by {ratios[part]:.2g} of its size a '
-      f'step: lower config.optim.lr{rate} {remedy}'
-    )
-  return ''
+
+def restore(meta: Mapping[str, dict]) -> Monitor:
+  """Makes the monitor that `to_meta` described; a new one from {}."""
+  return Monitor(**meta.get(META_KEY, {}))
+
+
+def _update_ratios(metrics: Mapping[str, float]) -> dict[str, float]:
+  """Returns each part's relative update."""
+  return {
+    name.removeprefix('update_ratio_'): float(value)
+    for name, value in metrics.items()
+    if name.startswith('update_ratio_')
+  }

@@ -19,7 +19,7 @@ def make_schedule(
       steps and to a hundredth at three quarters (He et al. 2016,
       arXiv:1512.03385, section 4.2).
     lr: highest learning rate.
-    warmup: share of the steps in which it rises.
+    warmup: share of the steps in which the rate rises.
     total_steps: of the run.
   """
   warmup_steps = min(int(warmup * total_steps), total_steps - 1)
@@ -45,19 +45,19 @@ def make_optimizer(
   lr_decay: float = 1.0,
   depth: int = 0,
 ) -> optax.GradientTransformation:
-  """Builds what turns gradients into updates.
+  """Builds the transformation of gradients into updates.
 
   Args:
     schedule: step -> learning rate.
     name: `adam` (Kingma and Ba 2015), `adamw` (Loshchilov and Hutter 2019), or
       `sgd` with Nesterov's momentum of 0.9.
-    weight_decay: of adamw's kernels; norms and biases have none.
-    clip: largest norm of all gradients together; 0 is none.
-    stages: the parts that stay. Those that stay to the end have no state, and
-      one that is let go starts with a fresh state.
-    lr_decay: factor of the learning rate a level further from the head (Howard
-      and Ruder 2018, arXiv:1801.06146, section 3.2).
-    depth: of the model; read where `lr_decay` is not 1.
+    weight_decay: of kernels, for adamw; norms and biases have none.
+    clip: largest global norm of the gradients; 0 doesn't clip.
+    stages: which parts are frozen when. Parts that are frozen to the end have
+      no optimizer state; a part that is unfrozen starts with a fresh state.
+    lr_decay: factor of the learning rate for each level away from the head
+      (Howard and Ruder 2018, arXiv:1801.06146, section 3.2).
+    depth: of the model; only used if `lr_decay` is not 1.
   """
   rules = [
     *([optax.clip_by_global_norm(clip)] if clip else []),
@@ -88,13 +88,15 @@ def _is_kernel(x: jax.Array) -> bool:
 def _by_stage(
   rule: optax.GradientTransformation, stages: parts_lib.Stages
 ) -> optax.GradientTransformation:
-  """Applies a rule to each weight from the stage on in which it trains."""
+  """Applies a rule to each weight, from the first stage that trains it."""
   if not stages[0][1]:
     return rule
 
   def first_stage(path, _):
     trains = (
-      i for i, (_, kept) in enumerate(stages) if not parts_lib.is_in(path, kept)
+      i
+      for i, (_, frozen) in enumerate(stages)
+      if not parts_lib.is_in(path, frozen)
     )
     return next(trains, -1)
 

@@ -1,4 +1,4 @@
-"""The parts of a model by name: which of its weights stay as they are, when.
+"""The parts of a model by name: which of its weights are frozen, and when.
 
 A part is `encoder`, `bottleneck`, `decoder`, `norms`, `head`, or one block by
 its name in the checkpoint: `down0`, `up0`, `merge0` and so on.
@@ -20,7 +20,7 @@ GROUPS = {
   'head': ('narrow', 'head'),
 }
 NORMS = 'norms'
-# Of updates that were made before, and the parts that stay from there on.
+# (number of finished updates, the parts that are frozen from there on).
 Stages = Sequence[tuple[int, tuple[str, ...]]]
 ALL_TRAIN = ((0, ()),)
 
@@ -34,7 +34,7 @@ def group(block: str) -> str:
 
 
 def is_in(path: str, names: Sequence[str]) -> bool:
-  """Tells whether a leaf, as 'down0/norm1/scale', is in one of the parts."""
+  """Returns whether a leaf, as 'down0/norm1/scale', is in one of the parts."""
   block, *rest = path.split('/')
   return (
     block in names
@@ -62,7 +62,7 @@ def map_paths(function, params: Mapping[str, Any]) -> dict:
 
 
 def split(params: Mapping[str, Any], frozen: Sequence[str]) -> dict:
-  """Returns what trains: the parameters, with None for those of `frozen`."""
+  """Returns what trains: the parameters, with None for frozen ones."""
   return map_paths(lambda path, x: None if is_in(path, frozen) else x, params)
 
 
@@ -76,20 +76,20 @@ def fill(trained: Mapping[str, Any], params: Mapping[str, Any]) -> dict:
   )
 
 
-def still_blocks(params: Mapping[str, Any], frozen: Sequence[str]) -> tuple:
-  """Returns the blocks whose batch norm stays put, as UNet's `frozen`."""
+def frozen_blocks(params: Mapping[str, Any], frozen: Sequence[str]) -> tuple:
+  """Returns the blocks whose batch norm is frozen, for UNet's `frozen`."""
   return tuple(
     block for block in params if NORMS in frozen or is_in(block, frozen)
   )
 
 
 def stages(freeze: Sequence[str], unfreeze: float, total_steps: int) -> Stages:
-  """Returns which parts stay, stage by stage.
+  """Returns which parts are frozen, stage by stage.
 
   Args:
-    freeze: parts; where they are let go, the last named is the first.
-    unfreeze: share of the steps after which the last of them is let go, at
-      even distances; 0 keeps them all to the end.
+    freeze: parts to freeze; the last named is unfrozen first.
+    unfreeze: share of the steps after which all are unfrozen, one by one at
+      even distances; 0 keeps all of them frozen to the end.
     total_steps: of the run.
   """
   freeze = tuple(freeze)
@@ -97,12 +97,12 @@ def stages(freeze: Sequence[str], unfreeze: float, total_steps: int) -> Stages:
   starts = [
     math.ceil(unfreeze * total_steps * i / count) for i in range(1, count + 1)
   ]
-  let_go = [(start, freeze[: -i - 1]) for i, start in enumerate(starts)]
-  return ((0, freeze), *let_go)
+  later = [(start, freeze[: -i - 1]) for i, start in enumerate(starts)]
+  return ((0, freeze), *later)
 
 
 def check(transfer, depth: int) -> None:
-  """Raises InputError for a part that isn't there, or if nothing trains."""
+  """Raises InputError for an unknown part, or if nothing trains."""
   freeze = transfer.freeze
   levels = [f'{kind}{i}' for i in range(depth) for kind in GROUPS['decoder']]
   blocks = [f'down{i}' for i in range(depth)] + ['bottleneck', *levels, 'head']
@@ -121,7 +121,7 @@ def check(transfer, depth: int) -> None:
 
 
 def check_cold(transfer) -> None:
-  """Raises InputError where a run without a warm start is to freeze parts."""
+  """Raises InputError if a run without a warm start would freeze parts."""
   if transfer.freeze:
     raise errors.InputError(
       'config.transfer.freeze would keep weights as they were drawn; give '

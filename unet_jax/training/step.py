@@ -16,13 +16,13 @@ from unet_jax.training import collapse, parts
 
 
 class TrainState(train_state.TrainState):
-  """Flax's, with batch norm's statistics, the averaged weights and the key.
+  """Flax's, with batch norm's statistics, the averaged weights and a key.
 
   Attributes:
     batch_stats: running means and variances.
     averaged: exponential averages of `params` and `batch_stats`; evaluation
       and prediction use them.
-    rng: base key, from which each sample's is folded.
+    rng: base key; each sample's key is folded from it.
   """
 
   batch_stats: Any
@@ -36,14 +36,15 @@ def init_state(
   tx: optax.GradientTransformation,
   rng: jax.Array,
 ) -> TrainState:
-  """Makes the state before step 1 of a model's initial variables."""
+  """Makes the state before step 1 from a model's initial variables."""
   variables = {'batch_stats': {}, **variables}
   return TrainState.create(
     apply_fn=apply_fn,
     params=variables['params'],
     tx=tx,
     batch_stats=variables['batch_stats'],
-    averaged=jax.tree.map(jnp.copy, variables),  # Donated: not the same memory.
+    # A copy: the step donates the state, so no buffer may appear in it twice.
+    averaged=jax.tree.map(jnp.copy, variables),
     rng=rng,
   ).replace(step=jnp.zeros((), jnp.int32))
 
@@ -64,44 +65,51 @@ def train_step(
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """Updates the state by this device's part of a batch.
 
-  Where the loss or a gradient isn't finite, nothing changes but the counters.
+  Where the loss or a gradient isn't finite, only the counters change.
 
   Args:
     state: the same on every device.
     batch: image uint8[b, W, W, C], label uint8[b, W, W] or [b, W, W, K], and
       index int32[b], the position in the global stream; also weight_map
-      float32[b, W, W], if pixels don't count alike.
+      float32[b, W, W], if pixels have weights.
     augment_fn: (key, image, label[, weight_map]) of one example ->
       [S, S, ...] of each.
     preprocess_fn: (image, label[, weight_map]) -> Inputs.
     loss_of: (logits, target, weight, axis_name) -> loss and its terms.
     schedule: step -> learning rate, to be logged.
-    ema: decay of the averages, reached as steps go by.
+    ema: decay of the averages; the first steps use a smaller one.
     exclusive: whether one plane holds at each pixel.
-    accumulate: in how many turns the images go through the model, which then
-      has no batch norm; the loss is of all of them.
-    stages: which parts stay as they are, from parts.stages.
-    axis_name: of the devices; None where there is one, unmapped.
+    accumulate: the images go through the model in so many turns, for a model
+      without batch norm; the loss is that of all images together.
+    stages: which parts are frozen when, from parts.stages.
+    axis_name: axis of the devices; None if the step is not mapped.
 
   Returns:
     The new state, and scalars: loss, its terms, learning_rate, skipped (1 or
-    0), grad_norm, and of each part its own and update_ratio; also `planes`,
-    float32[K, 6], as collapse.count gives them.
+    0), grad_norm, and for each part its grad_norm and update_ratio; also
+    `planes`, float32[K, 6], from collapse.count.
   """
   inputs = make_inputs(state.rng, batch, augment_fn, preprocess_fn)
   loss, aux, grads = loss_and_grads(
-    *(state, inputs, dropout_rngs(state.rng, batch['index'])),
-    *(loss_of, accumulate, stages, axis_name),
+    state,
+    inputs,
+    dropout_rngs(state.rng, batch['index']),
+    loss_of=loss_of,
+    accumulate=accumulate,
+    stages=stages,
+    axis_name=axis_name,
   )
   grad_norms = part_norms(grads)
   grad_norm = optax.tree.norm(grad_norms)
   is_finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-  # A choice leaf by leaf would keep both states, and took a tenth more time.
+  # jnp.where on each leaf would keep both states, and took a tenth more time.
   new, update_ratios = jax.lax.cond(
     is_finite,
     functools.partial(_update, ema=ema),
     _skip,
-    *(state, grads, aux['batch_stats']),
+    state,
+    grads,
+    aux['batch_stats'],
   )
   metrics = {
     'loss': loss,
@@ -123,7 +131,11 @@ def train_step(
 
 
 def dropout_rngs(rng: jax.Array, index: jax.Array) -> jax.Array:
-  """Returns key[B], apart from those of augmentation: no index is that."""
+  """Returns dropout keys, key[B].
+
+  They fold in 2**32 - 1, which no sample's index is, so they differ from the
+  keys of augmentation.
+  """
   return augment.sample_rngs(jax.random.fold_in(rng, 2**32 - 1), index)
 
 
@@ -133,7 +145,7 @@ def make_inputs(
   augment_fn: Callable,
   preprocess_fn: Callable[..., preprocess.Inputs],
 ) -> preprocess.Inputs:
-  """Augments each example by a key of its own, and makes model inputs."""
+  """Augments each example by its own key, and makes the model's inputs."""
   rngs = augment.sample_rngs(rng, batch['index'])
   moved = [batch[key] for key in crops.MOVED if key in batch]
   return preprocess_fn(*jax.vmap(augment_fn)(rngs, *moved))
@@ -143,6 +155,7 @@ def loss_and_grads(
   state: TrainState,
   inputs: preprocess.Inputs,
   rng_dropout: jax.Array,
+  *,
   loss_of: Callable,
   accumulate: int,
   stages: parts.Stages,
@@ -152,7 +165,7 @@ def loss_and_grads(
 
   Returns:
     The loss; a dict of its `terms`, the new `batch_stats` and this device's
-    `logits`; and gradients like the parameters, 0 where these are frozen.
+    `logits`; and gradients shaped like the parameters, 0 for frozen ones.
   """
 
   def gradients(frozen: tuple[str, ...]):
@@ -163,7 +176,7 @@ def loss_and_grads(
         state.batch_stats,
         inputs.image,
         rng_dropout,
-        frozen=parts.still_blocks(state.params, frozen),
+        frozen=parts.frozen_blocks(state.params, frozen),
         turns=accumulate,
       )
       loss, terms = loss_of(logits, inputs.target, inputs.weight, axis_name)
@@ -173,8 +186,8 @@ def loss_and_grads(
       parts.split(state.params, frozen)
     )
     if axis_name:
-      # A loss of psum'ed sums has, on each of N devices, N times the gradient
-      # of its part, so the mean over devices is the gradient of the whole.
+      # The loss is made of psum'ed sums, so each of N devices holds N times the
+      # gradient of its share, and the mean over devices is the whole gradient.
       grads = _mean_over(axis_name, grads)
     zeros = jax.tree.map(jnp.zeros_like, state.params)
     return loss, aux, parts.fill(grads, zeros)
@@ -192,10 +205,11 @@ def forward(
   frozen: tuple[str, ...] = (),
   turns: int = 1,
 ) -> tuple[jax.Array, dict]:
-  """Runs the model in training, in so many turns; keeps the logits of all.
+  """Runs the model in training mode, in `turns` turns; keeps all logits.
 
-  In turns the activations of one share of the images are held at a time: they
-  are computed anew for its gradients. That suits any loss, pooled Dice too.
+  With several turns only one turn's activations are in memory at a time, and
+  the backward pass recomputes them. The loss still sees the logits of all
+  images, so pooled losses such as Dice are exact.
 
   Returns:
     Logits float32[B, H, W, K], and the new batch_stats.
@@ -224,14 +238,14 @@ def forward(
 
 def part_norms(tree: dict) -> dict[str, jax.Array]:
   """Returns the Euclidean norm of each part of a tree like the parameters."""
-  found = {}
+  by_part = {}
   for block, leaves in tree.items():
-    found.setdefault(parts.group(block), []).append(leaves)
-  return {part: optax.tree.norm(leaves) for part, leaves in found.items()}
+    by_part.setdefault(parts.group(block), []).append(leaves)
+  return {part: optax.tree.norm(leaves) for part, leaves in by_part.items()}
 
 
 def _update(state: TrainState, grads: dict, batch_stats: dict, *, ema: float):
-  """Takes the step; returns the state and each part's update over weight."""
+  """Takes the step; returns the state, and norm(update) / norm(weights)."""
   updates, opt_state = state.tx.update(grads, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
   moved = part_norms(optax.tree.sub(params, state.params))
@@ -243,10 +257,10 @@ def _update(state: TrainState, grads: dict, batch_stats: dict, *, ema: float):
     opt_state=opt_state,
     batch_stats=batch_stats,
   )
-  # Early on the average forgets faster, or it would keep the first weights.
+  # A smaller decay early on: else the average would keep the first weights.
   decay = jnp.minimum(ema, (1.0 + state.step) / (10.0 + state.step))
   averaged = jax.tree.map(
-    # What didn't change keeps its average to the bit.
+    # An unchanged weight keeps its average to the bit.
     lambda new, old: jnp.where(
       new == old, old, (1 - decay) * new + decay * old
     ),
@@ -257,7 +271,7 @@ def _update(state: TrainState, grads: dict, batch_stats: dict, *, ema: float):
 
 
 def _skip(state: TrainState, grads: dict, _):
-  """Keeps all but the counters: the schedule goes on, as the data does."""
+  """Advances only the counters: the schedule goes on, as the data does."""
   zeros = optax.tree.zeros_like(grads)
   _, counted = state.tx.update(zeros, state.opt_state, state.params)
   opt_state = jax.tree.map(
@@ -270,7 +284,7 @@ def _skip(state: TrainState, grads: dict, _):
 
 
 def _at_stage(gradients: Callable, stages: parts.Stages, step: jax.Array):
-  """Calls `gradients` of the parts that are frozen at a step."""
+  """Calls `gradients` with the parts that are frozen at a step."""
   if len(stages) == 1:
     return gradients(stages[0][1])
   starts = jnp.asarray([start for start, _ in stages], jnp.int32)
@@ -279,8 +293,8 @@ def _at_stage(gradients: Callable, stages: parts.Stages, step: jax.Array):
 
 
 def _mean_over(axis_name: str, grads: dict) -> dict:
-  """Averages over the devices by one all-reduce, where pmean has one a leaf."""
+  """Averages over the devices in one all-reduce; pmean takes one a leaf."""
   if jax.lax.axis_size(axis_name) == 1:
-    return grads  # Spares copies: 8 of 67 ms for 8 M parameters on a CPU core.
+    return grads  # Saves copies: 8 of 67 ms for 8 M parameters on a CPU core.
   flat, unravel = flatten_util.ravel_pytree(grads)
   return unravel(jax.lax.pmean(flat, axis_name))

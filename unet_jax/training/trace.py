@@ -1,13 +1,16 @@
-"""Where a step first went wrong: the layer, loss term or gradient, by name."""
+"""Where a step went wrong first: the layer, loss term or gradient, by name."""
 
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 from flax import traverse_util
 
+from unet_jax import build, parallel
+from unet_jax.data import pipeline, sources
 from unet_jax.nn import preprocess
 from unet_jax.training import parts
 from unet_jax.training import step as step_lib
@@ -24,22 +27,25 @@ def trace_step(
   stages: parts.Stages = parts.ALL_TRAIN,
   axis_name: str | None = None,
 ) -> dict[str, dict[str, jax.Array]]:
-  """Takes the step's way again and tells what is finite on it.
+  """Reruns a step and reports which intermediate values are finite.
+
+  The arguments are those of the step, but for `apply_fn`.
 
   Args:
-    state: as the step had it.
-    batch: the step's.
-    apply_fn: the step's model, without remat, which would hide its layers.
-    augment_fn: the step's.
-    preprocess_fn: the step's.
-    loss_of: the step's.
-    stages: the step's.
-    axis_name: of the devices.
+    state: the state before the step.
+    batch: the step's batch.
+    apply_fn: of the step's model without remat, which would hide its layers.
+    augment_fn: see step.train_step.
+    preprocess_fn: see step.train_step.
+    loss_of: see step.train_step.
+    stages: see step.train_step.
+    axis_name: axis of the devices; None if the step is not mapped.
 
   Returns:
-    bools by name: `weights` and `gradients`, a leaf each; `inputs` and
-    `layers`, [B] each, in the order of `index`; `terms`. JAX sorts dicts, so a
-    layer's name begins with its place in the order of execution.
+    Whether values are finite, by name: `weights` and `gradients`, bool[] for
+    each leaf; `inputs` and `layers`, bool[B] for each, in the order of `index`;
+    `terms` and `loss`, bool[]. JAX sorts dicts, so a layer's name begins with
+    its place in the order of execution.
   """
   inputs = step_lib.make_inputs(state.rng, batch, augment_fn, preprocess_fn)
 
@@ -55,12 +61,17 @@ def trace_step(
 
     with nn.intercept_methods(note):
       logits, _ = apply_fn(*args, **kwargs)
-    return logits, {'batch_stats': layers}  # Which go the way of these.
+    return logits, {'batch_stats': layers}  # The only way out of the model.
 
   traced = state.replace(apply_fn=traced_apply)
   loss, aux, grads = step_lib.loss_and_grads(
-    *(traced, inputs, step_lib.dropout_rngs(state.rng, batch['index'])),
-    *(loss_of, 1, stages, axis_name),
+    traced,
+    inputs,
+    step_lib.dropout_rngs(state.rng, batch['index']),
+    loss_of=loss_of,
+    accumulate=1,
+    stages=stages,
+    axis_name=axis_name,
   )
   samples = {
     'index': batch['index'],
@@ -77,34 +88,64 @@ def trace_step(
   }
 
 
-def explain(found: dict, names: dict[int, str]) -> str:
+def locate(
+  trace_step: Callable,
+  state: step_lib.TrainState,
+  step: int,
+  *,
+  config: ml_collections.ConfigDict,
+  dataset: sources.Dataset,
+) -> str:
+  """Runs a step's batch again; says where it fails, and for which images.
+
+  Args:
+    trace_step: `trace_step`, mapped.
+    state: the state before the step, or one with the same weights.
+    step: the step's number.
+    config: of the run.
+    dataset: of the run.
+  """
+  batch = next(build.make_batches(config, dataset, first_step=step))
+  traced = jax.device_get(trace_step(state, parallel.place_batch(batch)))
+  names = pipeline.names(
+    dataset.splits['train'],
+    table=dataset.places,
+    foreground_share=config.data.foreground_share,
+    seed=config.seed,
+    positions=traced['index'],
+  )
+  return f'in step {step}, {explain(traced, names)}'
+
+
+def explain(traced: dict, names: dict[int, str]) -> str:
   """Names the first thing that isn't finite, and the images that show it.
 
   The order is that of cause and effect: weights, inputs, layers as they are
   executed, loss terms, and gradients from the head back.
 
   Args:
-    found: from `trace_step`, on the host.
-    names: of the images, by their position in the stream.
+    traced: from `trace_step`, on the host.
+    names: the images' names by their position in the stream.
   """
-  for leaf, ok in found['weights'].items():
+  for leaf, ok in traced['weights'].items():
     if not ok:
       return f'the weight {leaf} is not finite before the step'
   for kind in ('inputs', 'layers'):
-    for key, ok in sorted(found[kind].items()):
+    for key, ok in sorted(traced[kind].items()):
       if not np.all(ok):
-        who = _whose(found['index'][~ok], names)
+        who = _name_images(traced['index'][~ok], names)
         if kind == 'inputs':
           return f'the {key} that goes into the model is not finite, for {who}'
         return f'the first layer that is not finite is {_layer(key)}, for {who}'
-  for term, ok in found['terms'].items():
+  for term, ok in traced['terms'].items():
     if not ok:
       return f'the loss term {term} is not finite, though every layer is'
-  lost = [leaf for leaf, ok in found['gradients'].items() if not ok]
-  if lost:
-    # Gradients go from the last layer to the first.
-    place = {_layer(key): i for i, key in enumerate(sorted(found['layers']))}
-    first = max(lost, key=lambda leaf: place[leaf.rpartition('/')[0]])
+  failed = [leaf for leaf, ok in traced['gradients'].items() if not ok]
+  if failed:
+    # The backward pass goes from the last layer to the first.
+    layers = map(_layer, sorted(traced['layers']))
+    place = {layer: i for i, layer in enumerate(layers)}
+    first = max(failed, key=lambda leaf: place[leaf.rpartition('/')[0]])
     return f'the gradient of {first} is not finite, though the loss is'
   return 'run again, the batch is finite: the weights have changed since'
 
@@ -113,7 +154,7 @@ def _layer(key: str) -> str:
   return key.partition(':')[2]
 
 
-def _whose(positions: Sequence[int], names: dict[int, str]) -> str:
+def _name_images(positions: Sequence[int], names: dict[int, str]) -> str:
   """Lists the images at these positions of the stream, or says that all are."""
   bad = {names[int(i)] for i in positions}
   listed = ', '.join(sorted(bad))

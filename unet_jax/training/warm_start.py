@@ -18,40 +18,40 @@ from unet_jax.training import parts, setup
 from unet_jax.training import step as step_lib
 from unet_jax.training.transfer import heads, planning
 
-REESTIMATE = 32  # Batches, if that is less than an epoch.
+REESTIMATE = 32  # Batches, at most; an epoch if that is less.
 
 
 class WarmStart(NamedTuple):
-  """Another run's variables, and what is taken of them."""
+  """Another run's variables, and what is taken from them."""
 
   variables: dict
   plan: dict[str, planning.Leaf]
 
 
 def prepare(
-  config: ml_collections.ConfigDict, found: layout.Layout, init_from: str
+  config: ml_collections.ConfigDict, opened: layout.Layout, init_from: str
 ) -> WarmStart | None:
-  """Plans a warm start and says how; None where no run is named to start from.
+  """Plans a warm start and prints the plan; None if `init_from` is ''.
 
-  Of the data it reads one image, for its channels.
+  Reads one image of the data, for its channels.
 
   Raises:
-    InputError: if nothing fits, or what is frozen doesn't.
+    InputError: if no weight fits, or one that is to be frozen doesn't.
   """
   if not init_from:
     parts.check_cold(config.transfer)
     return None
   other = open_run(init_from)
-  task = build.make_task(config, found.classes)
-  example = sources.example_reader(config, found)(
-    split_drawing.pool(found.keys)[0]
+  classes = build.make_classes(config, opened.classes)
+  example = sources.example_reader(config, opened)(
+    split_drawing.pool(opened.keys)[0]
   )
   channels = example['image'].shape[-1]
   plan = planning.make_plan(
-    trained.abstract_variables(build.make_model(config, task), channels),
+    trained.abstract_variables(build.make_model(config, classes), channels),
     other.variables,
-    heads.map_head(task, other.task, config.transfer.classes),
-    channels=(channels, len(other.mean)),
+    heads.map_head(classes, other.predictor.classes, config.transfer.classes),
+    channels=(channels, len(other.predictor.mean)),
   )
   planning.check_frozen(plan, config.transfer.freeze)
   parallel.say(f'starts from {init_from}, step {other.step}')
@@ -66,7 +66,7 @@ def start(
   state: step_lib.TrainState,
   warm: WarmStart,
 ) -> step_lib.TrainState:
-  """Puts what the plan takes into a first state."""
+  """Puts what the plan takes from the other run into a first state."""
   variables = planning.apply(warm.plan, state.averaged, warm.variables)
   if config.transfer.batch_stats == 'reestimate':
     epoch = -(-len(dataset.splits['train']) // config.batch_size)
@@ -74,7 +74,7 @@ def start(
       build.make_batches(config, dataset), min(epoch, REESTIMATE)
     )
     variables['batch_stats'] = reestimate(
-      run.model.apply, variables, state.rng, run.inputs_fn, batches
+      run.predictor.model.apply, variables, state.rng, run.inputs_fn, batches
     )
   return state.replace(**variables, averaged=jax.tree.map(jnp.copy, variables))
 
@@ -99,22 +99,22 @@ def reestimate(
   inputs_fn: Callable,
   batches: Iterable[dict[str, np.ndarray]],
 ) -> dict:
-  """Averages batch norm's statistics over batches, each counted alike.
+  """Averages batch norm's statistics over batches, with equal weights.
 
-  The averages are exact, as in Wu and Johnson 2021 (arXiv:2105.07576), section
-  3, where running ones forget; the weights stay as they are.
+  These are true averages, not exponential ones: Wu and Johnson 2021
+  (arXiv:2105.07576), section 3. The parameters stay as they are.
 
   Args:
-    apply_fn: of the model, as it trains.
-    variables: params and batch_stats; of the latter only the shapes count.
+    apply_fn: of the model in training.
+    variables: params and batch_stats; only the shapes of batch_stats matter.
     rng: base key of the run.
     inputs_fn: (key, batch) -> preprocess.Inputs, on one device.
-    batches: of the training stream, this process's part.
+    batches: this process's part of the training stream.
 
   Returns:
     The new batch_stats.
   """
-  # Running statistics that start at 0 are this share of the batch's.
+  # From zeros, one update leaves this share of the batch's statistics.
   share = 1 - norm.BatchNormRelu.momentum
   zeros = jax.tree.map(jnp.zeros_like, variables['batch_stats'])
 
@@ -125,7 +125,7 @@ def reestimate(
 
   mapped = parallel.map_step(statistics)
   placed = parallel.replicate({'params': variables['params'], 'rng': rng})
-  found = [mapped(placed, batch) for batch in parallel.place_ahead(batches)]
+  stats = [mapped(placed, batch) for batch in parallel.place_ahead(batches)]
   return jax.tree.map(
-    lambda *x: jnp.mean(jnp.stack(x), 0), *jax.device_get(found)
+    lambda *x: jnp.mean(jnp.stack(x), 0), *jax.device_get(stats)
   )

@@ -15,7 +15,7 @@ METRICS = 'metrics.jsonl'
 TABLE = 'metrics.csv'
 PLAN = 'init_from.txt'
 STOPPED = 'stopped.txt'
-# All that a run writes; --overwrite removes this and nothing else.
+# All that a run writes. --overwrite removes these and nothing else.
 WRITTEN = (
   CONFIG,
   METRICS,
@@ -31,13 +31,13 @@ WRITTEN = (
 
 
 def check(workdir: pathlib.Path, config, *, overwrite: bool) -> None:
-  """Makes sure that a run may begin, go on, or be overwritten in a folder.
+  """Checks that a run may begin, go on, or be overwritten in a folder.
 
   Raises:
-    InputError: if it can't be written, or holds another run.
+    InputError: if the folder can't be written, or holds another run.
   """
   saved = workdir / CONFIG
-  with _told(workdir):
+  with _naming_workdir(workdir):
     workdir.mkdir(parents=True, exist_ok=True)
     is_empty = not any(workdir.iterdir())
     if not os.access(workdir, os.W_OK):
@@ -58,8 +58,8 @@ def check(workdir: pathlib.Path, config, *, overwrite: bool) -> None:
 
 
 def begin(workdir: pathlib.Path, config, *, overwrite: bool) -> None:
-  """Removes what is to be overwritten, and writes the config, once."""
-  with _told(workdir):
+  """Removes the run if `overwrite` is set, and writes a new run's config."""
+  with _naming_workdir(workdir):
     for pattern in WRITTEN if overwrite else ():
       for path in workdir.glob(pattern):
         if path.is_dir():
@@ -71,7 +71,7 @@ def begin(workdir: pathlib.Path, config, *, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def _told(workdir: pathlib.Path) -> Iterator[None]:
+def _naming_workdir(workdir: pathlib.Path) -> Iterator[None]:
   try:
     yield
   except OSError as error:
@@ -82,15 +82,15 @@ def _told(workdir: pathlib.Path) -> Iterator[None]:
 
 def last_step(workdir: pathlib.Path) -> int:
   """Returns the step of the newest checkpoint; 0 if there is none."""
-  # An unfinished one has more to its name.
+  # The name of an unfinished checkpoint is not a plain number.
   names = (folder.name for folder in (workdir / checkpoint.FOLDER).glob('*'))
   return max((int(name) for name in names if name.isdigit()), default=0)
 
 
 def is_finished(workdir: pathlib.Path, total_steps: int, split: str) -> bool:
-  """Tells whether a run came to its end, and `split` was evaluated.
+  """Returns whether a run has ended, and `split` was evaluated.
 
-  The end is its last step, or where it was stopped early.
+  A run ends with its last step, or by early stopping.
   """
   last = workdir / checkpoint.FOLDER / str(total_steps)
   has_ended = last.is_dir() or (workdir / STOPPED).exists()
@@ -98,12 +98,12 @@ def is_finished(workdir: pathlib.Path, total_steps: int, split: str) -> bool:
 
 
 def write_plan(workdir: pathlib.Path, plan: str) -> None:
-  """Keeps the plan of a warm start."""
+  """Writes down the plan of a warm start."""
   if parallel.is_first():
     (workdir / PLAN).write_text(plan + '\n')
 
 
 def stop(workdir: pathlib.Path, why: str) -> None:
-  """Notes that a run ended before its last step, as it should."""
+  """Writes down why a run was stopped early."""
   if parallel.is_first():
     (workdir / STOPPED).write_text(why + '\n')

@@ -32,11 +32,10 @@ def step_bytes(
   Its arguments and temporaries; nothing runs. What libraries take for
   themselves isn't counted, nor are maps of weights.
   """
-  moments = ((128.0,) * channels, (64.0,) * channels)
-  dataset = sources.Dataset({}, classes, '', *moments, {}, ())
+  stats = sources.Stats(classes, (128.0,) * channels, (64.0,) * channels)
   config = config.copy_and_resolve_references()
   config.loss.class_weights = 'none'  # They take no memory, but pixels' counts.
-  run = setup.make_run(config, dataset)
+  run = setup.make_run(config, stats)
   devices, side = jax.device_count(), config.image_size
   shape = (devices, config.batch_size // devices, side, side)
   planes = (len(classes),) if config.task == 'multilabel' else ()

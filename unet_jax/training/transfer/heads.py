@@ -1,4 +1,4 @@
-"""Planes of logits made of another model's, class by class."""
+"""Makes a head's planes from those of another model, class by class."""
 
 import math
 from collections.abc import Mapping
@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unet_jax import build, errors
+from unet_jax import errors
+from unet_jax.data import labels
 
 
 class HeadMap(NamedTuple):
@@ -14,33 +15,34 @@ class HeadMap(NamedTuple):
 
   matrix: np.ndarray  # float32[K old, K new]
   shift: np.ndarray  # float32[K new]
-  is_fresh: np.ndarray  # bool[K new]: what stays as it was drawn.
+  is_fresh: np.ndarray  # bool[K new]: planes that keep their drawn weights.
   text: str
 
 
 def map_head(
-  new: build.Task, old: build.Task, classes: Mapping[str, str]
+  new: labels.ClassSpec, old: labels.ClassSpec, classes: Mapping[str, str]
 ) -> HeadMap | None:
-  """Says which old planes make up each of the new.
+  """Maps old planes to new planes.
 
-  A class that comes from none is fresh. Where softmax follows, n classes that
-  share an old one get its logit less log n, so that together they keep its
-  probability; where a sigmoid was, the background's logit is 0, since softmax
-  of (0, z) is sigmoid of z. From softmax to sigmoid a class's logit is that
-  against the background, which is exact where there was one class.
+  A new class without an old one is fresh. For a softmax, n new classes that
+  share an old class get its logit minus log n, so that together they keep its
+  probability. From sigmoids to a softmax the background's logit is 0, since
+  softmax of (0, z) is sigmoid of z. From a softmax to sigmoids the background's
+  logit is subtracted from a class's, which is exact if there is one class.
 
   Args:
-    new: of the run to come.
-    old: of the other run.
-    classes: new -> old, or ''; those of one name need no entry.
+    new: classes of the run to come.
+    old: classes of the other run.
+    classes: new name -> old name, or '' for a fresh class; a class that has the
+      same name in both runs needs no entry.
 
   Returns:
     The map, or None if every class is fresh.
 
   Raises:
-    InputError: for a class that isn't there.
+    InputError: for an unknown class.
   """
-  names, known = (task.planes[-task.num_foreground :] for task in (new, old))
+  names, known = (x.planes[-x.num_foreground :] for x in (new, old))
   for name, source in classes.items():
     if name not in names:
       raise errors.InputError(

@@ -1,4 +1,4 @@
-"""Which weights of another model are taken, how, and why not.
+"""Which weights of another model are taken, how, and why others are not.
 
 The plan is made leaf by leaf, from shapes alone.
 """
@@ -19,11 +19,11 @@ HEAD = 'head'
 
 
 class Leaf(NamedTuple):
-  """What happens to one array of the new model, or one that it hasn't."""
+  """What happens to one array of the new model, or of the other one alone."""
 
   action: str
   why: str = ''
-  # (the other run's array, the new one) -> what takes its place.
+  # (the other run's array, the new array) -> the array that replaces the new.
   take: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
 
@@ -40,11 +40,11 @@ def make_plan(
     new: variables of the new model, or their shapes.
     old: of the other run.
     head: from `heads.map_head`.
-    channels: of the new images, and of the other run's.
+    channels: number of channels of the new images, and of the other run's.
 
   Returns:
-    {'params/down0/conv0/kernel': what happens}, at the end those of the other
-    run that are left over.
+    {'params/down0/conv0/kernel': what happens}; the arrays that only the other
+    run has come last.
 
   Raises:
     InputError: if no kernel fits.
@@ -75,7 +75,7 @@ def make_plan(
 
 
 def _plan_channels(path, new, old, channels) -> Leaf | None:
-  """Plans a kernel that sees the image, for images of other channels."""
+  """Plans a kernel that sees the image, if the numbers of channels differ."""
   here, there = channels
   sees_image = (
     here != there
@@ -84,7 +84,8 @@ def _plan_channels(path, new, old, channels) -> Leaf | None:
     and (*new[:2], new[3]) == (*old[:2], old[3])
   )
   why = f'{here} channels here, {there} there'
-  if sees_image and there == 1:  # Equal channels then give what the one gave.
+  # An image of equal channels then gives what the one channel gave.
+  if sees_image and there == 1:
     return Leaf(
       'inflated', why, lambda old, _: np.repeat(old / here, here, axis=2)
     )
@@ -123,7 +124,7 @@ def _plan_head(new, old, head: heads.HeadMap | None) -> Leaf:
 
 
 def check_frozen(plan: Mapping[str, Leaf], freeze: tuple[str, ...]) -> None:
-  """Raises InputError where freezing would keep weights as they were drawn."""
+  """Raises InputError if freezing would keep freshly drawn weights."""
   for path, leaf in plan.items():
     collection, _, rest = path.partition('/')
     is_drawn = collection == 'params' and leaf.action == 're-initialised'
@@ -147,12 +148,12 @@ def apply(
     return jnp.asarray(plan[path].take(*arrays), jnp.float32)
 
   merged = {path: value(path) for path in new}
-  # A model without batch norm has the collection, but nothing in it.
+  # In a model without batch norm the collection exists, but is empty.
   return {'batch_stats': {}, **traverse_util.unflatten_dict(merged, sep='/')}
 
 
 def describe(plan: Mapping[str, Leaf]) -> str:
-  """Returns a line a leaf."""
+  """Returns a line for each leaf."""
   return '\n'.join(
     f'{path}: {leaf.action}' + (f' ({leaf.why})' if leaf.why else '')
     for path, leaf in plan.items()
@@ -160,18 +161,18 @@ def describe(plan: Mapping[str, Leaf]) -> str:
 
 
 def summarise(plan: Mapping[str, Leaf]) -> str:
-  """Returns a line for all parts that fare alike, leaves counted."""
+  """Returns a line for each group of parts with equal actions."""
   by_part = {name: {} for name in parts.GROUPS}
   for path, leaf in plan.items():
     part = parts.group(path.split('/')[1])
     by_part.setdefault(part, {}).setdefault(leaf.action, []).append(leaf.why)
-  lines = {}  # Actions -> the parts they are of, and their reasons.
-  for part, found in by_part.items():
-    if not found:
+  lines = {}  # Actions -> the parts that have them, and their reasons.
+  for part, actions in by_part.items():
+    if not actions:
       continue
-    names, whys = lines.setdefault(tuple(found), ([], {}))
+    names, whys = lines.setdefault(tuple(actions), ([], {}))
     names.append(part)
-    for action, reasons in found.items():
+    for action, reasons in actions.items():
       whys.setdefault(action, []).extend(reasons)
   return '\n'.join(
     f'  {", ".join(names)}: '

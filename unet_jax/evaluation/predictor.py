@@ -1,0 +1,177 @@
+"""A model as evaluation uses it: what it is, and its two compiled functions."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+from PIL import Image
+
+from unet_jax import build, compiler, parallel
+from unet_jax.data import files, labels, pipeline
+from unet_jax.evaluation import counts, pictures, scores
+from unet_jax.nn import preprocess
+
+NUM_PICTURES = 3
+MAX_WIDTH = 1600  # Pixels, of the four pictures of a panel together.
+
+
+class Predictor(NamedTuple):
+  """A model without its weights; its functions compile at their first call.
+
+  Attributes:
+    classes: what the planes of its logits mean.
+    model: takes images that `mean` and `std` normalise.
+    mean: per-channel mean of the training images, in [0, 255].
+    std: per-channel standard deviation.
+    max_pixels: of a batch of whole images; as many as a training batch has.
+    count: (variables, batch) -> counts.count_step's dict, over all devices.
+    predict: (variables, image uint8[B, H, W, C]) -> bool[B, H, W, K]; H and W
+      are multiples of pipeline.ROUND_TO.
+  """
+
+  classes: labels.ClassSpec
+  model: build.Model
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+  max_pixels: int
+  count: Callable
+  predict: Callable
+
+
+class SplitScores(NamedTuple):
+  """What a split's images score."""
+
+  counts: np.ndarray  # int64[N, K, 4] of tp, fp, fn, tn, in the split's order.
+  losses: dict[str, float]  # Means over the images; {} without a loss.
+  row: dict[str, float]  # Pooled scores by plain names, from scores.row.
+
+
+def make(
+  config: ml_collections.ConfigDict,
+  classes: labels.ClassSpec,
+  mean: Sequence[float],
+  std: Sequence[float],
+  *,
+  loss_of: Callable | None = None,
+) -> Predictor:
+  """Builds the model and what runs it in evaluation.
+
+  Args:
+    config: of the run.
+    classes: from build.make_classes.
+    mean: per-channel mean of the training images, in [0, 255].
+    std: per-channel standard deviation.
+    loss_of: (logits, target, weight) -> loss and its terms, to be computed for
+      each image as well.
+  """
+  model = build.make_model(config, classes)
+  count = functools.partial(
+    counts.count_step,
+    apply_fn=model.apply,
+    preprocess_fn=build.make_preprocess(classes, mean, std),
+    exclusive=classes.exclusive,
+    loss_of=loss_of,
+    axis_name=parallel.AXIS,
+  )
+
+  def predict(variables: dict, image: jax.Array) -> jax.Array:
+    logits = model.apply(variables, preprocess.normalise(image, mean, std))
+    return counts.predicted_planes(logits, exclusive=classes.exclusive)
+
+  return Predictor(
+    classes=classes,
+    model=model,
+    mean=tuple(mean),
+    std=tuple(std),
+    max_pixels=config.batch_size * config.image_size**2,
+    count=parallel.map_step(count),
+    predict=jax.jit(predict, compiler_options=compiler.options()),
+  )
+
+
+def count_split(
+  predictor: Predictor, variables: dict, source: Sequence[dict]
+) -> tuple[np.ndarray, dict[str, float]]:
+  """Counts a whole split on all devices.
+
+  Args:
+    predictor: from `make`.
+    variables: of the model, on every device.
+    source: the split's examples.
+
+  Returns:
+    int64[N, K, 4] of tp, fp, fn, tn, and the mean losses; {} without a loss.
+  """
+  batches = pipeline.eval_batches(
+    source,
+    max_pixels=predictor.max_pixels,
+    num_devices=jax.device_count(),
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
+  return counts.count(predictor.count, variables, batches, len(source))
+
+
+def score_split(
+  predictor: Predictor, variables: dict, source: Sequence[dict]
+) -> SplitScores:
+  """Scores a whole split on all devices; the arguments are `count_split`'s."""
+  confusion, losses = count_split(predictor, variables, source)
+  classes = predictor.classes
+  row = scores.row(confusion, classes.planes, classes.num_foreground)
+  return SplitScores(confusion, losses, row)
+
+
+def draw(
+  predictor: Predictor, variables: dict, source: Sequence[dict]
+) -> list[np.ndarray]:
+  """Draws a panel of each of the first examples, uint8[H, W, 3].
+
+  See pictures.panel.
+  """
+  classes, panels = predictor.classes, []
+  for i in range(min(NUM_PICTURES, len(source))):
+    image, label = source[i]['image'], source[i]['label']
+    planes = predict(predictor, variables, image)
+    void = (label == labels.VOID).reshape(*label.shape[:2], -1).any(axis=-1)
+    panel = pictures.panel(
+      image,
+      truth=classes.to_planes(label),
+      void=void,
+      pred=planes[..., -classes.num_foreground :],
+    )
+    if panel.shape[1] > MAX_WIDTH:
+      panel = files.rescale(panel, MAX_WIDTH, Image.Resampling.BOX)
+    panels.append(panel)
+  return panels
+
+
+def predict(
+  predictor: Predictor, variables: dict, image: np.ndarray, *, resize: int = 0
+) -> np.ndarray:
+  """Predicts one image of any size.
+
+  Args:
+    predictor: from `make`.
+    variables: of the model.
+    image: uint8[H, W, C].
+    resize: longer side to which the image is scaled first; 0 keeps its size.
+
+  Returns:
+    bool[H, W, K], at the image's own size.
+  """
+  height, width = image.shape[:2]
+  if resize:
+    image = files.rescale(image, resize, Image.Resampling.BOX)
+  rows, cols = image.shape[:2]
+  below, right = (-side % pipeline.ROUND_TO for side in (rows, cols))
+  padded = np.pad(image, ((0, below), (0, right), (0, 0)), mode='edge')
+  planes = jax.device_get(predictor.predict(variables, padded[None]))
+  planes = planes[0, :rows, :cols]
+  if (rows, cols) == (height, width):
+    return planes
+  nearest = Image.Resampling.NEAREST
+  return files.resize(planes.astype(np.uint8), (width, height), nearest) > 0

@@ -1,0 +1,121 @@
+"""What a run is about to do; here it is refused, if it must be."""
+
+import pathlib
+from typing import NamedTuple
+
+import ml_collections
+
+from unet_jax import config as config_lib
+from unet_jax import errors, parallel
+from unet_jax.data import layout, sources, splits
+from unet_jax.training import parts, setup, warm_start
+from unet_jax.training import workdir as workdir_lib
+
+
+class Job(NamedTuple):
+  """A run that may begin: everything that can be refused has been checked.
+
+  Attributes:
+    config: with the data's absolute root and its classes.
+    dataset: its splits, read once.
+    run: the model, and what trains and evaluates it.
+    transfer: what a warm start takes from another run; None without one.
+    final_split: split that is scored at the end.
+    final_checkpoint: `best` or `latest`, the weights that are scored.
+  """
+
+  config: ml_collections.ConfigDict
+  dataset: sources.Dataset
+  run: setup.Run
+  transfer: warm_start.WarmStart | None
+  final_split: str
+  final_checkpoint: str
+
+
+def prepare(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  *,
+  init_from: str,
+  overwrite: bool,
+) -> Job | None:
+  """Checks all that can be refused, reads the data, and builds the run.
+
+  Removes nothing. The arguments are those of loop.train_and_evaluate.
+
+  Returns:
+    The job, or None if the workdir's run is finished.
+
+  Raises:
+    InputError: for what the user can mend.
+  """
+  config, opened = open_data(config)
+  workdir_lib.check(workdir, config, overwrite=overwrite)
+  final_split, final_checkpoint = final_evaluation(config, opened)
+  saved_step = 0 if overwrite else workdir_lib.last_step(workdir)
+  if saved_step and workdir_lib.is_finished(
+    workdir, config.total_steps, final_split
+  ):
+    parallel.say(
+      f'{workdir} is finished, at step {saved_step}; --overwrite starts over'
+    )
+    return None
+  if saved_step:
+    transfer, saved_splits = None, splits.load(workdir)
+  else:
+    transfer = warm_start.prepare(config, opened, init_from)
+    saved_splits = {}
+  dataset = sources.load(config, opened, saved_splits)
+  return Job(
+    config=config,
+    dataset=dataset,
+    run=setup.make_run(config, dataset.stats),
+    transfer=transfer,
+    final_split=final_split,
+    final_checkpoint=final_checkpoint,
+  )
+
+
+def open_data(
+  config: ml_collections.ConfigDict,
+) -> tuple[ml_collections.ConfigDict, layout.Layout]:
+  """Checks the config, finds the data, and puts its root and classes into it.
+
+  Raises:
+    InputError: for all that is plain before an image is read.
+  """
+  config_lib.check(config)
+  parts.check(config.transfer, config.model.depth)
+  parallel.check_batch(config.batch_size, config.optim.accumulate)
+  opened = parallel.first_before_others(lambda: sources.open_layout(config))
+  config = setup.resolve(config, opened)
+  if config.early_stop and 'val' not in sources.split_names(config, opened):
+    raise errors.InputError(
+      'config.early_stop needs validation images: hold some back with '
+      '--config.data.val_share=0.2, or set it to 0'
+    )
+  return config, opened
+
+
+def final_evaluation(
+  config: ml_collections.ConfigDict, opened: layout.Layout
+) -> tuple[str, str]:
+  """Returns the split that is scored at the end, and by which checkpoint."""
+  if config.data.folds:
+    return 'val', 'latest'
+  return sources.split_names(config, opened)[-1], 'best'
+
+
+def begin(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  dataset: sources.Dataset,
+  *,
+  overwrite: bool,
+) -> None:
+  """Removes an old run if `overwrite` is set, and notes config and splits."""
+  if parallel.is_first():
+    workdir_lib.begin(workdir, config, overwrite=overwrite)
+    keys = {name: part.keys for name, part in dataset.splits.items()}
+    splits.save(workdir, keys, dataset.folds)
+  parallel.wait('begin')

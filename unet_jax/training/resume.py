@@ -1,0 +1,104 @@
+"""What a checkpoint holds of a run, and how a run goes on from one."""
+
+import importlib.metadata
+import json
+import pathlib
+from typing import Any
+
+import ml_collections
+
+from unet_jax import checkpoint, errors, parallel
+from unet_jax.data import sources
+from unet_jax.training import monitor as monitor_lib
+from unet_jax.training import step as step_lib
+
+# The fields of TrainState that change, but for `averaged`: it is saved apart.
+SAVED = ('step', 'params', 'opt_state', 'batch_stats', 'rng')
+
+
+def restore(
+  manager: checkpoint.ocp.CheckpointManager,
+  dataset: sources.Dataset,
+  state: step_lib.TrainState,
+) -> tuple[int, step_lib.TrainState, monitor_lib.Monitor]:
+  """Restores the newest checkpoint that can be read.
+
+  Returns:
+    The number of finished steps, the state after them, and the monitor; without
+    a checkpoint 0, `state` itself, and a new monitor.
+
+  Raises:
+    InputError: if the run began with other images, or nothing can be read.
+  """
+  check_data(checkpoint.latest_meta(manager), dataset)
+  abstract = parallel.abstract(to_save(state))
+  steps_done, trees = checkpoint.restore_latest(manager, abstract)
+  if not steps_done:
+    return 0, state, monitor_lib.Monitor()
+  meta = checkpoint.restore_meta(manager, steps_done)
+  return steps_done, with_saved(state, trees), monitor_lib.restore(meta)
+
+
+def recall_faults(workdir: pathlib.Path) -> str:
+  """Returns the collapse in which a finished run ended; '' if it is well."""
+  opened = checkpoint.make_manager(workdir, has_scores=False, read_only=True)
+  with opened as manager:
+    meta = checkpoint.latest_meta(manager)
+  return monitor_lib.restore(meta).faults(meta.get('classes', ()))
+
+
+def check_data(meta: dict, dataset: sources.Dataset) -> None:
+  """Refuses to resume a run on other data than it began with.
+
+  Args:
+    meta: JSON of its checkpoint; {} where there is none.
+    dataset: the data of today.
+
+  Raises:
+    InputError: naming what differs.
+  """
+  now = {
+    'classes': list(dataset.stats.classes),
+    'splits': dataset.digests,
+    'mean': list(dataset.stats.mean),
+    'std': list(dataset.stats.std),
+  }
+  differing = [key for key in now if meta and meta[key] != now[key]]
+  if differing:
+    raise errors.InputError(
+      f'{dataset.root}: the {" and ".join(differing)} of the images are not '
+      'those this run began with; restore them, or start over with --overwrite'
+    )
+
+
+def to_save(state: step_lib.TrainState) -> dict[str, Any]:
+  """Returns the state's arrays; evaluation needs only `averaged`."""
+  rest = {name: getattr(state, name) for name in SAVED}
+  return {'state': rest, 'averaged': state.averaged}
+
+
+def with_saved(
+  state: step_lib.TrainState, trees: dict[str, Any]
+) -> step_lib.TrainState:
+  """Puts the arrays of `to_save` back into a state."""
+  return state.replace(**trees['state'], averaged=trees['averaged'])
+
+
+def make_meta(
+  config: ml_collections.ConfigDict, dataset: sources.Dataset
+) -> dict:
+  """Returns what each checkpoint says of its run, as JSON."""
+  return {
+    'config': json.loads(config.to_json()),
+    'classes': dataset.stats.classes,
+    'mean': dataset.stats.mean,
+    'std': dataset.stats.std,
+    'splits': dataset.digests,
+    'versions': versions(),
+  }
+
+
+def versions() -> dict[str, str]:
+  """Returns the versions of the packages that a checkpoint depends on."""
+  packages = ('unet_jax', 'jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+  return {name: importlib.metadata.version(name) for name in packages}
