@@ -10,7 +10,7 @@ import ml_collections
 import optax
 from flax import traverse_util
 
-from unet_jax import build, compiler, errors, parallel
+from unet_jax import build, compiler, parallel
 from unet_jax.data import layout, sources
 from unet_jax.evaluation import predictor as predictor_lib
 from unet_jax.nn import objective
