@@ -82,13 +82,13 @@ def refused(survey: Survey, found: Sequence[Finding]) -> list[Finding]:
   ]
   findings = []
   if survey.refusal and not has_errors(found):
-    findings.append(Finding('error', 'set refused', survey.refusal))
+    findings.append(Finding('error', 'set refused', text=survey.refusal))
   if refusals:
     findings.append(
       Finding(
         'error',
         'refused',
-        f'training refuses {len(refusals)} of {len(survey.records)} '
+        text=f'training refuses {len(refusals)} of {len(survey.records)} '
         f'examples, the first: {refusals[0].refusal}',
         files=tuple(path for x in refusals for path in _paths(x)),
         number=len(refusals),

@@ -51,7 +51,7 @@ def check(taken: survey.Survey) -> list[Finding]:
     f'{result.losses[-1]:.3g}'
   )
   if result.dice >= ENOUGH:
-    return [Finding('note', 'overfit', f'{text}: the run can learn')]
+    return [Finding('note', 'overfit', text=f'{text}: the run can learn')]
   tried = []
   for name, settings in trials(config):
     changed = config.copy_and_resolve_references()
@@ -59,16 +59,16 @@ def check(taken: survey.Survey) -> list[Finding]:
     other = learn(changed, crops, classes)
     if other.dice >= ENOUGH:
       text += f'; {name} is at fault: with another, Dice is {other.dice:.3f}'
-      return [Finding('error', 'overfit', text, settings=settings)]
+      return [Finding('error', 'overfit', text=text, settings=settings)]
     tried.append(f'another {name.split(maxsplit=1)[1]}')
   text += f'; nor do they with {" or ".join(tried)}: the data is at fault'
   return [
     Finding(
       'error',
       'overfit',
-      f'{text}, or the model is too small',
-      'look at the contact sheet, whether masks fit their images; if they do, '
-      'raise config.model.width',
+      text=f'{text}, or the model is too small',
+      remedy='look at the contact sheet, whether masks fit their images; if '
+      'they do, raise config.model.width',
     )
   ]
 

@@ -71,7 +71,9 @@ def absent(
       severity = 'error'
       remedy = 'correct config.data.classes, config.data.mask or the masks'
     findings.append(
-      Finding(severity, 'absent class', text, remedy, number=len(lacking))
+      Finding(
+        severity, 'absent class', text=text, remedy=remedy, number=len(lacking)
+      )
     )
   return findings
 
@@ -88,8 +90,9 @@ def rare(train: Tally, classes: Sequence[str]) -> list[Finding]:
         Finding(
           'warning',
           'rare class',
-          f'only {images} of {len(train.counts)} train images have {name}',
-          'add images, or merge it with another class (config.data.merge)',
+          text=f'only {images} of {len(train.counts)} train images have {name}',
+          remedy='add images, or merge it with another class '
+          '(config.data.merge)',
           number=images,
         )
       )
@@ -98,9 +101,9 @@ def rare(train: Tally, classes: Sequence[str]) -> list[Finding]:
         Finding(
           'note',
           'rare class',
-          f"{name} is {percent(share)} of train's pixels: by the pixel, a loss "
-          'hardly feels it',
-          'keep a Dice term in the loss',
+          text=f"{name} is {percent(share)} of train's pixels: by the pixel, a "
+          'loss hardly feels it',
+          remedy='keep a Dice term in the loss',
           number=int(train.counts[:, k].sum()),
         )
       )
@@ -116,9 +119,9 @@ def inside_out(train: Tally, classes: Sequence[str]) -> list[Finding]:
     Finding(
       'warning',
       'mostly foreground',
-      f"{classes[0]} is {percent(share)} of train's pixels: the masks may be "
-      'inside out',
-      'if they are, invert them; where they are of 0 and 255, so does '
+      text=f"{classes[0]} is {percent(share)} of train's pixels: the masks may "
+      'be inside out',
+      remedy='if they are, invert them; where they are of 0 and 255, so does '
       f"config.data.merge={{'background': (255,), '{classes[0]}': (0,)}}",
       number=int(train.counts.sum()),
     )
@@ -136,9 +139,9 @@ def everywhere(train: Tally, classes: Sequence[str]) -> list[Finding]:
     Finding(
       'note',
       'present in all',
-      f'{", ".join(found)} {verb} in all {len(train.counts)} train images: the '
-      'model never sees one without',
-      'if there will be such images, add some',
+      text=f'{", ".join(found)} {verb} in all {len(train.counts)} train '
+      'images: the model never sees one without',
+      remedy='if there will be such images, add some',
       number=len(found),
     )
   ]
@@ -159,8 +162,8 @@ def empty(tallies: Mapping[str, Tally]) -> list[Finding]:
     Finding(
       'warning' if worst > MANY_EMPTY else 'note',
       'empty images',
-      f'{" and ".join(parts)} have no foreground',
-      'if their masks are missing rather than empty, leave them out of '
+      text=f'{" and ".join(parts)} have no foreground',
+      remedy='if their masks are missing rather than empty, leave them out of '
       'train.txt'
       if worst > MANY_EMPTY
       else '',
@@ -201,10 +204,11 @@ def shift(
     Finding(
       'warning',
       'distribution shift',
-      f"{some([text for _, text in parts], most=6)} (Fisher's exact test, of "
-      f'the first: p = {parts[0][0]:.0e}): train shows another mix of images',
-      f'deal the names of train and {others} anew, so that each has its share '
-      'of every class',
+      text=f"{some([text for _, text in parts], most=6)} (Fisher's exact test, "
+      f'of the first: p = {parts[0][0]:.0e}): train shows another mix of '
+      'images',
+      remedy=f'deal the names of train and {others} anew, so that each has its '
+      'share of every class',
       number=len(parts),
     )
   ]

@@ -14,8 +14,8 @@ def batch(batch_size: int, num_train: int, num_devices: int) -> list[Finding]:
       Finding(
         'error',
         'batch size',
-        f'config.batch_size is {batch_size}, which {num_devices} devices can '
-        'not share',
+        text=f'config.batch_size is {batch_size}, which {num_devices} devices '
+        'can not share',
         number=batch_size,
         settings={'batch_size': fits},
       )
@@ -26,8 +26,8 @@ def batch(batch_size: int, num_train: int, num_devices: int) -> list[Finding]:
       Finding(
         'note',
         'batch size',
-        f'a batch of {batch_size} has {plural(num_train, "train image")} more '
-        'than once',
+        text=f'a batch of {batch_size} has {plural(num_train, "train image")} '
+        'more than once',
         number=batch_size,
         settings={'batch_size': fits},
       )
@@ -43,7 +43,7 @@ def length(total_steps: int, batch_size: int, num_train: int) -> list[Finding]:
       Finding(
         'note',
         'steps per epoch',
-        f'{num_train / batch_size:.3g} steps of {batch_size} images; '
+        text=f'{num_train / batch_size:.3g} steps of {batch_size} images; '
         f'{total_steps} steps see each train image {epochs:.3g} times',
         number=total_steps,
       )
@@ -52,7 +52,7 @@ def length(total_steps: int, batch_size: int, num_train: int) -> list[Finding]:
     Finding(
       'warning',
       'short run',
-      f'{total_steps} steps of {batch_size} see {percent(epochs)} of the '
+      text=f'{total_steps} steps of {batch_size} see {percent(epochs)} of the '
       f'{num_train} train images',
       number=total_steps,
       settings={'total_steps': -(-num_train // batch_size)},
@@ -68,9 +68,9 @@ def memory(needed: int, available: int, device: str) -> list[Finding]:
     Finding(
       'note' if fits else severity,
       'device memory',
-      f'a step needs about {needed / GIB:.1f} GiB of the {available / GIB:.1f} '
-      f'that a device has ({device})',
-      ''
+      text=f'a step needs about {needed / GIB:.1f} GiB of the '
+      f'{available / GIB:.1f} that a device has ({device})',
+      remedy=''
       if fits
       else 'lower config.batch_size or config.image_size, or trade time for '
       'memory with config.model.remat',

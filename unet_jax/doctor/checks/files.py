@@ -45,12 +45,12 @@ def missing(survey: Survey) -> list[Finding]:
         Finding(
           'error',
           'image without mask',
-          f'{plural(len(lacking), "image")} without a mask in {folder}: '
+          text=f'{plural(len(lacking), "image")} without a mask in {folder}: '
           f'{_with_nearest(lacking, spare)}',
-          f'name each mask in {folder} as its image, or list the images to use '
-          f'in train.txt{absent}',
-          tuple(str(found.images[name][0]) for name in lacking),
-          len(lacking),
+          remedy=f'name each mask in {folder} as its image, or list the images '
+          f'to use in train.txt{absent}',
+          files=tuple(str(found.images[name][0]) for name in lacking),
+          number=len(lacking),
         )
       )
     if spare:
@@ -58,11 +58,11 @@ def missing(survey: Survey) -> list[Finding]:
         Finding(
           'note' if listed else 'error',
           'mask without image',
-          f'{plural(len(spare), "mask")} in {folder} without an image: '
+          text=f'{plural(len(spare), "mask")} in {folder} without an image: '
           f'{_with_nearest(spare, lacking)}',
-          'name each mask as its image, or remove it',
-          tuple(str(masks[name][0]) for name in spare),
-          len(spare),
+          remedy='name each mask as its image, or remove it',
+          files=tuple(str(masks[name][0]) for name in spare),
+          number=len(spare),
         )
       )
   return findings
@@ -77,8 +77,8 @@ def _empty(survey: Survey, folder: str) -> Finding:
   return Finding(
     'error',
     'empty mask folder',
-    f'the folder {folder} holds no mask',
-    'put them there, or, if nothing is marked so, leave it out',
+    text=f'the folder {folder} holds no mask',
+    remedy='put them there, or, if nothing is marked so, leave it out',
     number=1,
     settings={'data.classes': others} if is_class else {},
   )
@@ -106,10 +106,11 @@ def ambiguous(survey: Survey) -> list[Finding]:
     Finding(
       'error',
       'ambiguous pair',
-      f'{plural(len(several), "name")} with more than one file: {some(shown)}',
-      'keep one file a name',
-      tuple(str(path) for paths in several for path in paths),
-      len(several),
+      text=f'{plural(len(several), "name")} with more than one file: '
+      f'{some(shown)}',
+      remedy='keep one file a name',
+      files=tuple(str(path) for paths in several for path in paths),
+      number=len(several),
     )
   ]
 
@@ -127,11 +128,11 @@ def lists(survey: Survey) -> list[Finding]:
         Finding(
           'error',
           'listed without file',
-          f'{path} names {plural(len(lacking), "image")} that images does not '
-          f'have: {_with_nearest(lacking, found.images)}',
-          'correct the list; names go without the ending',
-          (path,),
-          len(lacking),
+          text=f'{path} names {plural(len(lacking), "image")} that images does '
+          f'not have: {_with_nearest(lacking, found.images)}',
+          remedy='correct the list; names go without the ending',
+          files=(path,),
+          number=len(lacking),
         )
       )
     for name in names:
@@ -143,10 +144,11 @@ def lists(survey: Survey) -> list[Finding]:
       Finding(
         'error',
         'listed twice',
-        f'{plural(len(twice), "name")} listed more than once: {some(shown)}',
-        'list a name once, or scores mean nothing',
-        tuple(f'{found.root / x}.txt' for x in found.lists),
-        len(twice),
+        text=f'{plural(len(twice), "name")} listed more than once: '
+        f'{some(shown)}',
+        remedy='list a name once, or scores mean nothing',
+        files=tuple(f'{found.root / x}.txt' for x in found.lists),
+        number=len(twice),
       )
     )
   unlisted = sorted(set(found.images) - set(where))
@@ -155,11 +157,11 @@ def lists(survey: Survey) -> list[Finding]:
       Finding(
         'note',
         'unlisted images',
-        f'{len(unlisted)} of {len(found.images)} images are in no list, and '
-        f'not used: {some(unlisted)}',
-        f'add them to {" or ".join(f"{x}.txt" for x in splits.SPLITS)}',
-        tuple(str(found.images[name][0]) for name in unlisted),
-        len(unlisted),
+        text=f'{len(unlisted)} of {len(found.images)} images are in no list, '
+        f'and not used: {some(unlisted)}',
+        remedy=f'add them to {" or ".join(f"{x}.txt" for x in splits.SPLITS)}',
+        files=tuple(str(found.images[name][0]) for name in unlisted),
+        number=len(unlisted),
       )
     )
   return findings
@@ -179,11 +181,11 @@ def sizes(survey: Survey) -> list[Finding]:
       Finding(
         'error',
         'transposed mask',
-        f'{plural(len(turned), "mask")} with width and height swapped: '
+        text=f'{plural(len(turned), "mask")} with width and height swapped: '
         f'{_with_sizes(turned)}',
-        'transpose the masks (for NumPy: mask.T) and save them again',
-        tuple(mask.path for _, mask in turned),
-        len(turned),
+        remedy='transpose the masks (for NumPy: mask.T) and save them again',
+        files=tuple(mask.path for _, mask in turned),
+        number=len(turned),
       )
     )
   if other:
@@ -191,11 +193,11 @@ def sizes(survey: Survey) -> list[Finding]:
       Finding(
         'error',
         'size mismatch',
-        f'{plural(len(other), "mask")} of another size than the image: '
+        text=f'{plural(len(other), "mask")} of another size than the image: '
         f'{_with_sizes(other)}',
-        'export them again at one size (masks without interpolation)',
-        tuple(mask.path for _, mask in other),
-        len(other),
+        remedy='export them again at one size (masks without interpolation)',
+        files=tuple(mask.path for _, mask in other),
+        number=len(other),
       )
     )
   return findings
@@ -222,13 +224,13 @@ def rotated(survey: Survey) -> list[Finding]:
     Finding(
       severity,
       'EXIF rotation',
-      f'{plural(len(turned), "image")} with an EXIF rotation, which training '
-      f'and viewers follow: {how[severity]}',
-      ''
+      text=f'{plural(len(turned), "image")} with an EXIF rotation, which '
+      f'training and viewers follow: {how[severity]}',
+      remedy=''
       if severity == 'note'
       else 'look at the contact sheet; exiftool -Orientation= FILE drops it',
-      tuple(record.image.path for record in turned),
-      len(turned),
+      files=tuple(record.image.path for record in turned),
+      number=len(turned),
     )
   ]
 
@@ -242,11 +244,11 @@ def unreadable(survey: Survey) -> list[Finding]:
     Finding(
       'error',
       'unreadable file',
-      f'{plural(len(damaged), "file")} can not be decoded: '
+      text=f'{plural(len(damaged), "file")} can not be decoded: '
       f'{some([f"{path} ({reason})" for path, reason in damaged])}',
-      'restore or remove them',
-      tuple(path for path, _ in damaged),
-      len(damaged),
+      remedy='restore or remove them',
+      files=tuple(path for path, _ in damaged),
+      number=len(damaged),
     )
   ]
 

@@ -78,10 +78,10 @@ def ranges(survey: Survey) -> list[Finding]:
         Finding(
           severity,
           title,
-          f'images of different kinds: {" beside ".join(shown)}',
-          remedy,
-          tuple(record.image.path for record in fewest),
-          len(fewest),
+          text=f'images of different kinds: {" beside ".join(shown)}',
+          remedy=remedy,
+          files=tuple(record.image.path for record in fewest),
+          number=len(fewest),
         )
       )
   return findings
@@ -116,10 +116,10 @@ def colour_shift(survey: Survey) -> list[Finding]:
         Finding(
           'warning',
           'colour shift',
-          f'{split} images differ from those of train: {channel} is '
+          text=f'{split} images differ from those of train: {channel} is '
           f'{255 * values[:, k].mean():.0f} of 255 on average, in train '
           f'{255 * train[:, k].mean():.0f} ({abs(d[k]):.1f} deviations)',
-          'split anew, or raise config.augment.brightness and contrast',
+          remedy='split anew, or raise config.augment.brightness and contrast',
           number=len(values),
         )
       )
@@ -140,10 +140,10 @@ def _about(
     Finding(
       severity,
       title,
-      f'{plural(len(records), "image")} {what}: {some(paths)}',
-      'replace or remove',
-      paths,
-      len(records),
+      text=f'{plural(len(records), "image")} {what}: {some(paths)}',
+      remedy='replace or remove',
+      files=paths,
+      number=len(records),
     )
   ]
 

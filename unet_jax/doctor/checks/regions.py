@@ -35,13 +35,14 @@ def overlaps(survey: Survey) -> list[Finding]:
       Finding(
         'warning' if overlap > MANY * marked else 'note',
         'overlapping classes',
-        f'classes overlap in {overlap} pixels, {percent(overlap / marked)} of '
-        f'the foreground, in {len(found)} of {len(counted)} images; there the '
-        f'later of {", ".join(survey.classes)} wins',
-        'to keep both, train overlapping planes',
-        tuple(record.image.path for record in found),
-        overlap,
-        {'task': 'multilabel'},
+        text=f'classes overlap in {overlap} pixels, '
+        f'{percent(overlap / marked)} of the foreground, in {len(found)} of '
+        f'{len(counted)} images; there the later of '
+        f'{", ".join(survey.classes)} wins',
+        remedy='to keep both, train overlapping planes',
+        files=tuple(record.image.path for record in found),
+        number=overlap,
+        settings={'task': 'multilabel'},
       )
     ]
   is_apart = len(survey.classes) > 1 and counted and not overlap
@@ -50,7 +51,7 @@ def overlaps(survey: Survey) -> list[Finding]:
       Finding(
         'note',
         'no overlaps',
-        'no pixel is of two classes: they could exclude each other',
+        text='no pixel is of two classes: they could exclude each other',
         settings={'task': 'multiclass'},
       )
     ]
@@ -87,13 +88,13 @@ def shrinking(survey: Survey) -> list[Finding]:
     Finding(
       'warning' if lost > MANY * len(sides) else 'note',
       'vanishing components',
-      f'scaled to config.data.resize={resize}, connected components fall below '
-      f'{SMALLEST} pixels: {", ".join(parts)}; {math.ceil(most)} keeps 95 % of '
-      f'all, {math.ceil(sides.max())} every one',
-      '',
-      tuple(paths),
-      int(lost),
-      {'data.resize': math.ceil(sides.max())},
+      text=f'scaled to config.data.resize={resize}, connected components fall '
+      f'below {SMALLEST} pixels: {", ".join(parts)}; {math.ceil(most)} keeps '
+      f'95 % of all, {math.ceil(sides.max())} every one',
+      remedy='',
+      files=tuple(paths),
+      number=int(lost),
+      settings={'data.resize': math.ceil(sides.max())},
     )
   ]
 
@@ -116,12 +117,13 @@ def outside_view(survey: Survey) -> list[Finding]:
     Finding(
       'warning',
       'outside the view',
-      f'{pixels} pixels of foreground in {plural(len(found), "image")} lie on '
-      'the black surround, where the camera saw nothing',
-      'look at these masks, whether they are shifted; to leave the frame out',
-      tuple(record.image.path for record in found),
-      pixels,
-      {'data.fov': 'estimate'},
+      text=f'{pixels} pixels of foreground in {plural(len(found), "image")} '
+      'lie on the black surround, where the camera saw nothing',
+      remedy='look at these masks, whether they are shifted; to leave the '
+      'frame out',
+      files=tuple(record.image.path for record in found),
+      number=pixels,
+      settings={'data.fov': 'estimate'},
     )
   ]
 
@@ -143,11 +145,11 @@ def small_images(survey: Survey) -> list[Finding]:
     Finding(
       'note',
       'small images',
-      f'{plural(len(small), "train image")} with a side below '
+      text=f'{plural(len(small), "train image")} with a side below '
       f'config.image_size={side}, down to {shortest}: crops are filled up with '
       'void',
-      'lower config.image_size, if that is much of the crops',
-      tuple(record.image.path for record, _ in small),
-      len(small),
+      remedy='lower config.image_size, if that is much of the crops',
+      files=tuple(record.image.path for record, _ in small),
+      number=len(small),
     )
   ]

@@ -47,7 +47,7 @@ def near_duplicates(survey: Survey) -> list[Finding]:
     return []
   if len(seen) > MAX_COMPARED:
     text = f'not looked for: {len(seen)} images are more than {MAX_COMPARED}'
-    return [Finding('note', 'near duplicates', text)]
+    return [Finding('note', 'near duplicates', text=text)]
   features = distinguish(np.stack([record.look.thumb for record in seen]))
   numbers = {split: i for i, split in enumerate({x.split for x in seen})}
   group = np.array([numbers[record.split] for record in seen])
@@ -125,10 +125,11 @@ def identical_masks(survey: Survey) -> list[Finding]:
     Finding(
       'warning',
       'identical masks',
-      f'{plural(len(files), "image")} have the mask of another, unlike image',
-      'look whether a mask was saved under the wrong name',
-      tuple(map(mask_path, files)),
-      len(files),
+      text=f'{plural(len(files), "image")} have the mask of another, unlike '
+      'image',
+      remedy='look whether a mask was saved under the wrong name',
+      files=tuple(map(mask_path, files)),
+      number=len(files),
     )
   ]
 
@@ -166,12 +167,12 @@ def group_leakage(survey: Survey) -> list[Finding]:
     Finding(
       'error' if data.group else 'warning',
       'group leakage',
-      f'{plural(len(leaking), "group")} {what} ({some(sorted(leaking))}) in '
-      'several splits: if each is a patient or a film, scores are too good',
-      'keep each group in one split',
-      tuple(map(image_path, records)),
-      len(records),
-      {'data.group': GROUP} if is_drawn and not data.group else {},
+      text=f'{plural(len(leaking), "group")} {what} ({some(sorted(leaking))}) '
+      'in several splits: if each is a patient or a film, scores are too good',
+      remedy='keep each group in one split',
+      files=tuple(map(image_path, records)),
+      number=len(records),
+      settings={'data.group': GROUP} if is_drawn and not data.group else {},
     )
   ]
 
@@ -208,13 +209,13 @@ def _report(
       Finding(
         'warning' if across else 'note',
         title,
-        f'{plural(len(images), "image")} {where} show {what} as another: '
+        text=f'{plural(len(images), "image")} {where} show {what} as another: '
         f'{some([_pair(a, b) for a, b in chosen])}',
-        'scores are too good: keep copies and neighbours in one split'
+        remedy='scores are too good: keep copies and neighbours in one split'
         if across
         else 'count them as fewer images than they are',
-        tuple(images),
-        len(images),
+        files=tuple(images),
+        number=len(images),
       )
     )
   return findings

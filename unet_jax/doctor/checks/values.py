@@ -63,12 +63,12 @@ def mixed_scale(survey: Survey, seen: meanings.Seen) -> list[Finding]:
     Finding(
       'error',
       'mixed mask scale',
-      f'{plural(len(ones), "mask")} of 0 and 1 beside {len(full)} of 0 and '
-      f'255: {some([mask.path for mask in fewer])}',
-      'scale the fewer of them as the others are, or take 1 for 255',
-      tuple(mask.path for mask in fewer),
-      len(fewer),
-      settings,
+      text=f'{plural(len(ones), "mask")} of 0 and 1 beside {len(full)} of 0 '
+      f'and 255: {some([mask.path for mask in fewer])}',
+      remedy='scale the fewer of them as the others are, or take 1 for 255',
+      files=tuple(mask.path for mask in fewer),
+      number=len(fewer),
+      settings=settings,
     )
   ]
 
@@ -97,13 +97,13 @@ def undeclared(survey: Survey, seen: meanings.Seen) -> list[Finding]:
     Finding(
       'error',
       'undeclared mask values',
-      f'{plural(len(faulty), "mask")} in {seen.folder} with values that the '
-      f'config does not declare, {some(values)}, in '
+      text=f'{plural(len(faulty), "mask")} in {seen.folder} with values that '
+      f'the config does not declare, {some(values)}, in '
       f'{plural(pixels, "pixel")}: {what}',
-      '' if settings else 'save the masks as PNG with one value a class',
-      tuple(mask.path for mask in faulty),
-      len(faulty),
-      settings,
+      remedy='' if settings else 'save the masks as PNG with one value a class',
+      files=tuple(mask.path for mask in faulty),
+      number=len(faulty),
+      settings=settings,
     )
   ]
 
@@ -119,12 +119,12 @@ def void_alone(survey: Survey, seen: meanings.Seen) -> list[Finding]:
     Finding(
       'error',
       'foreground is void',
-      f'the masks in {seen.folder} have 0 and 255 alone, which is void in an '
-      'index mask, so that nothing is marked',
-      '' if is_binary else 'correct the masks or config.data.mask',
-      tuple(mask.path for mask in seen.masks),
-      len(seen.masks),
-      {'data.mask': 'binary'} if is_binary else {},
+      text=f'the masks in {seen.folder} have 0 and 255 alone, which is void in '
+      'an index mask, so that nothing is marked',
+      remedy='' if is_binary else 'correct the masks or config.data.mask',
+      files=tuple(mask.path for mask in seen.masks),
+      number=len(seen.masks),
+      settings={'data.mask': 'binary'} if is_binary else {},
     )
   ]
 
@@ -143,12 +143,12 @@ def no_background(survey: Survey, seen: meanings.Seen) -> list[Finding]:
     Finding(
       'warning',
       'off by one',
-      f'no mask has a 0, {survey.config.data.background}: the indices may '
+      text=f'no mask has a 0, {survey.config.data.background}: the indices may '
       f'count from 1, so that 1 is not {classes[0]}',
-      'if every pixel is of a class, ignore this; else list the values of each '
-      'class in config.data.merge',
-      tuple(mask.path for mask in seen.masks),
-      len(seen.masks),
+      remedy='if every pixel is of a class, ignore this; else list the values '
+      'of each class in config.data.merge',
+      files=tuple(mask.path for mask in seen.masks),
+      number=len(seen.masks),
     )
   ]
 
@@ -171,12 +171,12 @@ def zero_and_one(
     Finding(
       'error',
       'undeclared mask values',
-      f'{plural(len(faulty), "mask")} of 0 and 1, where config.data.threshold '
-      f'is {threshold}: they would be empty',
-      'scale these to 0 and 255, as the others are' if graded else '',
-      tuple(mask.path for mask in faulty),
-      len(faulty),
-      {} if graded else {'data.threshold': 1},
+      text=f'{plural(len(faulty), "mask")} of 0 and 1, where '
+      f'config.data.threshold is {threshold}: they would be empty',
+      remedy='scale these to 0 and 255, as the others are' if graded else '',
+      files=tuple(mask.path for mask in faulty),
+      number=len(faulty),
+      settings={} if graded else {'data.threshold': 1},
     )
   ]
 
@@ -209,12 +209,12 @@ def graded(survey: Survey, found: Sequence[meanings.Seen]) -> list[Finding]:
       Finding(
         'note',
         'agreement levels',
-        f'{", ".join(x.folder for x in group)}: {len(total)} grey levels, '
+        text=f'{", ".join(x.folder for x in group)}: {len(total)} grey levels, '
         f'{step} apart from 0 to {top}, as for how many experts agree. Of the '
         f'marked pixels {", ".join(effect)}; config.data.threshold is '
         f'{data.threshold}',
-        f'for a majority {flag("data.threshold", half)}, or as probabilities '
-        f'{soft}',
+        remedy=f'for a majority {flag("data.threshold", half)}, or as '
+        f'probabilities {soft}',
         number=len(total),
       )
     )
