@@ -5,6 +5,7 @@ import pytest
 import scipy.stats
 
 from unet_jax.data.checks import classes, quick, run
+from unet_jax.doctor.checks import memory
 
 NAMES = ('a', 'b')
 
@@ -153,11 +154,11 @@ def test_run_shorter_than_an_epoch_is_told():
 
 def test_memory_is_held_against_the_device():
   gib = 2**30
-  (finding,) = run.memory(8 * gib, 16 * gib, 'GPU')
+  (finding,) = memory.compare(8 * gib, 16 * gib, 'GPU')
   assert finding.severity == 'note'
-  (finding,) = run.memory(15 * gib, 16 * gib, 'GPU')
+  (finding,) = memory.compare(15 * gib, 16 * gib, 'GPU')
   assert finding.severity == 'warning'
-  (finding,) = run.memory(20 * gib, 16 * gib, 'GPU')
+  (finding,) = memory.compare(20 * gib, 16 * gib, 'GPU')
   assert finding.severity == 'error'
   assert '20.0 GiB of the 16.0 that a device has' in finding.text
 

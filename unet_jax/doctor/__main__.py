@@ -19,6 +19,9 @@ WRITE_CONFIG = flags.DEFINE_string(
 SHOW_AUGMENTED = flags.DEFINE_string(
   'show_augmented', '', 'Folder for a picture of crops as training sees them.'
 )
+LIST = flags.DEFINE_bool(
+  'list', False, 'Whether to list every finding there can be, and do no more.'
+)
 OVERFIT = flags.DEFINE_bool(
   'overfit', False, 'Whether to try if two crops can be learnt by heart.'
 )
@@ -26,6 +29,11 @@ OVERFIT = flags.DEFINE_bool(
 
 def main() -> None:
   """Reads the data as training would, and says what is wrong with it."""
+  if LIST.value:
+    from unet_jax.doctor import checks
+
+    print(checks.table(), end='')
+    return
   if CONFIG.value is None:
     raise errors.InputError(
       'no config; give one, e.g. --config configs/multiclass.py'
@@ -39,22 +47,20 @@ def main() -> None:
     augmented_sheet,
     contact_sheet,
     diagnosis,
-    overfit,
     proposal,
     report,
     survey,
   )
-  from unet_jax.doctor.checks import memory
 
   build.start(CONFIG.value.engine)
   config, title = CONFIG.value, flags.FLAGS['config'].config_filename
   config_lib.check(config)
   taken = survey.take(config)
-  found = diagnosis.diagnose(taken, parallel.num_devices())
-  if not diagnosis.has_errors(found):
-    found += memory.check(taken)
-    found += overfit.check(taken) if OVERFIT.value else []
-    found = diagnosis.ordered(found)
+  found = diagnosis.diagnose(
+    taken,
+    parallel.num_devices(),
+    trials=('step', 'overfit') if OVERFIT.value else ('step',),
+  )
   facts = report.figures(diagnosis.tally(taken), taken.classes)
   report.print_report(found, report.tables(facts))
   if JSON.value:

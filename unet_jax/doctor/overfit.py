@@ -11,7 +11,7 @@ import numpy as np
 from unet_jax import build, defaults, parallel
 from unet_jax.data import pipeline, sources
 from unet_jax.data.checks.finding import Finding
-from unet_jax.doctor import survey
+from unet_jax.doctor.survey import Survey
 from unet_jax.evaluation import scores
 from unet_jax.training import setup
 
@@ -30,15 +30,15 @@ class Result(NamedTuple):
   losses: tuple[float, ...]  # Every 50 steps.
 
 
-def check(taken: survey.Survey) -> list[Finding]:
+def check(survey: Survey) -> list[Finding]:
   """Learns two crops; where that fails, changes one thing and tries again.
 
   What then makes it succeed was at fault: the learning rate, or the loss. Where
   neither does, it is the data, or a model that is too small.
   """
-  config, classes = taken.config, taken.classes
+  config, classes = survey.config, survey.classes
   task = build.make_task(config, classes)
-  examples = [taken.read(key) for key in choose(taken)]
+  examples = [survey.read(key) for key in choose(survey)]
   crops = [
     densest_crop(x['image'], x['label'], config.image_size, task)
     for x in examples
@@ -73,12 +73,12 @@ def check(taken: survey.Survey) -> list[Finding]:
   ]
 
 
-def choose(taken: survey.Survey) -> list[str]:
+def choose(survey: Survey) -> list[str]:
   """Returns the keys of two train images that have all classes, if two can.
 
   The one with most foreground, and that with most of the class it has least of.
   """
-  train = [x for x in taken.records if x.split == 'train' and x.counted]
+  train = [x for x in survey.records if x.split == 'train' and x.counted]
   counts = np.array([record.counted.counts for record in train])  # [N, K]
   first = counts.sum(axis=1).argmax()
   others = counts[:, counts[first].argmin()].astype(float)

@@ -1,9 +1,6 @@
-"""Whether the run's figures suit the data and the machine."""
+"""Whether the run's figures suit the data and the devices."""
 
 from unet_jax.data.checks.finding import Finding, percent, plural
-
-FULL = 0.9  # Share of the memory that leaves room for what isn't counted.
-GIB = 2**30
 
 
 def batch(batch_size: int, num_train: int, num_devices: int) -> list[Finding]:
@@ -56,24 +53,5 @@ def length(total_steps: int, batch_size: int, num_train: int) -> list[Finding]:
       f'{num_train} train images',
       number=total_steps,
       settings={'total_steps': -(-num_train // batch_size)},
-    )
-  ]
-
-
-def memory(needed: int, available: int, device: str) -> list[Finding]:
-  """Compares a step's estimated bytes with those of a device."""
-  severity = 'error' if needed > available else 'warning'
-  fits = needed <= FULL * available
-  return [
-    Finding(
-      'note' if fits else severity,
-      'device memory',
-      text=f'a step needs about {needed / GIB:.1f} GiB of the '
-      f'{available / GIB:.1f} that a device has ({device})',
-      remedy=''
-      if fits
-      else 'lower config.batch_size or config.image_size, or trade time for '
-      'memory with config.model.remat',
-      number=needed,
     )
   ]

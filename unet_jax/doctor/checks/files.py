@@ -10,18 +10,6 @@ from unet_jax.doctor.statistics import SWAPPED, Stored
 from unet_jax.doctor.survey import Record, Survey
 
 
-def check(survey: Survey) -> list[Finding]:
-  """Runs every check of this file."""
-  return [
-    *missing(survey),
-    *ambiguous(survey),
-    *lists(survey),
-    *sizes(survey),
-    *rotated(survey),
-    *unreadable(survey),
-  ]
-
-
 def missing(survey: Survey) -> list[Finding]:
   """Finds images without a mask, and masks without an image."""
   if survey.files is None:
