@@ -1,4 +1,4 @@
-"""Whether a run can learn two crops by heart, and what is at fault if not."""
+"""Whether a run can learn two crops by heart, or else what is at fault."""
 
 import math
 from collections.abc import Sequence
@@ -33,8 +33,8 @@ class Result(NamedTuple):
 def check(survey: Survey) -> list[Finding]:
   """Learns two crops; where that fails, changes one thing and tries again.
 
-  What then makes it succeed was at fault: the learning rate, or the loss. Where
-  neither does, it is the data, or a model that is too small.
+  The change that makes the run succeed shows the fault: the learning rate, or
+  the loss. If no change does, the data is at fault, or the model is too small.
   """
   config, classes = survey.config, survey.classes
   task = build.make_task(config, classes)
@@ -74,9 +74,10 @@ def check(survey: Survey) -> list[Finding]:
 
 
 def choose(survey: Survey) -> list[str]:
-  """Returns the keys of two train images that have all classes, if two can.
+  """Returns the keys of two train images, which have all classes if two can.
 
-  The one with most foreground, and that with most of the class it has least of.
+  The first has the most foreground. The second has the most of the class that
+  the first has least of.
   """
   train = [x for x in survey.records if x.split == 'train' and x.counted]
   counts = np.array([record.counted.counts for record in train])  # [N, K]
@@ -88,18 +89,18 @@ def choose(survey: Survey) -> list[str]:
 
 
 def trials(config: ml_collections.ConfigDict) -> list[tuple[str, dict]]:
-  """Returns what might be at fault, and the settings that would show it."""
+  """Returns each possible fault, and the settings that would mend it."""
   usual = defaults.get_config()
   lr = usual.optim.lr
   if 1 / 3 < config.optim.lr / lr < 3:
     lr = config.optim.lr / 10
-  found = [('the learning rate', {'optim.lr': lr})]
+  possible = [('the learning rate', {'optim.lr': lr})]
   loss = {
     f'loss.{key}': value
     for key, value in usual.loss.items()
     if config.loss[key] != value and key != 'class_weights'
   }
-  return [*found, ('the loss', loss)] if loss else found
+  return [*possible, ('the loss', loss)] if loss else possible
 
 
 def densest_crop(
@@ -107,7 +108,8 @@ def densest_crop(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Cuts the square in which the classes are mixed best.
 
-  That is, where the sum of f (1 - f) is largest, f being a class's share.
+  It has the largest sum over the classes of f (1 - f), where f is the share of
+  the square's pixels that have the class.
   """
   height, width = image.shape[:2]
   image, label = pipeline.pad(image, label, max(size, height), max(size, width))
@@ -131,7 +133,7 @@ def learn(
   crops: Sequence[tuple[np.ndarray, np.ndarray]],
   classes: tuple[str, ...],
 ) -> Result:
-  """Trains on the same crops again and again, by the trainer's own step."""
+  """Trains on the same crops again and again, with the trainer's own step."""
   config = _without_variety(config)
   images = np.stack([image for image, _ in crops])
   mean = images.mean(axis=(0, 1, 2), dtype=np.float64)
@@ -172,7 +174,7 @@ def _without_variety(
 ) -> ml_collections.ConfigDict:
   """Returns the config without augmentation, for the same batch every step.
 
-  And without class weights: the crops are those that have all classes.
+  Class weights are left out, too: the crops are chosen to have all classes.
   """
   config = config.copy_and_resolve_references()
   devices = jax.device_count()
