@@ -1,6 +1,7 @@
 """Every layout of images and masks, from files to labels and a first step."""
 
 import functools
+import json
 
 import jax
 import numpy as np
@@ -287,7 +288,7 @@ def test_overlapping_classes_go_from_files_to_scores_and_masks(tmp_path):
   )
   done = call('evaluate', '--workdir', workdir, '--split', 'val')
   assert 'val split, 2 images' in done.stdout
-  report = config_lib.json.loads((workdir / 'evaluation/test.json').read_text())
+  report = json.loads((workdir / 'evaluation/test.json').read_text())
   planes = [overlapping(draw(i)[1]) for i in (6, 7)]
   for k, name in enumerate('ab'):
     found = report['confusion'][name]

@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unet_jax.data import planes, values
+from unet_jax.data import codes, planes, values
 
-VOID = 255  # A pixel that doesn't count: unlabelled, or outside the image.
-CERTAIN = 254  # What stands for 1 in a label that is a probability.
+VOID, CERTAIN = codes.VOID, codes.CERTAIN
 
 
 class Coding(NamedTuple):
@@ -131,6 +130,15 @@ def to_planes(
   if label.ndim == 3:
     return label == 1
   return label[..., None] == np.arange(first, first + num_foreground)
+
+
+def is_void(label: np.ndarray) -> np.ndarray:
+  """Returns where a label doesn't count, in any plane: bool[H, W].
+
+  Args:
+    label: uint8[H, W] or [H, W, K], from `decode`.
+  """
+  return (label == VOID).reshape(*label.shape[:2], -1).any(axis=-1)
 
 
 def class_names(

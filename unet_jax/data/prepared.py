@@ -159,14 +159,10 @@ def _begin(folder: pathlib.Path, output: pathlib.Path, plan: dict) -> dict:
 
 
 def _read_manifest(folder: pathlib.Path) -> dict:
-  try:
-    return json.loads((folder / MANIFEST).read_text())
-  except FileNotFoundError:
+  path = folder / MANIFEST
+  if not path.exists():
     return {}
-  except (OSError, ValueError) as error:
-    raise errors.InputError(
-      f'{folder / MANIFEST} can not be read ({error}); remove {folder}'
-    ) from None
+  return text_files.read_json(path, f'remove {folder}')
 
 
 def _features(example: dict) -> tfds.features.FeaturesDict:

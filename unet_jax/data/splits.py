@@ -106,11 +106,5 @@ def save(
 
 def load(folder: pathlib.Path) -> dict[str, list[str]]:
   """Reads what `save` wrote; {} where there is no file."""
-  try:
-    return json.loads((folder / FILE).read_text())
-  except FileNotFoundError:
-    return {}
-  except (OSError, ValueError) as error:
-    raise errors.InputError(
-      f'{folder / FILE} can not be read ({error}); restore it'
-    ) from None
+  path = folder / FILE
+  return text_files.read_json(path, 'restore it') if path.exists() else {}

@@ -141,7 +141,7 @@ def count(example: dict, coding: labels.Coding, *, with_areas: bool) -> Counted:
   planes = labels.to_planes(
     label, len(coding.classes), first=first, soft=coding.soft > 0
   )
-  void = (label == labels.VOID).reshape(*label.shape[:2], -1).any(axis=-1)
+  void = labels.is_void(label)
   overlap = example['overlap']
   if coding.task == 'multilabel':
     overlap = np.count_nonzero(np.count_nonzero(planes, axis=-1) > 1)
