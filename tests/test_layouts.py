@@ -11,7 +11,7 @@ from test_run import call
 
 from unet_jax import config as config_lib
 from unet_jax import parallel
-from unet_jax.data import pipeline, sources
+from unet_jax.data import pipeline, sources, spec
 from unet_jax.training import setup
 
 SIZE = 32
@@ -185,7 +185,8 @@ def load(load_config, root, task='multiclass', classes='ab', **data):
     config.data.update(data)
     config.model.depth = 1
   config_lib.check(config)
-  return config, sources.load(config, sources.open_layout(config))
+  wanted = spec.read(config)
+  return config, sources.load(wanted, sources.open_layout(wanted))
 
 
 @pytest.fixture(scope='module')

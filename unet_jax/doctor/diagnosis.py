@@ -1,11 +1,12 @@
-"""All checks of a survey, and the figures that go with them."""
+"""All checks of a survey, and the counts that go with them."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from unet_jax.data import spec
 from unet_jax.data import splits as splits_lib
-from unet_jax.data.checks import classes, quick, run
+from unet_jax.data.checks import classes, run
 from unet_jax.data.checks.finding import SEVERITIES, Finding
 from unet_jax.doctor.checks import files, images, regions, splits, values
 from unet_jax.doctor.survey import Survey
@@ -23,8 +24,10 @@ def diagnose(survey: Survey, num_devices: int) -> list[Finding]:
   tallies = tally(survey)
   if 'train' in tallies:
     config, num_train = survey.config, len(tallies['train'].pixels)
-    found += quick.check(config, tallies, survey.classes)
+    encoding = spec.read(config).encoding
+    found += classes.check(tallies, survey.classes, encoding)
     found += folder_shift(survey)
+    found += run.length(config.total_steps, config.batch_size, num_train)
     found += run.batch(config.batch_size, num_train, num_devices)
   found += refused(survey, found)
   return ordered(found)
@@ -41,7 +44,7 @@ def has_errors(found: Sequence[Finding]) -> bool:
 
 
 def tally(survey: Survey) -> dict[str, classes.Tally]:
-  """Collects the labels' counts by split; those that can't be read lack."""
+  """Collects counts by split; splits without a readable label are left out."""
   tallies = {}
   for split in splits_lib.SPLITS:
     counted = [
@@ -49,8 +52,9 @@ def tally(survey: Survey) -> dict[str, classes.Tally]:
     ]
     if counted:
       tallies[split] = classes.Tally(
-        np.array([x.counts for x in counted]),
-        np.array([x.pixels for x in counted]),
+        counts=np.array([x.counts for x in counted]),
+        pixels=np.array([x.pixels for x in counted]),
+        void=np.array([x.void for x in counted]),
       )
   return tallies
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from unet_jax import config as config_lib
 from unet_jax import errors
-from unet_jax.data import labels
+from unet_jax.data import labels, spec
 from unet_jax.data import values as codes
 from unet_jax.data.checks.finding import Finding, flag, plural, some
 from unet_jax.doctor.checks import meanings
@@ -16,15 +16,14 @@ from unet_jax.doctor.survey import Survey
 
 def check(survey: Survey) -> list[Finding]:
   """Runs every check of this file."""
-  found, data = gather(survey), survey.config.data
-  if data.mask in config_lib.PLANES or data.source == 'synthetic_fundus':
+  found = gather(survey)
+  if spec.read(survey.config).encoding in config_lib.PLANES:
     return [*zero_and_one(survey, found), *graded(survey, found)]
   return [
     finding
     for seen in found
     for finding in (
       *(mixed_scale(survey, seen) or undeclared(survey, seen)),
-      *void_alone(survey, seen),
       *no_background(survey, seen),
     )
   ]
@@ -104,27 +103,6 @@ def undeclared(survey: Survey, seen: meanings.Seen) -> list[Finding]:
       tuple(mask.path for mask in faulty),
       len(faulty),
       settings,
-    )
-  ]
-
-
-def void_alone(survey: Survey, seen: meanings.Seen) -> list[Finding]:
-  """Finds index masks of 0 and 255, which is void there."""
-  data = survey.config.data
-  is_default = data.mask == 'index' and not data.merge and not data.void
-  if not is_default or sorted(seen.values) != [0, 255]:
-    return []
-  is_binary = len(survey.classes) == 1
-  return [
-    Finding(
-      'error',
-      'foreground is void',
-      f'the masks in {seen.folder} have 0 and 255 alone, which is void in an '
-      'index mask, so that nothing is marked',
-      '' if is_binary else 'correct the masks or config.data.mask',
-      tuple(mask.path for mask in seen.masks),
-      len(seen.masks),
-      {'data.mask': 'binary'} if is_binary else {},
     )
   ]
 
@@ -233,7 +211,7 @@ def _sum_from(total: Mapping[int, int], low: int) -> int:
 def _declared(survey: Survey) -> set[int | str]:
   """Returns the values that the config gives a meaning."""
   try:
-    table = labels.make_coding(survey.config, survey.classes).table
+    table = labels.make_coding(spec.read(survey.config), survey.classes).table
   except errors.InputError:
     return set()
   places = np.flatnonzero(table != codes.UNDECLARED).tolist()
