@@ -18,8 +18,8 @@ FLOORS = (
   ('nn', 'data'),
   ('ground',),
 )
-# Beside itself, nn knows the values of labels and the cache of compiled code.
-MAY_NN = {'unet_jax.data.labels', 'unet_jax.cache'}
+# Beside itself, nn knows the codes of labels and the cache of compiled code.
+MAY_NN = {'unet_jax.data.codes', 'unet_jax.cache'}
 
 
 @functools.cache

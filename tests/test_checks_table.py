@@ -181,4 +181,4 @@ def test_list_prints_the_table_without_a_config():
 
 
 def test_a_line_of_the_table_is_short():
-  assert max(map(len, checks.table().splitlines())) <= 125
+  assert max(map(len, checks.table().splitlines())) <= 132

@@ -1,7 +1,6 @@
 """Image and mask files -> uint8 arrays, with every fault named in one line."""
 
 import pathlib
-from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -10,51 +9,6 @@ from unet_jax import errors
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.tif', '.tiff', '.gif', '.ppm')
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-
-
-def by_name(
-  folder: pathlib.Path, suffixes: Sequence[str] = SUFFIXES
-) -> dict[str, list[pathlib.Path]]:
-  """Returns {NAME: paths} of the files directly in `folder`, if it exists.
-
-  A name with several paths, a.png and a.jpg, is for the caller to judge.
-  """
-  found = {}
-  for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-    if path.suffix.lower() in suffixes and not path.name.startswith('.'):
-      found.setdefault(path.stem, []).append(path)
-  return found
-
-
-def find(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-  """Returns {NAME: path} of the image files directly in `folder`."""
-  found = by_name(folder)
-  check_found(folder, found)
-  return {name: paths[0] for name, paths in found.items()}
-
-
-def check_found(
-  folder: pathlib.Path,
-  found: dict[str, list[pathlib.Path]],
-  suffixes: Sequence[str] = SUFFIXES,
-) -> None:
-  """Refuses what `by_name` found: nothing, or two files of one name."""
-  if not folder.is_dir():
-    raise errors.InputError(
-      f'{folder}: no such folder; put the files there, or correct the path '
-      f'before {folder.name}'
-    )
-  if not found:
-    raise errors.InputError(
-      f'{folder} holds no file {", ".join(suffixes)}; add some, or name '
-      'another folder (config.data.classes and config.data.mask name those of '
-      'masks)'
-    )
-  for first, *others in found.values():
-    if others:
-      raise errors.InputError(
-        f'{first} and {others[0].name} have the same name; keep one'
-      )
 
 
 def num_channels(paths: list[pathlib.Path]) -> int:

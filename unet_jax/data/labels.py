@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unet_jax.data import planes, values
+from unet_jax.data import codes, planes, values
+from unet_jax.data.spec import Spec
 
-VOID = 255  # A pixel that doesn't count: unlabelled, or outside the image.
-CERTAIN = 254  # What stands for 1 in a label that is a probability.
+VOID, CERTAIN = codes.VOID, codes.CERTAIN
 
 
 class Coding(NamedTuple):
@@ -34,29 +34,25 @@ class Decoded(NamedTuple):
   marked: Mapping[str, tuple[int, int]] = {}
 
 
-def make_coding(config, classes: Sequence[str]) -> Coding:
-  """Reads what the config says of the masks.
+def make_coding(spec: Spec, classes: Sequence[str]) -> Coding:
+  """Says what the masks of a data set with these classes mean.
 
   Raises:
     InputError: if a value stands for two classes, or a class for no value.
   """
-  table = np.zeros(0, np.uint8)
-  is_embedded = config.data.source == 'synthetic_fundus'
-  encoding = 'folders' if is_embedded else config.data.mask
-  if encoding in values.ENCODINGS:
-    names = class_names('multiclass', classes, config.data.background)
-    table = values.make_table(
-      encoding, names, config.data.merge, config.data.void
-    )
+  table, masks = np.zeros(0, np.uint8), spec.masks
+  if spec.encoding in values.ENCODINGS:
+    names = class_names('multiclass', classes, masks.background)
+    table = values.make_table(spec.encoding, names, masks.merge, masks.void)
   return Coding(
-    encoding=encoding,
-    task=config.task,
+    encoding=spec.encoding,
+    task=spec.task,
     classes=tuple(classes),
-    background=config.data.background,
-    merge=config.data.merge,
-    void=tuple(config.data.void),
-    threshold=config.data.threshold,
-    soft=config.data.soft,
+    background=masks.background,
+    merge=masks.merge,
+    void=masks.void,
+    threshold=masks.threshold,
+    soft=masks.soft,
     table=table,
   )
 
@@ -131,6 +127,15 @@ def to_planes(
   if label.ndim == 3:
     return label == 1
   return label[..., None] == np.arange(first, first + num_foreground)
+
+
+def is_void(label: np.ndarray) -> np.ndarray:
+  """Returns where a label doesn't count, in any plane: bool[H, W].
+
+  Args:
+    label: uint8[H, W] or [H, W, K], from `decode`.
+  """
+  return (label == VOID).reshape(*label.shape[:2], -1).any(axis=-1)
 
 
 def class_names(

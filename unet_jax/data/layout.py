@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from unet_jax.data import labels
+from unet_jax.data.spec import Masks
 
 
 class Raw(NamedTuple):
@@ -29,8 +30,7 @@ class Layout(NamedTuple):
   root: str
 
 
-def mask_folders(config, classes: Sequence[str]) -> list[str]:
+def mask_folders(masks: Masks, classes: Sequence[str]) -> list[str]:
   """Returns the mask folders that the classes, and void, are made of."""
-  merge = config.data.merge
-  used = [name for label in classes for name in merge.get(label, (label,))]
-  return list(dict.fromkeys((*used, *config.data.void)))
+  used = [name for k in classes for name in masks.merge.get(k, (k,))]
+  return list(dict.fromkeys((*used, *masks.void)))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from unet_jax import errors
+from unet_jax.data.spec import Split
 
 
 class Drawn(NamedTuple):
@@ -21,10 +22,10 @@ class Drawn(NamedTuple):
   note: str
 
 
-def is_needed(config, keys: Mapping[str, Sequence[str]]) -> bool:
-  """Tells whether val is to be drawn from the splits that are listed."""
-  share = config.data.val_share or 'all' in keys
-  return bool(config.data.folds or ('val' not in keys and share))
+def is_needed(split: Split, keys: Mapping[str, Sequence[str]]) -> bool:
+  """Returns whether val is to be drawn from the splits that are listed."""
+  share = split.val_share or 'all' in keys
+  return bool(split.folds or ('val' not in keys and share))
 
 
 def pool(keys: Mapping[str, Sequence[str]]) -> list[str]:
@@ -33,35 +34,35 @@ def pool(keys: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def draw(
-  config,
+  split: Split,
   pooled: Sequence[str],
+  *,
   names: Sequence[str],
   presence: np.ndarray,
   root: pathlib.Path,
+  seed: int,
 ) -> Drawn:
-  """Draws as the config says.
+  """Draws val, or the fold that is val.
 
   Args:
-    config: the run's.
+    split: says which of them, and how large.
     pooled: N keys to draw from.
     names: of their images.
     presence: bool[N, K], which classes they have.
     root: of the data; see `group`.
+    seed: of the draw.
   """
   count = len(pooled)
-  groups = group(names, config.data.group, root)
+  groups = group(names, split.group, root)
   folds, chosen = (), 'drawn'
-  if config.data.folds:
-    fold_of = draw_folds(groups, presence, config.data.folds, config.seed)
-    folds = tuple(_take(pooled, fold_of == i) for i in range(config.data.folds))
-    is_val = fold_of == config.data.fold
-    chosen = f'fold {config.data.fold} of {config.data.folds} of them, drawn'
+  if split.folds:
+    fold_of = draw_folds(groups, presence, split.folds, seed)
+    folds = tuple(_take(pooled, fold_of == i) for i in range(split.folds))
+    is_val = fold_of == split.fold
+    chosen = f'fold {split.fold} of {split.folds} of them, drawn'
   else:
-    share = config.data.val_share or 0.2
-    is_val = hold_back(groups, presence, share, config.seed)
-  together = (
-    f', {len(set(groups))} groups kept whole' if config.data.group else ''
-  )
+    is_val = hold_back(groups, presence, split.val_share or 0.2, seed)
+  together = f', {len(set(groups))} groups kept whole' if split.group else ''
   note = (
     f'val is {is_val.sum()} of {count} images, {chosen} by seed with every '
     f'class in its share{together}'
@@ -100,13 +101,13 @@ def group(names: Sequence[str], rule: str, root: pathlib.Path) -> list[str]:
   file, is_table, column = rule.rpartition('.csv:')
   if is_table:
     return _from_table(names, root / f'{file}.csv', column)
-  found = [re.search(rule, name) for name in names]
-  for name, match in zip(names, found, strict=True):
+  matches = [re.search(rule, name) for name in names]
+  for name, match in zip(names, matches, strict=True):
     if not match or match[1] is None:
       raise errors.InputError(
         f'config.data.group {rule!r} finds nothing in {name}; correct it'
       )
-  return [match[1] for match in found]
+  return [match[1] for match in matches]
 
 
 def _from_table(

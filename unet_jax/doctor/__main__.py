@@ -42,7 +42,7 @@ def main() -> None:
     build,  # Below, since --help needs none of it.
     parallel,
   )
-  from unet_jax.data import files, sources
+  from unet_jax.data import files, sources, spec
   from unet_jax.doctor import (
     augmented_sheet,
     contact_sheet,
@@ -70,7 +70,8 @@ def main() -> None:
   if HTML.value:
     sheets['What is marked, the rarest class first'] = contact_sheet.make(taken)
   if (HTML.value or SHOW_AUGMENTED.value) and not has_errors:
-    dataset = sources.load(config, sources.open_layout(config))
+    wanted = spec.read(config)
+    dataset = sources.load(wanted, sources.open_layout(wanted))
     sheet = augmented_sheet.make_sheet(config, dataset)
     sheets['Crops as they are cut, and as training will see them'] = sheet
     if SHOW_AUGMENTED.value:

@@ -61,8 +61,7 @@ def _outlined(
 ) -> np.ndarray:
   planes = task.to_planes(label)
   picture = pictures.overlay(image, planes, strength=0.0)
-  void = (label == labels.VOID).reshape(*label.shape[:2], -1).any(axis=-1)
-  picture[void] = 128
+  picture[labels.is_void(label)] = 128
   return picture
 
 

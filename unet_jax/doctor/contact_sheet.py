@@ -29,7 +29,7 @@ def make(survey: Survey) -> np.ndarray:
     example = survey.read(records[i].key)
     image, label = example['image'], example['label']
     have = [survey.classes[k] for k in rarest if counts[i, k]]
-    void = (label == labels.VOID).reshape(*label.shape[:2], -1).any(axis=-1)
+    void = labels.is_void(label)
     tiles.append(
       tile(
         image,

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from unet_jax.data import spec
 from unet_jax.data import splits as splits_lib
 from unet_jax.data.checks.classes import Tally
 from unet_jax.data.checks.finding import SEVERITIES, Finding
@@ -26,6 +27,7 @@ class Facts(NamedTuple):
   codes: list[meanings.MaskFolder]  # Their values are codes of classes.
   levels: list[meanings.MaskFolder]  # A threshold cuts their values.
   classes: tuple[str, ...]  # Foreground.
+  encoding: str  # Of the masks; see spec.Spec.
   batch_size: int
   total_steps: int
   num_devices: int
@@ -70,8 +72,9 @@ def tally(survey: Survey) -> dict[str, Tally]:
     ]
     if counted:
       tallies[split] = Tally(
-        np.array([x.counts for x in counted]),
-        np.array([x.pixels for x in counted]),
+        counts=np.array([x.counts for x in counted]),
+        pixels=np.array([x.pixels for x in counted]),
+        void=np.array([x.void for x in counted]),
       )
   return tallies
 
@@ -84,6 +87,7 @@ def _gather(survey: Survey, num_devices: int) -> Facts:
     codes=codes,
     levels=levels,
     classes=survey.classes,
+    encoding=spec.read(survey.config).encoding,
     batch_size=survey.config.batch_size,
     total_steps=survey.config.total_steps,
     num_devices=num_devices,

@@ -158,7 +158,7 @@ def draw(
   for i in range(min(NUM_PICTURES, len(source))):
     image, label = source[i]['image'], source[i]['label']
     planes = predict(predict_step, variables, image, resize=0)
-    void = (label == labels.VOID).reshape(*label.shape[:2], -1).any(axis=-1)
+    void = labels.is_void(label)
     panel = pictures.panel(
       *(image, task.to_planes(label), void),
       planes[..., -task.num_foreground :],

@@ -8,7 +8,7 @@ import ml_collections
 
 from unet_jax import build, checkpoint, errors, parallel
 from unet_jax import config as config_lib
-from unet_jax.data import layout, pipeline, sources, splits
+from unet_jax.data import layout, pipeline, sources, spec, splits
 from unet_jax.evaluation import scores, trained
 from unet_jax.training import logs, parts, setup, trace, warm_start
 from unet_jax.training import monitor as watch_lib
@@ -55,7 +55,8 @@ def train_and_evaluate(
     )
     return recall(workdir).faults(found.classes)
   warm = None if last else warm_start.prepare(config, found, init_from)
-  dataset = sources.load(config, found, splits.load(workdir) if last else {})
+  saved = splits.load(workdir) if last else {}
+  dataset = sources.load(spec.read(config), found, saved)
   run = setup.make_run(config, dataset)
   state = run.init()
   # Nothing is removed before all that can be refused has been looked at.
@@ -94,9 +95,12 @@ def open_data(
   config_lib.check(config)
   parts.check(config.transfer, config.model.depth)
   parallel.check_batch(config.batch_size, config.optim.accumulate)
-  found = parallel.first_before_others(lambda: sources.open_layout(config))
+  found = parallel.first_before_others(
+    lambda: sources.open_layout(spec.read(config))
+  )
   config = setup.resolve(config, found)
-  if config.early_stop and 'val' not in sources.split_names(config, found):
+  names = sources.split_names(spec.read(config), found)
+  if config.early_stop and 'val' not in names:
     raise errors.InputError(
       'config.early_stop needs validation images: hold some back with '
       '--config.data.val_share=0.2, or set it to 0'
@@ -110,7 +114,7 @@ def last_evaluation(
   """Returns which split is scored when all is done, by which checkpoint."""
   if config.data.folds:
     return 'val', 'latest'
-  return sources.split_names(config, found)[-1], 'best'
+  return sources.split_names(spec.read(config), found)[-1], 'best'
 
 
 def begin(

@@ -14,6 +14,8 @@ from flax import traverse_util
 
 from unet_jax import build, errors, parallel
 from unet_jax.data import layout, sources
+from unet_jax.data.checks import finding
+from unet_jax.data.checks import run as run_checks
 from unet_jax.evaluation import counts
 from unet_jax.nn import objective, unet
 from unet_jax.nn.native import native
@@ -207,6 +209,7 @@ def describe(
   num_params = sum(x.size for x in jax.tree.leaves(state.params))
   num_train = len(dataset.splits['train'])
   sizes = ', '.join(f'{k} {len(v)}' for k, v in dataset.splits.items())
+  length = run_checks.length(config.total_steps, config.batch_size, num_train)
   num_frozen = sum(
     x.size
     for path, x in traverse_util.flatten_dict(state.params, sep='/').items()
@@ -218,7 +221,7 @@ def describe(
     f'precision: {run.model.dtype.name}, convolutions: {run.model.engine}',
     *([native.problem()] if is_fallback else []),
     f'data: {config.data.source} in {dataset.root}: {sizes} images',
-    *(f'  {note}' for note in dataset.notes),
+    *(f'  {note}' for note in (*dataset.notes, *finding.notes(length))),
     f'classes: {", ".join(run.task.planes)} ({config.task})',
     *describe_samples(config, dataset),
     f'model: {config.model.name}, depth {config.model.depth}, '

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from unet_jax.data import stats
 from unet_jax.data.checks.finding import Finding, percent, some
 
 FEW_IMAGES = 5  # To learn a class from.
@@ -25,22 +26,24 @@ class Tally(NamedTuple):
 
   counts: np.ndarray  # int64[N, K], pixels of each foreground class.
   pixels: np.ndarray  # int64[N], that count: not void.
+  void: np.ndarray  # int64[N]
 
 
-def make_tally(seen: Sequence) -> Tally:
-  """Collects what `stats` has counted of a split."""
+def make_tally(images: Sequence[stats.ImageStats]) -> Tally:
+  """Collects what is counted of a split's images."""
   return Tally(
-    np.array([one.classes for one in seen]),
-    np.array([one.pixels - one.void for one in seen]),
+    counts=np.array([image.classes for image in images]),
+    pixels=np.array([image.pixels - image.void for image in images]),
+    void=np.array([image.void for image in images]),
   )
 
 
 def check(
-  tallies: Mapping[str, Tally], classes: Sequence[str]
+  tallies: Mapping[str, Tally], classes: Sequence[str], encoding: str
 ) -> list[Finding]:
   """Runs every check of this file."""
   return [
-    *absent(tallies, classes),
+    *absent(tallies, classes, encoding),
     *rare(tallies['train'], classes),
     *inside_out(tallies['train'], classes),
     *everywhere(tallies['train'], classes),
@@ -50,32 +53,72 @@ def check(
 
 
 def absent(
-  tallies: Mapping[str, Tally], classes: Sequence[str]
+  tallies: Mapping[str, Tally], classes: Sequence[str], encoding: str
 ) -> list[Finding]:
-  """Finds classes of which a split has no pixel."""
-  findings = []
+  """Finds classes of which a split has no pixel.
+
+  Args:
+    tallies: by split.
+    classes: K, foreground.
+    encoding: of the masks; 255 is void in `index`, where it may be foreground.
+  """
+  findings = _nothing(tallies['train'], classes, encoding)
   for split, tally in tallies.items():
     total = tally.counts.sum(axis=0)
     lacking = [name for name, n in zip(classes, total, strict=True) if not n]
-    if not lacking:
-      continue
-    severity = 'warning'
-    text = f'no pixel of the {split} split is {" or ".join(lacking)}'
-    if split != 'train':
-      text += ': there is no score for it'
-      remedy = 'move images that have it there'
-    elif len(lacking) < len(classes):
-      text += ': it can not be learnt'
+    if not lacking or (split == 'train' and len(lacking) == len(classes)):
+      continue  # See `_nothing`.
+    effect = 'there is no score for it'
+    remedy = 'move images that have it there'
+    if split == 'train':
+      effect = 'it can not be learnt'
       remedy = 'add images that have it, or leave it out of config.data.classes'
-    else:
-      severity = 'error'
-      remedy = 'correct config.data.classes, config.data.mask or the masks'
     findings.append(
       Finding(
-        severity, 'absent class', text=text, remedy=remedy, number=len(lacking)
+        'warning',
+        'absent class',
+        text=f'{_no_pixel(split, lacking)}: {effect}',
+        remedy=remedy,
+        number=len(lacking),
       )
     )
   return findings
+
+
+def _nothing(
+  train: Tally, classes: Sequence[str], encoding: str
+) -> list[Finding]:
+  """Finds a train split without any foreground, or with all of it void."""
+  if train.counts.any():
+    return []
+  text, void = _no_pixel('train', classes), int(train.void.sum())
+  if encoding == 'index' and void:
+    is_binary = len(classes) == 1
+    return [
+      Finding(
+        'error',
+        'foreground is void',
+        text=f'{text}, and {void} are 255, which is void in an index mask',
+        remedy='where 255 means foreground'
+        if is_binary
+        else 'correct the masks or config.data.mask',
+        number=void,
+        settings={'data.mask': 'binary'} if is_binary else {},
+      )
+    ]
+  return [
+    Finding(
+      'error',
+      'absent class',
+      text=text,
+      remedy='correct config.data.classes, config.data.mask or the masks',
+      number=len(classes),
+    )
+  ]
+
+
+def _no_pixel(split: str, classes: Sequence[str]) -> str:
+  return f'no pixel of the {split} split is {" or ".join(classes)}'
 
 
 def rare(train: Tally, classes: Sequence[str]) -> list[Finding]:

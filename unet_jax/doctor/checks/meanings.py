@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from unet_jax.data import labels
-from unet_jax.doctor.statistics import Stored
+from unet_jax.data.stored import File
 
 MAX_COLOURS = 32  # More colours are no code of classes.
 MAX_LEVELS = 32
@@ -18,7 +18,7 @@ class MaskFolder(NamedTuple):
   """The masks of one folder, taken together."""
 
   name: str
-  masks: Sequence[Stored]
+  masks: Sequence[File]
   values: Mapping[Any, int]  # Value or colour -> pixels.
 
 

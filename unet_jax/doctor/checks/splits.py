@@ -12,7 +12,7 @@ from unet_jax import errors
 from unet_jax.data import split_drawing
 from unet_jax.data.checks import classes
 from unet_jax.data.checks.finding import Finding, plural, some
-from unet_jax.doctor.statistics import Stored
+from unet_jax.data.stored import File
 from unet_jax.doctor.survey import Record, Survey
 
 ALIKE = 0.9  # Correlation of the thumbnails' fine structure.
@@ -205,7 +205,7 @@ def shift(survey: Survey, present: Mapping[str, np.ndarray]) -> list[Finding]:
   ]
 
 
-def _reaches(mask: Stored | None, least: int) -> bool:
+def _reaches(mask: File | None, least: int) -> bool:
   """Returns whether some pixel of a mask has the value `least` or more."""
   return bool(mask) and any(value >= least for value in mask.values)
 

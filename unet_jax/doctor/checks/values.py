@@ -7,11 +7,11 @@ import numpy as np
 
 from unet_jax import config as config_lib
 from unet_jax import errors
-from unet_jax.data import labels
+from unet_jax.data import labels, spec
 from unet_jax.data import values as codes
 from unet_jax.data.checks.finding import Finding, flag, plural, some
+from unet_jax.data.stored import File
 from unet_jax.doctor.checks import meanings
-from unet_jax.doctor.statistics import Stored
 from unet_jax.doctor.survey import Survey
 
 
@@ -36,8 +36,7 @@ def gather(
       for value, count in mask.values.items():
         total[value] = total.get(value, 0) + count
     folders.append(meanings.MaskFolder(name, masks, total))
-  data = survey.config.data
-  if data.mask in config_lib.PLANES or data.source == 'synthetic_fundus':
+  if spec.read(survey.config).encoding in config_lib.PLANES:
     return [], folders
   return folders, []
 
@@ -150,30 +149,6 @@ def _below_threshold(
   ]
 
 
-def void_alone(
-  survey: Survey, codes: Sequence[meanings.MaskFolder]
-) -> list[Finding]:
-  """Finds index masks of 0 and 255, where 255 is void."""
-  data = survey.config.data
-  if data.mask != 'index' or data.merge or data.void:
-    return []
-  is_binary = len(survey.classes) == 1
-  return [
-    Finding(
-      'error',
-      'foreground is void',
-      text=f'the masks in {folder.name} have 0 and 255 alone, and 255 is void '
-      'in an index mask, so that nothing is marked',
-      remedy='' if is_binary else 'correct the masks or config.data.mask',
-      files=tuple(mask.path for mask in folder.masks),
-      number=len(folder.masks),
-      settings={'data.mask': 'binary'} if is_binary else {},
-    )
-    for folder in codes
-    if sorted(folder.values) == [0, 255]
-  ]
-
-
 def no_background(
   survey: Survey, codes: Sequence[meanings.MaskFolder]
 ) -> list[Finding]:
@@ -251,7 +226,7 @@ def _sum_from(total: Mapping[int, int], low: int) -> int:
 
 def _scales(
   survey: Survey, folder: meanings.MaskFolder
-) -> tuple[list[Stored], list[Stored]]:
+) -> tuple[list[File], list[File]]:
   """Returns the masks of 0 and 1, and those of 0 and 255.
 
   Both lists are empty where the config gives values a meaning of its own.
@@ -266,7 +241,7 @@ def _scales(
 def _declared(survey: Survey) -> set[int | str]:
   """Returns the values that the config gives a meaning."""
   try:
-    table = labels.make_coding(survey.config, survey.classes).table
+    table = labels.make_coding(spec.read(survey.config), survey.classes).table
   except errors.InputError:
     return set()
   places = np.flatnonzero(table != codes.UNDECLARED).tolist()
