@@ -39,7 +39,7 @@ def ordered(found: Sequence[Finding]) -> list[Finding]:
 
 
 def has_errors(found: Sequence[Finding]) -> bool:
-  """Tells whether training would refuse, or mean nothing."""
+  """Returns whether training would refuse the data, or mean nothing."""
   return any(x.severity == 'error' for x in found)
 
 

@@ -1,8 +1,8 @@
-"""Whether the run's figures suit the data and the machine."""
+"""Batch size, length and memory of a run, beside its data and machine."""
 
 from unet_jax.data.checks.finding import Finding, percent, plural
 
-FULL = 0.9  # Share of the memory that leaves room for what isn't counted.
+FULL = 0.9  # Share of the memory; the rest is for what isn't counted.
 GIB = 2**30
 
 
