@@ -23,11 +23,15 @@ def num_channels(paths: list[pathlib.Path]) -> int:
 def read_image(path: pathlib.Path, channels: int) -> np.ndarray:
   """Decodes a file as uint8[H, W, channels], channels 1 or 3.
 
-  It is turned as its EXIF says. Of 16 bits the upper 8 are taken, and a file
-  that hardly uses those is refused, as is one with transparent pixels.
+  The image is turned as its EXIF says. Values of 16 bits are cut to the upper
+  8.
+
+  Raises:
+    InputError: if the file is damaged, has transparent pixels, or has 16 bits
+      of which the upper ones are hardly used.
   """
   with _open(path) as image:
-    is_deep = _is_deep(image)  # Not told any more once it is decoded.
+    is_deep = _is_deep(image)  # Pillow forgets it once the image is decoded.
     _decode(ImageOps.exif_transpose, path, image, in_place=True)
     _decode(image.load, path)
     if image.has_transparency_data:
@@ -52,10 +56,9 @@ def read_image(path: pathlib.Path, channels: int) -> np.ndarray:
 
 
 def keep_channels(image: np.ndarray, channels: str) -> np.ndarray:
-  """Returns uint8[H, W, C] of `all` channels, or of `green` if there is one.
+  """Returns uint8[H, W, C] of `all` channels, or `green` of a colour image.
 
-  In a retina's photograph green has the best contrast of vessels and red
-  lesions.
+  In a retina's photograph green shows vessels and red lesions best.
   """
   is_color = image.shape[-1] == 3
   return image[..., 1:2] if channels == 'green' and is_color else image
@@ -69,9 +72,9 @@ def read_mask(path: pathlib.Path, *, as_index: bool) -> np.ndarray:
 
   Args:
     path: of the file.
-    as_index: whether grey values are indices. Pillow spreads those of 2 and 4
-      bits over 0 to 255, as suits a brightness; of a brightness of 16 bits the
-      upper 8 are taken.
+    as_index: whether grey values are indices. Pillow spreads indices of 2 and
+      4 bits over 0 to 255; this is undone. Otherwise they are brightness, and
+      values of 16 bits are cut to the upper 8.
   """
   with _open(path) as image:
     if image.mode not in ('1', 'L', 'P') and not _is_deep_grey(image):
@@ -79,7 +82,7 @@ def read_mask(path: pathlib.Path, *, as_index: bool) -> np.ndarray:
         f'{path}: a mask has one channel, this file has {image.mode}; save it '
         'as an 8-bit PNG of indices, or use --config.data.mask=color'
       )
-    tiles = _tiles(image)  # Gone once it is decoded.
+    tiles = _tiles(image)  # Pillow forgets them once the image is decoded.
     _decode(image.load, path)
     array = np.asarray(image)
   if array.itemsize == 2 and as_index and array.max() > 255:
@@ -106,10 +109,10 @@ def read_planes(path: pathlib.Path) -> np.ndarray:
 
 
 def read_weights(path: pathlib.Path) -> np.ndarray:
-  """Reads how much each pixel counts in the loss: float32[H, W] from 0.
+  """Reads how much each pixel counts in the loss: float32[H, W], 0 or more.
 
-  A .npy file has the weights themselves. In an image file black is 0 and white
-  is 1, whether of 8 bits or 16.
+  A .npy file has the weights themselves. In an image file of 8 or 16 bits,
+  black is 0 and white is 1.
   """
   if path.suffix.lower() == '.npy':
     array = _load(path)
@@ -212,7 +215,7 @@ def _is_deep_grey(image: Image.Image) -> bool:
 
 
 def _is_deep(image: Image.Image) -> bool:
-  """Tells 16-bit files; of those in colour Pillow gives the upper bytes."""
+  """Returns whether a file has 16 bits; Pillow reads 8 of them in colour."""
   return ';16' in _tiles(image) or any(
     codec.startswith('ppm') and args[-1] > 255
     for codec, _, _, args in image.tile
@@ -220,7 +223,7 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _tiles(image: Image.Image) -> str:
-  """Tells how the file holds its values, as far as Pillow says."""
+  """Returns how the file stores its values, as far as Pillow says."""
   return ' '.join(str(tile[3]) for tile in image.tile)
 
 

@@ -11,10 +11,11 @@ from unet_jax.data import codes
 
 
 def parts(mask: Mapping[Any, np.ndarray], coding, where: str) -> list[tuple]:
-  """Returns the keys of `mask` that each class is the union of.
+  """Returns, for each class, the keys of `mask` whose union it is.
 
-  Folders go by their names. Planes of a file go by their numbers: those of
-  `merge`, else a plane a class, with the background's before them or not.
+  The keys of folders are their names. Those of a file's planes are numbers:
+  what `merge` lists, else one plane a class, after that of the background if
+  the file has one.
   """
   if coding.encoding == 'folders':
     return [tuple(coding.merge.get(name, (name,))) for name in coding.classes]
@@ -44,7 +45,7 @@ def parts(mask: Mapping[Any, np.ndarray], coding, where: str) -> list[tuple]:
 
 
 def _check_background(mask: Mapping, numbers: list[int], where: str) -> None:
-  """Refuses a first plane that isn't the complement of the others."""
+  """Refuses a background that isn't the complement of the other planes."""
   background, *others = (mask[i] for i in numbers)
   known = np.all(
     [plane != codes.VOID for plane in (background, *others)], axis=0
@@ -65,10 +66,10 @@ def read(
   """Reads each plane as uint8[H, W] of 0 and 1, or of 0 to 254.
 
   Returns:
-    The planes; bool[H, W], where no pixel counts; and for graded planes the
-    number of pixels that pass the threshold, and of those above 0.
+    The planes; bool[H, W], True where no pixel counts; and for graded planes
+    the number of pixels from the threshold on, and of those above 0.
   """
-  found, marked = {}, {}
+  grades, marked = {}, {}
   void = np.zeros(next(iter(mask.values())).shape, bool)
   for key, plane in mask.items():
     if key in coding.void:
@@ -82,11 +83,11 @@ def read(
       )
     name = f'{where}, {key}' if coding.encoding == 'folders' else where
     grade = _grade(plane, coding, name)
-    found[key] = np.where(is_void, 0, grade).astype(np.uint8)
+    grades[key] = np.where(is_void, 0, grade).astype(np.uint8)
     void |= is_void
     if plane.dtype != bool and not coding.soft:
       marked[key] = np.count_nonzero(grade), np.count_nonzero(plane)
-  return found, void, marked
+  return grades, void, marked
 
 
 def check_covered(covered: np.ndarray, void: np.ndarray, where: str) -> None:

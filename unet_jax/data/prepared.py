@@ -14,9 +14,9 @@ from unet_jax import errors, text_files
 from unet_jax.data import labels, layout, stats
 from unet_jax.data.spec import Spec
 
-NAME, VERSION = 'prepared', '1.0.0'  # As TFDS calls it.
+NAME, VERSION = 'prepared', '1.0.0'  # Of the TFDS data set.
 MANIFEST = 'prepared.json'
-SHARD = 64  # Examples of a file, which is written whole or not at all.
+SHARD = 64  # Examples a file; a file is written whole or not at all.
 
 
 def write(
@@ -126,7 +126,11 @@ def _settings(spec: Spec) -> dict:
 
 
 def _begin(folder: pathlib.Path, output: pathlib.Path, plan: dict) -> dict:
-  """Returns the manifest to go on with, and refuses another's folder."""
+  """Returns the manifest to go on with.
+
+  Raises:
+    InputError: if the folder holds anything but an earlier part of this.
+  """
   manifest = _read_manifest(folder)
   if manifest:
     differing = [key for key in plan if manifest.get(key) != plan[key]]
@@ -162,7 +166,7 @@ def _read_manifest(folder: pathlib.Path) -> dict:
 def _features(example: dict) -> tfds.features.FeaturesDict:
   image, label = example['image'], example['label']
 
-  # Their bytes as they are: nothing is decoded when they are read.
+  # Raw bytes, so that nothing is decoded when they are read.
   def array(shape, dtype=np.uint8):
     return tfds.features.Tensor(shape=shape, dtype=dtype, encoding='bytes')
 
@@ -188,12 +192,12 @@ def _entry(example: dict) -> dict:
 
 
 def _name(split: str) -> str:
-  """Returns what TFDS calls a split; to it `all` means all of them."""
+  """Returns the TFDS name of a split; in TFDS `all` means every split."""
   return 'unsplit' if split == 'all' else split
 
 
 def _shards(keys: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
-  """Returns the keys of each file, whose names are as TFDS has them."""
+  """Returns file name, as TFDS wants it -> keys of its examples."""
   shards = {}
   for split, names in keys.items():
     split = _name(split)
@@ -230,7 +234,7 @@ def _describe(
   keys: Mapping[str, Sequence[str]],
   shards: Mapping[str, dict],
 ) -> None:
-  """Writes what TFDS reads a folder by."""
+  """Writes the metadata by which TFDS reads a folder."""
   files = _shards(keys)
   infos = []
   for split in keys:

@@ -9,7 +9,7 @@ from unet_jax.data import files, splits
 from unet_jax.data.spec import Spec
 
 MASKS = 'masks'  # The folder where there is one mask an image.
-WEIGHTS = ('.npy', '.png')  # Of maps of weights.
+WEIGHTS = ('.npy', '.png')  # Endings of maps of weights.
 
 Paths = dict[str, list[pathlib.Path]]  # NAME -> its files; one is right.
 
@@ -22,7 +22,7 @@ class Files(NamedTuple):
   masks: dict[str, Paths]  # By mask folder.
   fields: Paths  # Masks of the field of view, where a folder has them.
   weights: Paths  # Maps of weights, where there are any.
-  lists: dict[str, list[str]]  # Split -> names in train.txt, val.txt, test.txt.
+  lists: dict[str, list[str]]  # Split -> names; of the lists that exist.
 
 
 def list_files(spec: Spec) -> Files:

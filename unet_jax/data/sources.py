@@ -1,8 +1,8 @@
 """The splits of a data set: random access to examples, checked before use.
 
 An example is {'name': str, 'image': uint8[H, W, C], 'label': uint8[H, W], or
-uint8[H, W, K] for a multilabel task}; see `labels.decode`. Where files give one
-it also has 'weight_map': float32[H, W].
+uint8[H, W, K] for a multilabel task}; see `labels.decode`. It also has
+'weight_map': float32[H, W] where there is a file of weights.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ from unet_jax.data.spec import Spec
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """A split, which decodes what isn't kept each time it is asked for it."""
+  """A split; an example that isn't kept is decoded at each access."""
 
   keys: Sequence[str]
   read: Callable[[str], dict]
@@ -48,20 +48,20 @@ class Source:
 
 
 class Dataset(NamedTuple):
-  """The splits that exist, and what was found out about them."""
+  """The splits that exist, and what is known of them."""
 
   splits: dict[str, Sequence[dict]]
   classes: tuple[str, ...]  # Foreground.
-  root: str  # Absolute, so that a run's folder says where its data is.
-  mean: tuple[float, ...]  # Of train, a channel, in 0 to 255.
+  root: str  # Absolute path, for the run's config.json.
+  mean: tuple[float, ...]  # A channel of train's images, in 0 to 255.
   std: tuple[float, ...]
-  digests: dict[str, str]  # Of each split's names, to know it again by.
-  notes: tuple[str, ...]  # What a person should read before training.
-  # Of train's labels, for each plane: how many pixels it has, how many the
-  # images have in which it occurs, and how many there are.
+  digests: dict[str, str]  # Split -> hash of its keys, to notice changes.
+  notes: tuple[str, ...]  # Lines that a person should read before training.
+  # For each plane, pixels in train's labels: its own, those of the images in
+  # which it occurs, and all.
   pixels: tuple[tuple[int, int, int], ...] = ()
-  folds: tuple[Sequence[str], ...] = ()  # All of them, where there are.
-  places: Sequence = ()  # Pixels of each class of train: crops.make_table's.
+  folds: tuple[Sequence[str], ...] = ()  # Keys of each fold, if any.
+  places: Sequence = ()  # Pixels of train's classes; see crops.make_table.
 
 
 def load(
@@ -84,9 +84,9 @@ def load(
   coding = labels.make_coding(spec, opened.classes)
   read = example_reader(spec, opened)
   everyone = [key for keys in opened.keys.values() for key in keys]
-  kept, measured = stats.read_all(everyone, read, coding)
-  keys, folds, notes = split_keys(spec, opened, measured, saved or {})
-  by_split = {split: [measured[key] for key in keys[split]] for split in keys}
+  kept, counts = stats.read_all(everyone, read, coding)
+  keys, folds, notes = split_keys(spec, opened, counts, saved or {})
+  by_split = {split: [counts[key] for key in keys[split]] for split in keys}
   train = by_split['train']
   tallies = {
     split: class_checks.make_tally(images) for split, images in by_split.items()
@@ -232,7 +232,7 @@ def split_names(spec: Spec, opened: layout.Layout) -> list[str]:
 def split_keys(
   spec: Spec,
   opened: layout.Layout,
-  measured: Mapping[str, stats.ImageStats],
+  counts: Mapping[str, stats.Counts],
   saved: Mapping[str, Sequence[str]],
 ) -> tuple[dict, tuple, list[str]]:
   """Draws a val split where there is none, or takes that of a resumed run.
@@ -240,7 +240,7 @@ def split_keys(
   Args:
     spec: of the run's data.
     opened: the data set.
-    measured: key -> what every example has; see stats.read_all.
+    counts: key -> what every example has; see stats.read_all.
     saved: the splits of the run that is resumed, or {}.
 
   Returns:
@@ -252,8 +252,8 @@ def split_keys(
     drawn = split_drawing.draw(
       spec.split,
       pooled,
-      names=[measured[key].name for key in pooled],
-      presence=np.array([measured[key].classes > 0 for key in pooled]),
+      names=[counts[key].name for key in pooled],
+      presence=np.array([counts[key].classes > 0 for key in pooled]),
       root=pathlib.Path(opened.root),
       seed=spec.seed,
     )
@@ -269,7 +269,7 @@ def split_keys(
     )
   keys = {split: keys[split] for split in splits.SPLITS if keys.get(split)}
   if spec.weights:
-    _check_weights(spec.weights, [measured[key] for key in keys['train']])
+    _check_weights(spec.weights, [counts[key] for key in keys['train']])
   if 'test' not in keys:
     last = list(keys)[-1]
     note = f'no test split: the final evaluation is on {last}'
@@ -279,7 +279,7 @@ def split_keys(
   return keys, folds, notes
 
 
-def _check_weights(weights: str, train: Sequence[stats.ImageStats]) -> None:
+def _check_weights(weights: str, train: Sequence[stats.Counts]) -> None:
   """Refuses a training image without a map of weights."""
   for image in train:
     if not image.has_weights:

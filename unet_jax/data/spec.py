@@ -36,9 +36,9 @@ class Spec(NamedTuple):
   """A data set, and how it is read."""
 
   task: str  # binary | multiclass | multilabel
-  seed: int  # Of the splits that are drawn.
+  seed: int  # Draws val and the folds.
   source: str  # synthetic_fundus | folder | tfds
-  name: str  # Of the TFDS data set.
+  name: str  # The TFDS data set's.
   root: str  # Folder of the images, or of TFDS' data sets.
   classes: tuple[str, ...]  # Foreground; () where the data set names them.
   masks: Masks

@@ -1,4 +1,4 @@
-"""Which names belong to train, val and test, as files or the config say."""
+"""Names in train, val and test, as files or ranges list them."""
 
 import json
 import pathlib
@@ -74,7 +74,7 @@ def save(
   keys: Mapping[str, Sequence[str]],
   folds: Sequence[Sequence[str]],
 ) -> None:
-  """Writes down who is in which split, and in which fold where there are."""
+  """Writes the keys of each split, and of each fold if there are any."""
   lists = {split: list(names) for split, names in keys.items()}
   if folds:
     lists['folds'] = [list(names) for names in folds]

@@ -12,7 +12,7 @@ IN_MEMORY = 4 * 2**30  # Bytes of decoded images and labels that are kept.
 STRETCH = 64  # Examples decoded before the first of them is used.
 
 
-class ImageStats(NamedTuple):
+class Counts(NamedTuple):
   """What is counted of one image and its label."""
 
   name: str
@@ -30,26 +30,26 @@ class ImageStats(NamedTuple):
 
 def read_all(
   keys: Sequence[str], read: Callable[[str], dict], coding: labels.Coding
-) -> tuple[dict[str, dict], dict[str, ImageStats]]:
+) -> tuple[dict[str, dict], dict[str, Counts]]:
   """Decodes examples in threads; keeps those that memory has room for.
 
   Returns:
-    {key: example} of those that are kept, and {key: ImageStats} of all.
+    {key: example} of those that are kept, and {key: Counts} of all.
   """
-  kept, measured, size = {}, {}, 0
+  kept, counts, size = {}, {}, 0
   for key, example in zip(keys, in_order(keys, read), strict=True):
-    measured[key] = measure(example, coding)
+    counts[key] = count(example, coding)
     size += sum(example[x].nbytes for x in crops.MOVED if x in example)
     if size <= IN_MEMORY:
       kept[key] = example
-  return kept, measured
+  return kept, counts
 
 
-def measure(example: dict, coding: labels.Coding) -> ImageStats:
+def count(example: dict, coding: labels.Coding) -> Counts:
   """Counts what one example has."""
   image, label = example['image'].astype(np.int64), example['label']
   planes = count_planes(label, coding)
-  return ImageStats(
+  return Counts(
     name=example['name'],
     pixels=image.shape[0] * image.shape[1],
     sum=image.sum(axis=(0, 1)),
@@ -83,7 +83,7 @@ def count_planes(label: np.ndarray, coding: labels.Coding) -> np.ndarray:
 
 
 def count_pixels(
-  images: Sequence[ImageStats],
+  images: Sequence[Counts],
 ) -> tuple[tuple[int, int, int], ...]:
   """Counts, for each plane, what sources.Dataset.pixels has."""
   planes = np.array([image.planes for image in images])  # [N, P]
@@ -98,7 +98,7 @@ def count_pixels(
 
 
 def moments(
-  images: Sequence[ImageStats],
+  images: Sequence[Counts],
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
   """Returns mean and standard deviation a channel, the latter at least 1."""
   pixels = sum(image.pixels for image in images)
@@ -108,7 +108,7 @@ def moments(
   return tuple(mean.tolist()), tuple(np.maximum(std, 1.0).tolist())
 
 
-def notes(images: Sequence[ImageStats], coding: labels.Coding) -> list[str]:
+def notes(images: Sequence[Counts], coding: labels.Coding) -> list[str]:
   """Says where classes hid others, and what a threshold or soft labels do."""
   lines = []
   overlap = sum(image.overlap for image in images)

@@ -19,7 +19,7 @@ class File(NamedTuple):
   kind: str  # Pillow's mode, L or RGB, or the array's type.
   format: str = ''  # PNG, JPEG, ...
   orientation: int = 1  # EXIF's; 1 is upright.
-  values: Mapping[int | str, int] = {}  # Of a mask: value or #rrggbb -> pixels.
+  values: Mapping[int | str, int] = {}  # A mask's: value or #rrggbb -> pixels.
 
   @property
   def upright(self) -> tuple[int, int]:

@@ -104,7 +104,7 @@ def _registered(name: str, root: pathlib.Path) -> tfds.core.DatasetBuilder:
     raise errors.InputError(f'config.data.name: {first}') from None
   try:
     builder.download_and_prepare()
-  except Exception as error:  # Whatever the data set's own code raises.
+  except Exception as error:  # The data set's own code may raise any.
     raise errors.InputError(
       f'{name} could not be prepared under {root}: {error}'
     ) from None

@@ -10,7 +10,7 @@ from unet_jax.data import field_of_view, labels
 from unet_jax.doctor import components
 
 THUMB = 16  # Pixels.
-MAX_VALUES = 4096  # Of a mask that are kept: a photograph has far more.
+MAX_VALUES = 4096  # Kept of a mask; a photograph has far more.
 
 
 class ImageStatistics(NamedTuple):
@@ -22,7 +22,7 @@ class ImageStatistics(NamedTuple):
   bright: float  # 99 % of the values are below.
   mean: tuple[float, ...]  # A channel, as a share of `full`.
   is_finite: bool
-  digest: str  # Of the decoded pixels.
+  digest: str  # Hash of the decoded pixels.
   thumb: np.ndarray  # float32[16, 16], grey.
 
 
@@ -42,7 +42,7 @@ class LabelStatistics(NamedTuple):
 def value_counts(mask: np.ndarray) -> dict[int | str, int]:
   """Counts the pixels of each value of [H, W], or '#rrggbb' of [H, W, C].
 
-  Of shares, in floats, it counts none.
+  Floats are shares, not codes: none is counted.
   """
   if mask.ndim == 3:
     colour = mask[..., :3].astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])

@@ -68,8 +68,8 @@ def take(config: ml_collections.ConfigDict) -> Survey:
   look = _make_look(wanted, opened, scanned, coding)
   looks = dict(zip(keys, stats.in_order(keys, look), strict=True))
   records = {key: record for key, (record, _) in looks.items()}
-  measured = {key: image for key, (_, image) in looks.items() if image}
-  split_of, problem = _split(wanted, opened, measured)
+  counts = {key: image for key, (_, image) in looks.items() if image}
+  split_of, problem = _split(wanted, opened, counts)
   return Survey(
     config,
     opened.classes,
@@ -121,7 +121,7 @@ def _what_fits(wanted: spec.Spec, scanned: scan.Files) -> scan.Files:
 def _split(
   wanted: spec.Spec,
   opened: layout.Layout,
-  measured: Mapping[str, stats.ImageStats],
+  counts: Mapping[str, stats.Counts],
 ) -> tuple[dict[str, str], str]:
   """Returns key -> split, drawn as training would from what can be read."""
   listed = {
@@ -130,12 +130,12 @@ def _split(
     for key in keys
   }
   readable = {
-    split: [key for key in keys if key in measured]
+    split: [key for key in keys if key in counts]
     for split, keys in opened.keys.items()
   }
   try:
     drawn, _, _ = sources.split_keys(
-      wanted, opened._replace(keys=readable), measured, {}
+      wanted, opened._replace(keys=readable), counts, {}
     )
   except (errors.InputError, KeyError, IndexError) as error:
     return listed, str(error)
@@ -149,7 +149,7 @@ def _make_look(
   opened: layout.Layout,
   scanned: scan.Files | None,
   coding: labels.Coding | None,
-) -> Callable[[str], tuple[Record, stats.ImageStats | None]]:
+) -> Callable[[str], tuple[Record, stats.Counts | None]]:
   """Builds key -> its record, and what `sources` counts of it."""
   full_size = wanted._replace(resize=0)
   read_example = coding and sources.example_reader(full_size, opened)
@@ -157,7 +157,7 @@ def _make_look(
   if kind == 'folders':
     folders = layout.mask_folders(wanted.masks, opened.classes)
 
-  def look(key: str) -> tuple[Record, stats.ImageStats | None]:
+  def look(key: str) -> tuple[Record, stats.Counts | None]:
     if scanned:
       record = _look_at_files(key, scanned, folders, kind)
     else:
@@ -169,7 +169,7 @@ def _make_look(
     except errors.InputError as error:
       return record._replace(refusal=str(error)), None
     counted = statistics.count(example, coding, with_areas=wanted.resize > 0)
-    return record._replace(counted=counted), stats.measure(example, coding)
+    return record._replace(counted=counted), stats.count(example, coding)
 
   return look
 

@@ -1,6 +1,6 @@
-"""Which classes occur where: absent, rare, everywhere, shifted.
+"""Classes that are absent, rare, everywhere, or shifted between splits.
 
-These take counts alone, so that a run can look at them before it trains.
+These checks need counts alone, so every run makes them before it trains.
 """
 
 import itertools
@@ -14,11 +14,11 @@ from unet_jax.data import stats
 from unet_jax.data.checks.finding import Finding, percent, some
 
 FEW_IMAGES = 5  # To learn a class from.
-FEW_PIXELS = 0.001  # Share of train: cross entropy can leave the class out.
-MOST = 0.9  # Share of train's pixels: the rest may be what is meant.
+FEW_PIXELS = 0.001  # Share of train below which cross entropy ignores a class.
+MOST = 0.9  # Share of train's pixels above which masks may be inverted.
 MANY_EMPTY = 0.5  # Share of train's images.
-CHANCE = 0.001  # Of a shift that is none, over all classes and splits.
-EFFECT = 0.2  # Difference between two shares of images that is one to tell.
+CHANCE = 0.001  # Of a false alarm, over all classes and splits.
+EFFECT = 0.2  # Least difference between two shares of images to report.
 
 
 class Tally(NamedTuple):
@@ -29,7 +29,7 @@ class Tally(NamedTuple):
   void: np.ndarray  # int64[N]
 
 
-def make_tally(images: Sequence[stats.ImageStats]) -> Tally:
+def make_tally(images: Sequence[stats.Counts]) -> Tally:
   """Collects what is counted of a split's images."""
   return Tally(
     counts=np.array([image.classes for image in images]),
@@ -174,18 +174,18 @@ def inside_out(train: Tally, classes: Sequence[str]) -> list[Finding]:
 def everywhere(train: Tally, classes: Sequence[str]) -> list[Finding]:
   """Finds classes that every image of train has."""
   always = (train.counts > 0).all(axis=0)
-  found = [name for name, x in zip(classes, always, strict=True) if x]
-  if not found or len(train.counts) < 2:
+  names = [name for name, x in zip(classes, always, strict=True) if x]
+  if not names or len(train.counts) < 2:
     return []
-  verb = 'is' if len(found) == 1 else 'are'
+  verb = 'is' if len(names) == 1 else 'are'
   return [
     Finding(
       'note',
       'present in all',
-      text=f'{", ".join(found)} {verb} in all {len(train.counts)} train '
+      text=f'{", ".join(names)} {verb} in all {len(train.counts)} train '
       'images: the model never sees one without',
       remedy='if there will be such images, add some',
-      number=len(found),
+      number=len(names),
     )
   ]
 
@@ -270,7 +270,7 @@ def fisher_exact(a: int, n: int, b: int, m: int) -> float:
   ]
   this = _log_choose(n, a) + _log_choose(m, b)
   total = _log_choose(n + m, hits)
-  # As SciPy's, with some room for rounding.
+  # SciPy's tolerance for rounding.
   return min(1.0, sum(math.exp(x - total) for x in ways if x <= this + 1e-7))
 
 

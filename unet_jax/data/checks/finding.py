@@ -1,4 +1,4 @@
-"""What a check reports."""
+"""A finding: what a check reports, and how it is put into words."""
 
 import difflib
 import shlex
@@ -20,11 +20,11 @@ class Finding(NamedTuple):
     severity: `error`, if training refuses it or can't mean anything;
       `warning`, if it costs score; `note`, if it may be as it should.
     title: a short name, always the same for one kind of finding.
-    text: what was found, with its numbers.
+    text: the fault, with its numbers.
     remedy: what to do, in words or as a command.
-    files: those it was found in.
-    number: how many examples, files or pixels it was found in.
-    settings: config key -> value that mends it, after the remedy's words.
+    files: that have the fault.
+    number: of examples, files or pixels that have the fault.
+    settings: config key -> value that mends the fault.
   """
 
   severity: str

@@ -1,4 +1,4 @@
-"""Whether the run's figures suit the data and the devices."""
+"""Batch size and length of a run, beside its data and devices."""
 
 from unet_jax.data.checks.finding import Finding, percent, plural
 
