@@ -19,7 +19,7 @@ import jax
 import trainer
 
 from unet_jax import build, parallel
-from unet_jax.data import pipeline, prepared, sources
+from unet_jax.data import pipeline, prepared, sources, spec
 from unet_jax.training import setup
 
 CONFIGS = pathlib.Path(__file__).parents[1] / 'configs'
@@ -37,9 +37,9 @@ def main() -> None:
     if variant and not os.path.isdir(os.environ.get('UNET_JAX_DATA', '')):
       continue
     config = runpy.run_path(str(CONFIGS / f'{file}.py'))['get_config'](variant)
-    found = sources.open_layout(config)
+    found = sources.open_layout(spec.read(config))
     config = setup.resolve(config, found)
-    dataset = sources.load(config, found)
+    dataset = sources.load(spec.read(config), found)
     source = dataset.splits['train']
     with tempfile.TemporaryDirectory() as folder:
       read = read_prepared(config, found, pathlib.Path(folder))
@@ -68,11 +68,13 @@ def batches(config, source):
 
 def read_prepared(config, found, folder: pathlib.Path):
   """Prepares the data set, and returns how to read an example of it."""
-  read = sources.example_reader(config, found)
-  prepared.write(config, found, read, folder, say=lambda _: None)
+  wanted = spec.read(config)
+  read = sources.example_reader(wanted, found)
+  prepared.write(wanted, found, read, folder, say=lambda _: None)
   config = config.copy_and_resolve_references()
   config.data.update(source='tfds', name=prepared.NAME, root=str(folder))
-  return sources.example_reader(config, sources.open_layout(config))
+  wanted = spec.read(config)
+  return sources.example_reader(wanted, sources.open_layout(wanted))
 
 
 def rate(config, source, steps: int) -> str:

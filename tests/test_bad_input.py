@@ -66,13 +66,13 @@ def test_image_without_mask(refused, write_folder):
   root = write_folder()
   (root / 'masks' / 'b.png').unlink()
   text = refused(root)
-  assert_says(text, f'{root}/images/b.png', 'no mask b.png', 'add it')
+  assert_says(text, f'{root}/images/b.png', 'without a mask', 'name each')
 
 
 def test_mask_without_image(refused, write_folder):
   root = write_folder()
   (root / 'images' / 'b.png').unlink()
-  assert_says(refused(root), f'{root}/masks/b.png', 'no image', 'remove it')
+  assert_says(refused(root), f'{root}/masks/b.png', 'an image', 'remove it')
 
 
 def test_mask_and_image_of_different_size(refused, write_folder):

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from unet_jax.data.checks import classes, quick, run
+from unet_jax.data.checks import classes, finding, run
+from unet_jax.doctor.checks import memory
 
 NAMES = ('a', 'b')
 
 
 def tally(*rows, pixels=1000):
-  return classes.Tally(np.array(rows), np.full(len(rows), pixels))
+  void = np.zeros(len(rows), int)
+  return classes.Tally(np.array(rows), np.full(len(rows), pixels), void)
 
 
 def titles(found):
@@ -30,23 +32,27 @@ EVEN = tally(*[(10, 20), (0, 30), (20, 0)] * 4)
 
 
 def test_even_splits_pass_in_silence():
-  assert classes.check({'train': EVEN, 'test': EVEN}, NAMES) == []
+  assert classes.check({'train': EVEN, 'test': EVEN}, NAMES, 'index') == []
 
 
 def test_class_that_train_lacks_can_not_be_learnt():
-  (finding,) = classes.absent({'train': tally((0, 5)), 'val': EVEN}, NAMES)
+  (finding,) = classes.absent(
+    {'train': tally((0, 5)), 'val': EVEN}, NAMES, 'index'
+  )
   assert finding.severity == 'warning'
   assert finding.text.startswith('no pixel of the train split is a:')
 
 
 def test_class_that_test_lacks_has_no_score():
-  (finding,) = classes.absent({'train': EVEN, 'test': tally((5, 0))}, NAMES)
+  (finding,) = classes.absent(
+    {'train': EVEN, 'test': tally((5, 0))}, NAMES, 'index'
+  )
   assert finding.severity == 'warning'
   assert 'no pixel of the test split is b' in finding.text
 
 
 def test_train_without_any_class_is_an_error():
-  (finding,) = classes.absent({'train': tally((0, 0))}, NAMES)
+  (finding,) = classes.absent({'train': tally((0, 0))}, NAMES, 'index')
   assert finding.severity == 'error'
   assert 'a or b' in finding.text
 
@@ -153,19 +159,19 @@ def test_run_shorter_than_an_epoch_is_told():
 
 def test_memory_is_held_against_the_device():
   gib = 2**30
-  (finding,) = run.memory(8 * gib, 16 * gib, 'GPU')
+  (finding,) = memory.compare(8 * gib, 16 * gib, 'GPU')
   assert finding.severity == 'note'
-  (finding,) = run.memory(15 * gib, 16 * gib, 'GPU')
+  (finding,) = memory.compare(15 * gib, 16 * gib, 'GPU')
   assert finding.severity == 'warning'
-  (finding,) = run.memory(20 * gib, 16 * gib, 'GPU')
+  (finding,) = memory.compare(20 * gib, 16 * gib, 'GPU')
   assert finding.severity == 'error'
   assert '20.0 GiB of the 16.0 that a device has' in finding.text
 
 
-def test_what_a_run_looks_at_is_silent_on_clean_data(load_config):
-  config = load_config('multiclass')
-  found = quick.check(config, {'train': EVEN, 'val': EVEN}, NAMES)
-  assert quick.notes(found) == []
-  found = quick.check(config, {'train': EVEN, 'val': tally((1, 0))}, NAMES)
-  (note,) = quick.notes(found)
+def test_what_a_run_looks_at_is_silent_on_clean_data():
+  found = classes.check({'train': EVEN, 'val': EVEN}, NAMES, 'index')
+  found += run.length(total_steps=400, batch_size=8, num_train=12)
+  assert finding.notes(found) == []
+  found = classes.check({'train': EVEN, 'val': tally((1, 0))}, NAMES, 'index')
+  (note,) = finding.notes(found)
   assert note.startswith('no pixel of the val split is b')

@@ -63,7 +63,7 @@ def test_a_class_folder_without_a_mask_is_left_out(write_folder, diagnose):
   (root / 'GT/c').mkdir()
   (root / 'GT/d').mkdir()
   found = diagnose(root, 'folders', (), 'multilabel')
-  finding = found['empty mask folder']
+  finding = found['empty folder']
   assert finding.severity == 'error'
   assert finding.settings == {'data.classes': ('a', 'b')}
   assert mend(finding).endswith(""": --config.data.classes="('a', 'b')\"""")
@@ -111,10 +111,12 @@ def test_two_files_of_one_name_are_ambiguous(write_folder, diagnose):
 
 
 def test_lists_are_held_against_the_files(write_folder, diagnose):
-  root = write_folder('abcd', train=['a', 'b', 'bee'], val=['b', 'c'])
+  lists = dict(train=['a', 'b', 'bee'], val=['b', 'c'], test=[])
+  root = write_folder('abcd', **lists)
   found = diagnose(root)
   assert 'bee' in found['listed without file'].text
   assert 'b in train and val' in found['listed twice'].text
+  assert 'test.txt is empty' in found['empty list'].text
   assert found['unlisted images'].severity == 'note'
   assert found['unlisted images'].files == (str(root / 'images/d.png'),)
 
@@ -191,6 +193,5 @@ def test_what_no_check_explains_is_still_an_error(write_folder, diagnose):
 
 
 def test_a_set_that_does_not_open_says_why(write_folder, diagnose):
-  root = write_folder()
-  (root / 'train.txt').write_text('')
-  assert 'train.txt is empty' in diagnose(root)['set refused'].text
+  root = write_folder(mask='index')
+  assert 'no class names' in diagnose(root, 'index', ())['set refused'].text

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unet_jax.data import sources
+from unet_jax.data import sources, spec
 from unet_jax.doctor.checks import meanings
 
 
@@ -31,7 +31,8 @@ def load_proposed(load_config):
       for key, value in settings.items():
         group, _, name = key.rpartition('.')
         (config[group] if group else config)[name] = value
-    return sources.load(config, sources.open_layout(config))
+    wanted = spec.read(config)
+    return sources.load(wanted, sources.open_layout(wanted))
 
   return load
 

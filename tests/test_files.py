@@ -227,23 +227,6 @@ def test_file_that_is_missing_or_no_image_is_named(tmp_path):
     files.read_mask(path, as_index=True)
 
 
-def test_find_lists_images_by_name_and_nothing_else(tmp_path):
-  for name in ('b.PNG', 'a.jpeg', '.hidden.png', 'notes.txt', 'c.d.ppm'):
-    (tmp_path / name).touch()
-  assert list(files.find(tmp_path)) == ['a', 'b', 'c.d']
-
-
-def test_find_refuses_two_files_of_a_name_and_folders_without_images(tmp_path):
-  with pytest.raises(errors.InputError, match='holds no file'):
-    files.find(tmp_path)
-  with pytest.raises(errors.InputError, match='nowhere: no such folder'):
-    files.find(tmp_path / 'nowhere')
-  (tmp_path / 'a.png').touch()
-  (tmp_path / 'a.jpg').touch()
-  with pytest.raises(errors.InputError, match=r'a\.jpg and a\.png'):
-    files.find(tmp_path)
-
-
 def test_rescale_keeps_the_proportions_and_nearest_makes_no_new_values():
   label = np.array([[0, 1, 255], [2, 2, 1]], np.uint8).repeat(10, 0)
   nearest = Image.Resampling.NEAREST

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from unet_jax import errors
-from unet_jax.data import folder
+from unet_jax.data import folder, spec
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def open_folder(load_config):
     with config.unlocked():
       config.data.update(root=str(root), mask=mask, classes=classes)
       config.data.update(merge=merge or {}, threshold=threshold)
-    return folder.open_folder(config)
+    return folder.open_folder(spec.read(config))
 
   return open_with
 
@@ -123,7 +123,7 @@ def test_mask_of_another_size_is_named_with_both_sizes(
 ):
   root = write_folder()
   Image.new('L', (47, 40)).save(root / 'masks' / 'b.png')
-  message = r'masks/b\.png has 47x40 .*images/b\.png has 48x40'
+  message = r'masks/b\.png 47x40, image 48x40; export them again'
   with pytest.raises(errors.InputError, match=message):
     open_folder(root).read('b')
 
@@ -131,10 +131,10 @@ def test_mask_of_another_size_is_named_with_both_sizes(
 @pytest.mark.parametrize(
   ('mask', 'removed', 'message'),
   [
-    ('binary', 'masks/b.png', r'images/b\.png has no mask b\.png in masks'),
-    ('folders', 'GT/a/b.png', r'images/b\.png has no mask b\.png in a'),
-    ('binary', 'images/b.png', r'masks/b\.png has no image b\.\*'),
-    ('folders', 'images/b.png', r'GT/a/b\.png has no image b\.\*'),
+    ('binary', 'masks/b.png', r'images/b\.png: .*without a mask in masks: b'),
+    ('folders', 'GT/a/b.png', r'images/b\.png: .*without a mask in a: b'),
+    ('binary', 'images/b.png', r'masks/b\.png: .*without an image: b'),
+    ('folders', 'images/b.png', r'GT/a/b\.png: .*without an image: b'),
   ],
 )
 def test_image_without_mask_and_the_reverse_are_named(
@@ -146,19 +146,48 @@ def test_image_without_mask_and_the_reverse_are_named(
     open_folder(root, mask)
 
 
+def test_empty_list_and_missing_train_list_are_named(write_folder, open_folder):
+  root = write_folder(val='a')
+  with pytest.raises(errors.InputError, match=r'val\.txt but no train\.tx'):
+    open_folder(root)
+  (root / 'train.txt').write_text('\n \n')
+  with pytest.raises(errors.InputError, match=r'train\.txt is empty; list'):
+    open_folder(root)
+
+
 def test_listed_image_without_mask_is_named(write_folder, open_folder):
   root = write_folder(train='ab')
   (root / 'masks' / 'b.png').unlink()
-  with pytest.raises(errors.InputError, match=r'images/b\.png has no mask'):
+  with pytest.raises(
+    errors.InputError, match=r'images/b\.png: .*without a mask'
+  ):
     open_folder(root)
 
 
 @pytest.mark.parametrize('name', ['nobody', 'a.png'])
 def test_listed_name_without_a_file_is_named(write_folder, open_folder, name):
   root = write_folder(train=['a'], val=[name])
-  message = rf'val\.txt names {name}, but .*images has no file'
+  message = rf'val\.txt names 1 .*images does not have: {name}'
   with pytest.raises(errors.InputError, match=message):
     open_folder(root)
+
+
+def test_images_of_a_folder_are_found_by_name_and_nothing_else(tmp_path):
+  names = ('a.jpeg', 'b.PNG', 'c.d.ppm')
+  for name in (*names, '.hidden.png', 'notes.txt'):
+    (tmp_path / name).touch()
+  assert folder.find_images(tmp_path) == [tmp_path / name for name in names]
+
+
+def test_two_images_of_a_name_and_folders_without_images_are_refused(tmp_path):
+  with pytest.raises(errors.InputError, match='holds no file'):
+    folder.find_images(tmp_path)
+  with pytest.raises(errors.InputError, match='nowhere: no such folder'):
+    folder.find_images(tmp_path / 'nowhere')
+  (tmp_path / 'a.png').touch()
+  (tmp_path / 'a.jpg').touch()
+  with pytest.raises(errors.InputError, match=r'a\.jpg and a\.png'):
+    folder.find_images(tmp_path)
 
 
 @pytest.mark.parametrize(

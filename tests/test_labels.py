@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unet_jax import defaults, errors
-from unet_jax.data import labels
+from unet_jax.data import labels, spec
 
 RED = np.array([[1, 1, 0, 0]], bool)
 BRIGHT = np.array([[0, 1, 1, 0]], bool)
@@ -19,7 +19,7 @@ def decode(
     config.data.update(
       source='folder', mask=encoding, merge=merge or {}, **data
     )
-  coding = labels.make_coding(config, classes)
+  coding = labels.make_coding(spec.read(config), classes)
   return labels.decode(mask, coding, 'masks/x.png')
 
 

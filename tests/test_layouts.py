@@ -1,6 +1,7 @@
 """Every layout of images and masks, from files to labels and a first step."""
 
 import functools
+import json
 
 import jax
 import numpy as np
@@ -10,7 +11,7 @@ from test_run import call
 
 from unet_jax import config as config_lib
 from unet_jax import parallel
-from unet_jax.data import pipeline, sources
+from unet_jax.data import pipeline, sources, spec
 from unet_jax.training import setup
 
 SIZE = 32
@@ -184,7 +185,8 @@ def load(load_config, root, task='multiclass', classes='ab', **data):
     config.data.update(data)
     config.model.depth = 1
   config_lib.check(config)
-  return config, sources.load(config, sources.open_layout(config))
+  wanted = spec.read(config)
+  return config, sources.load(wanted, sources.open_layout(wanted))
 
 
 @pytest.fixture(scope='module')
@@ -287,7 +289,7 @@ def test_overlapping_classes_go_from_files_to_scores_and_masks(tmp_path):
   )
   done = call('evaluate', '--workdir', workdir, '--split', 'val')
   assert 'val split, 2 images' in done.stdout
-  report = config_lib.json.loads((workdir / 'evaluation/test.json').read_text())
+  report = json.loads((workdir / 'evaluation/test.json').read_text())
   planes = [overlapping(draw(i)[1]) for i in (6, 7)]
   for k, name in enumerate('ab'):
     found = report['confusion'][name]

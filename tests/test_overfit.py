@@ -38,7 +38,9 @@ def check(load_config):
     records = tuple(
       survey.Record(
         *(key, key, 'train', None, None, {}),
-        counted=statistics.Counted(np.array([example['label'].sum()]), 64 * 64),
+        counted=statistics.LabelStatistics(
+          np.array([example['label'].sum()]), 64 * 64
+        ),
       )
       for key, example in examples.items()
     )
@@ -96,7 +98,7 @@ def test_images_are_chosen_that_have_all_classes():
   records = tuple(
     survey.Record(
       *(str(i), str(i), 'train', None, None, {}),
-      counted=statistics.Counted(np.array(row), 100),
+      counted=statistics.LabelStatistics(np.array(row), 100),
     )
     for i, row in enumerate(counts)
   )

@@ -9,7 +9,7 @@ import pytest
 from test_run import call
 
 from unet_jax import errors
-from unet_jax.data import files, prepared, sources
+from unet_jax.data import files, prepared, sources, spec
 
 
 @pytest.fixture
@@ -21,9 +21,10 @@ def prepare(load_config, monkeypatch):
     config = load_config(name)
     with config.unlocked():
       config.data.update(root=str(root), **data)
-    found = sources.open_layout(config)
-    read = sources.example_reader(config, found)
-    prepared.write(config, found, read, output, say)
+    wanted = spec.read(config)
+    opened = sources.open_layout(wanted)
+    read = sources.example_reader(wanted, opened)
+    prepared.write(wanted, opened, read, output, say)
     return config
 
   return run
@@ -37,7 +38,8 @@ def as_prepared(config, output, **data):
 
 
 def load(config):
-  return sources.load(config, sources.open_layout(config))
+  wanted = spec.read(config)
+  return sources.load(wanted, sources.open_layout(wanted))
 
 
 LAYOUTS = {

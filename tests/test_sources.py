@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from unet_jax import errors
-from unet_jax.data import sources, stats
+from unet_jax.data import sources, spec, stats
 from unet_jax.data.synthetic_fundus import embedded, photograph
 
 
@@ -64,7 +64,8 @@ def load(load_config):
     config = load_config(config_name)
     with config.unlocked():
       config.data.update(data)
-    return sources.load(config, sources.open_layout(config))
+    wanted = spec.read(config)
+    return sources.load(wanted, sources.open_layout(wanted))
 
   return load_with
 
@@ -233,13 +234,14 @@ def test_open_split_gives_what_load_gives(write_folder, load_config):
   config = load_config(
     'binary:folder', **{'data.root': str(write_folder('abcdefgh'))}
   )
-  dataset = sources.load(config, sources.open_layout(config))
+  wanted = spec.read(config)
+  dataset = sources.load(wanted, sources.open_layout(wanted))
   saved = {name: part.keys for name, part in dataset.splits.items()}
-  val = sources.open_split(config, 'val', saved)
+  val = sources.open_split(spec.read(config), 'val', saved)
   assert [e['name'] for e in val] == [e['name'] for e in dataset.splits['val']]
   message = '--split test: there is none; the data has train, val'
   with pytest.raises(errors.InputError, match=message):
-    sources.open_split(config, 'test', saved)
+    sources.open_split(spec.read(config), 'test', saved)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +261,7 @@ def test_classes_that_can_not_be_told_apart_are_refused(
   with config.unlocked():
     config.data.update(root=str(root), mask=mask, classes=classes)
   with pytest.raises(errors.InputError, match=message):
-    sources.open_layout(config)
+    sources.open_layout(spec.read(config))
 
 
 def test_folds_keep_groups_together_and_leave_test_alone(write_folder, load):
@@ -283,28 +285,30 @@ def test_splits_that_were_drawn_are_kept_and_missed(write_folder, load_config):
   config = load_config(
     'binary:folder', **{'data.root': str(write_folder('abcdef'))}
   )
-  found = sources.open_layout(config)
+  found = sources.open_layout(spec.read(config))
   saved = {'train': ['b', 'c', 'd', 'e', 'f'], 'val': ['a']}
   for val in 'ab':
     rest = [name for name in 'abcdef' if name != val]
-    dataset = sources.load(config, found, {'train': rest, 'val': [val]})
+    dataset = sources.load(
+      spec.read(config), found, {'train': rest, 'val': [val]}
+    )
     assert dataset.splits['val'].keys == [val]
   for changed, message in [
     ({'train': ['b', 'c', 'd', 'e']}, 'image f is new'),
     ({'val': ['z', 'a']}, 'image z is no longer there'),
   ]:
     with pytest.raises(errors.InputError, match=message):
-      sources.load(config, found, saved | changed)
+      sources.load(spec.read(config), found, saved | changed)
     with pytest.raises(errors.InputError, match=message):
-      sources.open_split(config, 'val', saved | changed)
+      sources.open_split(spec.read(config), 'val', saved | changed)
 
 
 def test_embedded_set_is_what_is_drawn_with_its_lesions_merged(
   load_config, fundus_root
 ):
   config = load_config('multiclass', **{'data.root': fundus_root})
-  assert sources.open_layout(config).root == fundus_root
-  split = sources.open_split(config, 'val', {})
+  assert sources.open_layout(spec.read(config)).root == fundus_root
+  split = sources.open_split(spec.read(config), 'val', {})
   assert len(split) == embedded.NUM_IMAGES['val']
   for i in (0, 3):
     image, masks = photograph.draw_fundus(embedded.make_rng('val', i))
@@ -319,7 +323,7 @@ def test_embedded_set_is_what_is_drawn_with_its_lesions_merged(
 def test_embedded_set_has_vessels_for_a_binary_model(load_config, fundus_root):
   config = load_config('binary', **{'data.root': fundus_root})
   _, masks = photograph.draw_fundus(embedded.make_rng('test', 0))
-  example = sources.open_split(config, 'test', {})[0]
+  example = sources.open_split(spec.read(config), 'test', {})[0]
   np.testing.assert_array_equal(example['label'], masks['vessels'])
 
 
@@ -328,7 +332,7 @@ def test_embedded_set_lies_in_the_users_cache_by_default(
 ):
   (tmp_path / 'unet_jax').symlink_to(fundus_root)
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-  found = sources.open_layout(load_config('multiclass'))
+  found = sources.open_layout(spec.read(load_config('multiclass')))
   assert found.root == str(tmp_path / 'unet_jax')
 
 
@@ -337,7 +341,7 @@ def test_root_that_can_hold_no_data_set_is_named(load_config, tmp_path):
   file.touch()
   config = load_config('multiclass', **{'data.root': str(file)})
   with pytest.raises(errors.InputError, match='file .*--config.data.root'):
-    sources.open_layout(config)
+    sources.open_layout(spec.read(config))
 
 
 @pytest.mark.parametrize(
@@ -351,7 +355,8 @@ def test_pixels_are_counted_for_every_task(load_config, tmp_path, task, pixels):
   config = load_config('multiclass:folder', task=task)
   with config.unlocked():
     config.data.update(source='tfds', name='tiny_shapes', root=str(tmp_path))
-  dataset = sources.load(config, sources.open_layout(config))
+  wanted = spec.read(config)
+  dataset = sources.load(wanted, sources.open_layout(wanted))
   # Images of 9, 10, 11 and 12 rows of 7, all 0, 1, 2 and 0.
   assert dataset.stats.pixels == pixels
 

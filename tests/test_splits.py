@@ -3,7 +3,7 @@
 import pytest
 
 from unet_jax import errors
-from unet_jax.data import splits
+from unet_jax.data import spec, splits
 
 
 def test_lists_keep_their_order_and_skip_blank_lines(tmp_path):
@@ -15,22 +15,12 @@ def test_lists_keep_their_order_and_skip_blank_lines(tmp_path):
 
 def test_no_list_at_all_is_not_an_error(tmp_path):
   assert splits.read_lists(tmp_path) == {}
-  splits.check_lists({}, tmp_path)
-
-
-def test_empty_list_and_missing_train_list_are_named(tmp_path):
-  (tmp_path / 'val.txt').write_text('a\n')
-  with pytest.raises(errors.InputError, match=r'val\.txt but no train\.tx'):
-    splits.check_lists(splits.read_lists(tmp_path), tmp_path)
-  (tmp_path / 'train.txt').write_text('\n \n')
-  with pytest.raises(errors.InputError, match=r'train\.txt is empty; list'):
-    splits.check_lists(splits.read_lists(tmp_path), tmp_path)
 
 
 def ranges(load_config, names, **splits_of):
   config = load_config('binary:folder')
   config.data.update(splits_of)
-  return splits.from_ranges(config, names)
+  return splits.from_ranges(spec.read(config).split, names)
 
 
 IMAGES = [f'image{i:03d}' for i in range(1, 90)]

@@ -14,7 +14,7 @@ from PIL import Image
 from test_run import call, rows
 
 from unet_jax import errors, parallel
-from unet_jax.data import files, labels, pipeline, sources
+from unet_jax.data import files, labels, pipeline, sources, spec
 from unet_jax.nn import augment, losses, skeleton
 
 prepare = test_prepared.prepare
@@ -26,7 +26,8 @@ def load(load_config):
     config = load_config('binary:folder')
     with config.unlocked():
       config.data.update(root=str(root), weights=weights, **data)
-    return sources.load(config, sources.open_layout(config))
+    wanted = spec.read(config)
+    return sources.load(wanted, sources.open_layout(wanted))
 
   return run
 
@@ -73,7 +74,7 @@ WRONG = {
   'planes': (np.ones((40, 48, 2)), r'b\.npy holds float64\[40, 48, 2\]'),
   'empty': (np.ones((0, 48)), r'b\.npy holds float64\[0, 48\]'),
   'text': (np.array([['a']]), r'b\.npy holds <U1\[1, 1\]'),
-  'size': (np.ones((48, 40)), r'maps/b\.npy has 40x48 .*images/b\.png has 48x'),
+  'size': (np.ones((48, 40)), r'maps/b\.npy 40x48, image 48x40; transpose'),
 }
 
 
@@ -104,7 +105,9 @@ def test_two_maps_of_an_image_are_told(write_folder, load):
   root = write_folder()
   write_maps(root, 'abcd')
   Image.new('L', (48, 40), 1).save(root / 'maps' / 'b.png')
-  with pytest.raises(errors.InputError, match='b.npy and b.png have the'):
+  with pytest.raises(
+    errors.InputError, match='more than one file: b.npy and b.png'
+  ):
     load(root)
 
 

@@ -3,7 +3,6 @@
 `python -m unet_jax.config > docs/config.md` writes the page of all keys.
 """
 
-import json
 import pathlib
 import re
 
@@ -193,10 +192,7 @@ def save(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
 
 def load(path: pathlib.Path) -> ml_collections.ConfigDict:
   """Reads a config that `save` wrote; lists come back as tuples."""
-  try:
-    return from_dict(json.loads(path.read_text()))
-  except (OSError, json.JSONDecodeError) as error:
-    raise errors.InputError(f'{path} can not be read ({error})') from None
+  return from_dict(text_files.read_json(path, 'restore it'))
 
 
 def from_dict(tree: dict) -> ml_collections.ConfigDict:

@@ -21,7 +21,7 @@ def main() -> None:
   if not WORKDIR.value:
     raise errors.InputError('no run; give its folder with --workdir')
   from unet_jax import build  # Below, since --help needs none of it.
-  from unet_jax.data import sources, splits
+  from unet_jax.data import sources, spec, splits
   from unet_jax.evaluation import trained
 
   build.start()
@@ -30,7 +30,7 @@ def main() -> None:
   if DATA_ROOT.value:
     run.config.data.root = DATA_ROOT.value
   saved = splits.load(workdir)
-  source = sources.open_split(run.config, SPLIT.value, saved)
+  source = sources.open_split(spec.read(run.config), SPLIT.value, saved)
   _, table = trained.evaluate(run, source, workdir, SPLIT.value)
   print(table)
 

@@ -25,13 +25,15 @@ def main() -> None:
   from unet_jax.data import (
     prepared,  # --help needs none.
     sources,
+    spec,
   )
 
   config_lib.check(CONFIG.value)
   output = pathlib.Path(OUTPUT.value).expanduser().absolute()
-  found = sources.open_layout(CONFIG.value)
-  read = sources.example_reader(CONFIG.value, found)
-  prepared.write(CONFIG.value, found, read, output, print)
+  wanted = spec.read(CONFIG.value)
+  opened = sources.open_layout(wanted)
+  read = sources.example_reader(wanted, opened)
+  prepared.write(wanted, opened, read, output, print)
   print(f'{output} is finished; train from it with\n  {command(output)}')
 
 

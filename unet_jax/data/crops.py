@@ -6,61 +6,66 @@ import numpy as np
 
 from unet_jax.data import labels
 
-# What of an example is cut and moved alike; the last may be absent.
+# Arrays of an example that are cropped together; the last may be absent.
 MOVED = ('image', 'label', 'weight_map')
-MAX_PLACES = 256  # Pixels known of each class in each image: a kilobyte.
+MAX_PLACES = 256  # Kept of each class in each image: a kilobyte.
 
 
 def find_places(planes: np.ndarray) -> dict[int, np.ndarray]:
-  """Finds pixels of each foreground class that occurs, evenly in its area.
+  """Finds pixels of each foreground class, spread evenly over its area.
 
   Args:
     planes: bool[H, W, K], as labels.to_planes gives them.
 
   Returns:
-    {class: int32[n] places in [0, H * W)}, n at most `MAX_PLACES`.
+    {class: int32[n] places in [0, H * W)} of the classes that occur, n at most
+    `MAX_PLACES`.
   """
-  found = {}
+  places_of = {}
   for k in range(planes.shape[-1]):
     places = np.flatnonzero(planes[..., k])
     if len(places):
       num = min(len(places), MAX_PLACES)
       chosen = np.linspace(0, len(places) - 1, num).round().astype(int)
-      found[k] = places[chosen].astype(np.int32)
-  return found
+      places_of[k] = places[chosen].astype(np.int32)
+  return places_of
 
 
 def make_table(
-  found: Sequence[Mapping[int, np.ndarray]], num_classes: int
+  images: Sequence[Mapping[int, np.ndarray]], num_classes: int
 ) -> tuple[tuple[tuple[int, np.ndarray], ...], ...]:
-  """Turns what `find_places` found in each image into the images of each class.
+  """Groups places by class instead of by image.
+
+  Args:
+    images: of each image, its places; see `find_places`.
+    num_classes: K, of the foreground.
 
   Returns:
     For each class, (image, places) of the images that have it.
   """
   return tuple(
-    tuple((i, places[k]) for i, places in enumerate(found) if k in places)
+    tuple((i, places[k]) for i, places in enumerate(images) if k in places)
     for k in range(num_classes)
   )
 
 
 def is_foreground(index: int, share: float) -> bool:
-  """Tells whether a sample is cropped about a class, by its position alone.
+  """Returns whether a sample is cropped about a class, by its position alone.
 
-  Of any stretch of samples that share has it, to the nearest one.
+  In every stretch of samples, `share` of them are, rounded.
   """
   return int((index + 1) * share) > int(index * share)
 
 
 def draw_place(rng: np.random.Generator, table: Sequence) -> tuple[int, int]:
-  """Draws a class of those that occur, an image that has it, and a pixel.
+  """Draws a class that occurs, an image that has it, and a pixel of it.
 
   Args:
     rng: the sample's.
-    table: from `make_table`, of which a class must occur.
+    table: from `make_table`; at least one class must occur.
 
   Returns:
-    The image and the place in it.
+    The index of the image, and the place in it.
   """
   classes = [images for images in table if images]
   images = classes[rng.integers(len(classes))]
@@ -71,18 +76,18 @@ def draw_place(rng: np.random.Generator, table: Sequence) -> tuple[int, int]:
 def anywhere(
   rng: np.random.Generator, shape: tuple[int, int], size: int
 ) -> tuple[int, int]:
-  """Draws the corner of a crop within an image of [H, W]."""
+  """Draws the top left corner of a crop within an image of [H, W]."""
   return tuple(int(rng.integers(max(side - size, 0) + 1)) for side in shape)
 
 
 def about(
   rng: np.random.Generator, place: int, shape: tuple[int, int], size: int
 ) -> tuple[int, int]:
-  """Draws the corner of a crop that has `place` in its middle half.
+  """Draws the top left corner of a crop that has `place` in its middle half.
 
-  So a net doesn't learn that lesions lie in the middle, and a turn leaves the
-  pixel in. At the image's border the crop stays within the image, and the
-  pixel is nearer to the crop's.
+  The pixel is not at the very middle, so that a net doesn't learn that lesions
+  are, and a rotation keeps it in the crop. Near the image's border the crop
+  stays within the image, and the pixel is nearer to the crop's border.
   """
   corner = []
   for at, side in zip(np.unravel_index(place, shape), shape, strict=True):
@@ -99,7 +104,7 @@ def cut(
   left: int,
   side: int,
 ) -> tuple[np.ndarray, ...]:
-  """Cuts a square that may reach beyond the image, as `pad` goes on there."""
+  """Cuts a square; where it reaches beyond the image, `pad` fills it."""
   height, width = image.shape[:2]
   around = (
     (max(-top, 0), max(top + side - height, 0)),
@@ -115,10 +120,19 @@ def pad(
   *weight_map: np.ndarray,
   around: tuple[tuple[int, int], tuple[int, int]],
 ) -> tuple[np.ndarray, ...]:
-  """Adds pixels (above, below), (left, right): edges go on, labels are void.
+  """Pads the image by edge replication, and the label with void.
 
-  A map of weights, float32[H, W], goes on like the image, so that beside the
-  edge nothing is mixed with it; it comes back as it came: there or not.
+  A map of weights is padded by edge replication as well, so that interpolation
+  at the edge mixes in nothing foreign.
+
+  Args:
+    image: [H, W, C].
+    label: uint8[H, W] or [H, W, K].
+    *weight_map: float32[H, W], or nothing.
+    around: pixels (above, below), (left, right).
+
+  Returns:
+    As many arrays as were given.
   """
   if not np.any(around):
     return image, label, *weight_map

@@ -1,18 +1,19 @@
-"""Where a fundus camera saw: the bright disc in a black frame."""
+"""The field of view of a fundus camera: the bright disc in a black frame."""
 
 import numpy as np
 from PIL import Image, ImageFilter
 
-FLAT = 0.5  # Corners as bright as this share of the inside are no frame.
+FLAT = 0.5  # Corners of this share of the inside's brightness are no frame.
 EDGE = 0.1  # Share of the way from the frame's brightness to the inside's.
 
 
 def estimate(image: np.ndarray) -> np.ndarray:
   """Estimates the field of view of uint8[H, W, C]: bool[H, W], True inside.
 
-  The darkest corner is of the frame. What is brighter than all of that counts,
-  and what lies between such pixels in both its row and its column, since the
-  inside has dark spots. An image without a dark corner is all inside.
+  The darkest corner belongs to the frame. Pixels brighter than all of that
+  corner are inside. So are pixels between such pixels in both their row and
+  their column, since the inside has dark spots. An image without a dark corner
+  is all inside.
   """
   smooth = ImageFilter.BoxBlur(max(1, min(image.shape[:2]) // 200))
   bright = Image.fromarray(image.max(axis=-1)).filter(smooth)
@@ -27,12 +28,12 @@ def estimate(image: np.ndarray) -> np.ndarray:
   inside = np.percentile(bright, 75)
   if frame >= FLAT * inside:
     return np.ones(bright.shape, bool)
-  found = bright > frame + EDGE * (inside - frame)
-  return _between(found, axis=0) & _between(found, axis=1)
+  is_bright = bright > frame + EDGE * (inside - frame)
+  return _between(is_bright, axis=0) & _between(is_bright, axis=1)
 
 
-def _between(found: np.ndarray, axis: int) -> np.ndarray:
+def _between(mask: np.ndarray, axis: int) -> np.ndarray:
   """Fills from the first to the last True along an axis."""
-  after = np.logical_or.accumulate(found, axis=axis)
-  before = np.logical_or.accumulate(np.flip(found, axis), axis=axis)
+  after = np.logical_or.accumulate(mask, axis=axis)
+  before = np.logical_or.accumulate(np.flip(mask, axis), axis=axis)
   return after & np.flip(before, axis)

@@ -1,7 +1,6 @@
 """Image and mask files -> uint8 arrays, with every fault named in one line."""
 
 import pathlib
-from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -10,51 +9,6 @@ from unet_jax import errors
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.tif', '.tiff', '.gif', '.ppm')
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-
-
-def by_name(
-  folder: pathlib.Path, suffixes: Sequence[str] = SUFFIXES
-) -> dict[str, list[pathlib.Path]]:
-  """Returns {NAME: paths} of the files directly in `folder`, if it exists.
-
-  A name with several paths, a.png and a.jpg, is for the caller to judge.
-  """
-  found = {}
-  for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-    if path.suffix.lower() in suffixes and not path.name.startswith('.'):
-      found.setdefault(path.stem, []).append(path)
-  return found
-
-
-def find(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-  """Returns {NAME: path} of the image files directly in `folder`."""
-  found = by_name(folder)
-  check_found(folder, found)
-  return {name: paths[0] for name, paths in found.items()}
-
-
-def check_found(
-  folder: pathlib.Path,
-  found: dict[str, list[pathlib.Path]],
-  suffixes: Sequence[str] = SUFFIXES,
-) -> None:
-  """Refuses what `by_name` found: nothing, or two files of one name."""
-  if not folder.is_dir():
-    raise errors.InputError(
-      f'{folder}: no such folder; put the files there, or correct the path '
-      f'before {folder.name}'
-    )
-  if not found:
-    raise errors.InputError(
-      f'{folder} holds no file {", ".join(suffixes)}; add some, or name '
-      'another folder (config.data.classes and config.data.mask name those of '
-      'masks)'
-    )
-  for first, *others in found.values():
-    if others:
-      raise errors.InputError(
-        f'{first} and {others[0].name} have the same name; keep one'
-      )
 
 
 def num_channels(paths: list[pathlib.Path]) -> int:
@@ -69,11 +23,15 @@ def num_channels(paths: list[pathlib.Path]) -> int:
 def read_image(path: pathlib.Path, channels: int) -> np.ndarray:
   """Decodes a file as uint8[H, W, channels], channels 1 or 3.
 
-  It is turned as its EXIF says. Of 16 bits the upper 8 are taken, and a file
-  that hardly uses those is refused, as is one with transparent pixels.
+  The image is turned as its EXIF says. Values of 16 bits are cut to the upper
+  8.
+
+  Raises:
+    InputError: if the file is damaged, has transparent pixels, or has 16 bits
+      of which the upper ones are hardly used.
   """
   with _open(path) as image:
-    is_deep = _is_deep(image)  # Not told any more once it is decoded.
+    is_deep = _is_deep(image)  # Pillow forgets it once the image is decoded.
     _decode(ImageOps.exif_transpose, path, image, in_place=True)
     _decode(image.load, path)
     if image.has_transparency_data:
@@ -98,10 +56,9 @@ def read_image(path: pathlib.Path, channels: int) -> np.ndarray:
 
 
 def keep_channels(image: np.ndarray, channels: str) -> np.ndarray:
-  """Returns uint8[H, W, C] of `all` channels, or of `green` if there is one.
+  """Returns uint8[H, W, C] of `all` channels, or `green` of a colour image.
 
-  In a retina's photograph green has the best contrast of vessels and red
-  lesions.
+  In a retina's photograph green shows vessels and red lesions best.
   """
   is_color = image.shape[-1] == 3
   return image[..., 1:2] if channels == 'green' and is_color else image
@@ -115,9 +72,9 @@ def read_mask(path: pathlib.Path, *, as_index: bool) -> np.ndarray:
 
   Args:
     path: of the file.
-    as_index: whether grey values are indices. Pillow spreads those of 2 and 4
-      bits over 0 to 255, as suits a brightness; of a brightness of 16 bits the
-      upper 8 are taken.
+    as_index: whether grey values are indices. Pillow spreads indices of 2 and
+      4 bits over 0 to 255; this is undone. Otherwise they are brightness, and
+      values of 16 bits are cut to the upper 8.
   """
   with _open(path) as image:
     if image.mode not in ('1', 'L', 'P') and not _is_deep_grey(image):
@@ -125,7 +82,7 @@ def read_mask(path: pathlib.Path, *, as_index: bool) -> np.ndarray:
         f'{path}: a mask has one channel, this file has {image.mode}; save it '
         'as an 8-bit PNG of indices, or use --config.data.mask=color'
       )
-    tiles = _tiles(image)  # Gone once it is decoded.
+    tiles = _tiles(image)  # Pillow forgets them once the image is decoded.
     _decode(image.load, path)
     array = np.asarray(image)
   if array.itemsize == 2 and as_index and array.max() > 255:
@@ -152,10 +109,10 @@ def read_planes(path: pathlib.Path) -> np.ndarray:
 
 
 def read_weights(path: pathlib.Path) -> np.ndarray:
-  """Reads how much each pixel counts in the loss: float32[H, W] from 0.
+  """Reads how much each pixel counts in the loss: float32[H, W], 0 or more.
 
-  A .npy file has the weights themselves. In an image file black is 0 and white
-  is 1, whether of 8 bits or 16.
+  A .npy file has the weights themselves. In an image file of 8 or 16 bits,
+  black is 0 and white is 1.
   """
   if path.suffix.lower() == '.npy':
     array = _load(path)
@@ -258,7 +215,7 @@ def _is_deep_grey(image: Image.Image) -> bool:
 
 
 def _is_deep(image: Image.Image) -> bool:
-  """Tells 16-bit files; of those in colour Pillow gives the upper bytes."""
+  """Returns whether a file has 16 bits; Pillow reads 8 of them in colour."""
   return ';16' in _tiles(image) or any(
     codec.startswith('ppm') and args[-1] > 255
     for codec, _, _, args in image.tile
@@ -266,7 +223,7 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _tiles(image: Image.Image) -> str:
-  """Tells how the file holds its values, as far as Pillow says."""
+  """Returns how the file stores its values, as far as Pillow says."""
   return ' '.join(str(tile[3]) for tile in image.tile)
 
 

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unet_jax.data import planes, values
+from unet_jax.data import codes, planes, values
+from unet_jax.data.spec import Spec
 
-VOID = 255  # A pixel that doesn't count: unlabelled, or outside the image.
-CERTAIN = 254  # What stands for 1 in a label that is a probability.
+VOID, CERTAIN = codes.VOID, codes.CERTAIN
 
 
 class Coding(NamedTuple):
@@ -26,11 +26,11 @@ class Coding(NamedTuple):
 
 
 class Decoded(NamedTuple):
-  """A label, and what a person should hear about it."""
+  """A label, and what happened to its mask."""
 
   label: np.ndarray
   overlap: int = 0  # Pixels where a later class hid an earlier one.
-  # Mask folder -> how many of its pixels pass the threshold, and are above 0.
+  # Mask folder -> number of pixels from the threshold on, and of those above 0.
   marked: Mapping[str, tuple[int, int]] = {}
 
 
@@ -48,29 +48,25 @@ class ClassSpec(NamedTuple):
     return to_planes(label, self.num_foreground, first=first, soft=self.soft)
 
 
-def make_coding(config, classes: Sequence[str]) -> Coding:
-  """Reads what the config says of the masks.
+def make_coding(spec: Spec, classes: Sequence[str]) -> Coding:
+  """Says what the masks of a data set with these classes mean.
 
   Raises:
     InputError: if a value stands for two classes, or a class for no value.
   """
-  table = np.zeros(0, np.uint8)
-  is_embedded = config.data.source == 'synthetic_fundus'
-  encoding = 'folders' if is_embedded else config.data.mask
-  if encoding in values.ENCODINGS:
-    names = class_names('multiclass', classes, config.data.background)
-    table = values.make_table(
-      encoding, names, config.data.merge, config.data.void
-    )
+  table, masks = np.zeros(0, np.uint8), spec.masks
+  if spec.encoding in values.ENCODINGS:
+    names = class_names('multiclass', classes, masks.background)
+    table = values.make_table(spec.encoding, names, masks.merge, masks.void)
   return Coding(
-    encoding=encoding,
-    task=config.task,
+    encoding=spec.encoding,
+    task=spec.task,
     classes=tuple(classes),
-    background=config.data.background,
-    merge=config.data.merge,
-    void=tuple(config.data.void),
-    threshold=config.data.threshold,
-    soft=config.data.soft,
+    background=masks.background,
+    merge=masks.merge,
+    void=masks.void,
+    threshold=masks.threshold,
+    soft=masks.soft,
     table=table,
   )
 
@@ -88,7 +84,7 @@ def decode(
 
   Returns:
     uint8[H, W] of class indices, or uint8[H, W, K] planes under `multilabel`;
-    of 0 to 254 where labels are probabilities.
+    from 0 to 254 where labels are probabilities.
   """
   num_classes = len(coding.classes)
   if not isinstance(mask, Mapping):
@@ -96,8 +92,8 @@ def decode(
     if coding.task == 'multilabel':
       first = 1 if coding.background else 0
       label = label[..., None]
-      found = label == np.arange(first, first + num_classes)
-      label = np.where(label == VOID, VOID, found).astype(np.uint8)
+      planes_of = label == np.arange(first, first + num_classes)
+      label = np.where(label == VOID, VOID, planes_of).astype(np.uint8)
     return Decoded(label)
   parts = planes.parts(mask, coding, where)
   read, void, marked = planes.read(mask, coding, where)
@@ -117,11 +113,11 @@ def decode(
 
 
 def exclude(label: np.ndarray) -> tuple[np.ndarray, int]:
-  """Turns uint8[H, W, K] planes into the one class that each pixel has.
+  """Turns uint8[H, W, K] planes into one class a pixel.
 
   Returns:
-    uint8[H, W]: 0 is background, k + 1 is plane k, and the later wins where
-    planes overlap; and in how many pixels they do.
+    uint8[H, W]: 0 is background, k + 1 is plane k, and where planes overlap the
+    later wins; and the number of pixels where planes overlap.
   """
   order = np.arange(1, label.shape[-1] + 1, dtype=np.uint8)
   overlap = np.count_nonzero(label.sum(axis=-1, dtype=np.int32) > 1)
@@ -131,13 +127,13 @@ def exclude(label: np.ndarray) -> tuple[np.ndarray, int]:
 def to_planes(
   label: np.ndarray, num_foreground: int, *, first: int = 1, soft: bool = False
 ) -> np.ndarray:
-  """Tells where a label has each class: bool[H, W, K].
+  """Returns where a label has each class: bool[H, W, K].
 
   Args:
     label: from `decode`.
     num_foreground: K.
     first: index of the first of them, where the label is an index.
-    soft: whether it is probabilities; more than a half counts.
+    soft: whether the label is probabilities; more than a half counts.
   """
   if soft:
     label = label if label.ndim == 3 else label[..., None]
@@ -147,9 +143,18 @@ def to_planes(
   return label[..., None] == np.arange(first, first + num_foreground)
 
 
+def is_void(label: np.ndarray) -> np.ndarray:
+  """Returns where a label doesn't count, in any plane: bool[H, W].
+
+  Args:
+    label: uint8[H, W] or [H, W, K], from `decode`.
+  """
+  return (label == VOID).reshape(*label.shape[:2], -1).any(axis=-1)
+
+
 def class_names(
   task: str, classes: Sequence[str], background: str
 ) -> tuple[str, ...]:
-  """Returns a name for each plane: background is one when classes exclude."""
+  """Names the planes; background has one where classes exclude each other."""
   has_plane = task == 'multiclass' and background
   return (background, *classes) if has_plane else tuple(classes)

@@ -1,4 +1,4 @@
-"""What a data layout offers before its masks are read as labels."""
+"""A data set on disk, before its masks are read as labels."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from unet_jax.data import labels
+from unet_jax.data.spec import Masks
 
 
 class Raw(NamedTuple):
@@ -13,15 +14,15 @@ class Raw(NamedTuple):
 
   name: str
   image: np.ndarray  # uint8[H, W, C]
-  # See labels.decode; Decoded where that was done beforehand.
+  # See labels.decode; a Decoded where that is done already.
   mask: np.ndarray | Mapping[str | int, np.ndarray] | labels.Decoded
   where: str  # The mask's file, for messages.
-  field: np.ndarray | None = None  # bool[H, W]: where the camera saw.
+  field: np.ndarray | None = None  # bool[H, W], the field of view.
   weight_map: np.ndarray | None = None  # float32[H, W]: files.read_weights.
 
 
 class Layout(NamedTuple):
-  """A data set found on disk; `keys` has `all` where nothing lists splits."""
+  """A data set; `keys` has one split `all` where nothing lists splits."""
 
   keys: dict[str, Sequence[str]]
   read: Callable[[str], Raw]
@@ -29,8 +30,7 @@ class Layout(NamedTuple):
   root: str
 
 
-def mask_folders(config, classes: Sequence[str]) -> list[str]:
+def mask_folders(masks: Masks, classes: Sequence[str]) -> list[str]:
   """Returns the mask folders that the classes, and void, are made of."""
-  merge = config.data.merge
-  used = [name for label in classes for name in merge.get(label, (label,))]
-  return list(dict.fromkeys((*used, *config.data.void)))
+  used = [name for k in classes for name in masks.merge.get(k, (k,))]
+  return list(dict.fromkeys((*used, *masks.void)))

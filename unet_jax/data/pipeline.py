@@ -10,9 +10,9 @@ import numpy as np
 from unet_jax.data import crops
 
 ROUND_TO = 64  # Sides of evaluated images are padded to this: few shapes.
-# Samples of a stream. Grain's own endless one overflows in batches of one.
+# Samples of a stream. Grain's endless stream overflows in batches of 1.
 NO_END = 2**40
-# Decoded ahead, in threads: grain's own 500 would be gigabytes.
+# Examples decoded ahead, in threads; grain's default of 500 takes gigabytes.
 AHEAD = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)
 
 
@@ -35,10 +35,10 @@ def train_batches(
     source: random access to examples.
     batch_size: images of the global batch.
     image_size: side of the random crop.
-    window_size: W, side of the square about it that is cut, for the device to
-      turn and bend.
+    window_size: W, side of the larger square that is cut about the crop; the
+      device rotates and deforms it.
     table: pixels of each class, from `crops.make_table`.
-    foreground_share: of the samples that are cropped about one of these.
+    foreground_share: share of the samples that are cropped about such a pixel.
     seed: of order and crops.
     first_step: steps count from 1; step s reads the stream's element s.
     process_index: of this process.
@@ -54,7 +54,7 @@ def train_batches(
 
   def crop(index: int) -> dict:
     rng, i, place = choose(index)
-    example = source[i]  # Which may decode it.
+    example = source[i]
     shape = example['label'].shape[:2]
     if place is None:
       top, left = crops.anywhere(rng, shape, image_size)
@@ -99,15 +99,15 @@ def _chooser(num: int, table: Sequence, share: float, seed: int) -> Callable:
 
 @functools.lru_cache(maxsize=4)
 def _order(num: int, seed: int, epoch: int) -> np.ndarray:
-  """Shuffles an epoch; grain's own way takes 6 ms a sample of 3 images."""
-  # The last number keeps it apart from the keys of the crops.
+  """Shuffles an epoch; grain's shuffle takes 6 ms a sample of 3 images."""
+  # The last number tells this seed from those of the crops.
   return np.random.default_rng((seed, epoch, 1)).permutation(num)
 
 
 def pad(
   image: np.ndarray, label: np.ndarray, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Pads below and to the right: with the image's edge, and void labels."""
+  """Pads below and to the right; see `crops.pad`."""
   rows, cols = height - image.shape[0], width - image.shape[1]
   return crops.pad(image, label, around=((0, rows), (0, cols)))
 
@@ -122,19 +122,19 @@ def eval_batches(
 ) -> Iterator[dict[str, np.ndarray]]:
   """Yields this process's part of batches that hold every image once.
 
-  Whole images are padded to multiples of 64 and batched with those of their
-  padded size; a batch that isn't full is filled up with images of weight 0.
+  Whole images are padded to multiples of 64 and batched with images of the
+  same padded size; an incomplete batch is padded with images of weight 0.
 
   Args:
     source: random access to examples.
-    max_pixels: of a batch; a larger image comes alone, one a device.
+    max_pixels: of a batch; each device gets one image if images are larger.
     num_devices: of all processes; every batch divides by it.
     process_index: of this process.
-    process_count: each takes its stretch of every batch.
+    process_count: each process takes its stretch of every batch.
 
   Yields:
     image uint8[B, H, W, C], label uint8[B, H, W] or [B, H, W, K], index
-    int32[B], the place in the split, and weight float32[B], 0 for filling.
+    int32[B], the place in the split, and weight float32[B], 0 for padding.
   """
   waiting = collections.defaultdict(list)
   stream = grain.MapDataset.source(source).map_with_index(_padded)

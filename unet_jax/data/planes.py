@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 
 from unet_jax import errors
-
-_VOID, _CERTAIN = 255, 254  # labels.VOID and labels.CERTAIN.
+from unet_jax.data import codes
 
 
 def parts(mask: Mapping[Any, np.ndarray], coding, where: str) -> list[tuple]:
-  """Returns the keys of `mask` that each class is the union of.
+  """Returns, for each class, the keys of `mask` whose union it is.
 
-  Folders go by their names. Planes of a file go by their numbers: those of
-  `merge`, else a plane a class, with the background's before them or not.
+  The keys of folders are their names. Those of a file's planes are numbers:
+  what `merge` lists, else one plane a class, after that of the background if
+  the file has one.
   """
   if coding.encoding == 'folders':
     return [tuple(coding.merge.get(name, (name,))) for name in coding.classes]
@@ -45,9 +45,11 @@ def parts(mask: Mapping[Any, np.ndarray], coding, where: str) -> list[tuple]:
 
 
 def _check_background(mask: Mapping, numbers: list[int], where: str) -> None:
-  """Refuses a first plane that isn't the complement of the others."""
+  """Refuses a background that isn't the complement of the other planes."""
   background, *others = (mask[i] for i in numbers)
-  known = np.all([plane != _VOID for plane in (background, *others)], axis=0)
+  known = np.all(
+    [plane != codes.VOID for plane in (background, *others)], axis=0
+  )
   covered = np.any([plane != 0 for plane in others], axis=0)
   wrong = np.count_nonzero(known & ((background != 0) == covered))
   if wrong:
@@ -64,10 +66,10 @@ def read(
   """Reads each plane as uint8[H, W] of 0 and 1, or of 0 to 254.
 
   Returns:
-    The planes; bool[H, W], where no pixel counts; and for graded planes the
-    number of pixels that pass the threshold, and of those above 0.
+    The planes; bool[H, W], True where no pixel counts; and for graded planes
+    the number of pixels from the threshold on, and of those above 0.
   """
-  found, marked = {}, {}
+  grades, marked = {}, {}
   void = np.zeros(next(iter(mask.values())).shape, bool)
   for key, plane in mask.items():
     if key in coding.void:
@@ -75,14 +77,17 @@ def read(
       continue
     is_void = np.zeros_like(void)
     if coding.encoding == 'planes' and plane.dtype.kind in 'iu':
-      is_void, plane = plane == _VOID, _as_bool(plane, f'{where}, plane {key}')
+      is_void, plane = (
+        plane == codes.VOID,
+        _as_bool(plane, f'{where}, plane {key}'),
+      )
     name = f'{where}, {key}' if coding.encoding == 'folders' else where
     grade = _grade(plane, coding, name)
-    found[key] = np.where(is_void, 0, grade).astype(np.uint8)
+    grades[key] = np.where(is_void, 0, grade).astype(np.uint8)
     void |= is_void
     if plane.dtype != bool and not coding.soft:
       marked[key] = np.count_nonzero(grade), np.count_nonzero(plane)
-  return found, void, marked
+  return grades, void, marked
 
 
 def check_covered(covered: np.ndarray, void: np.ndarray, where: str) -> None:
@@ -97,7 +102,7 @@ def check_covered(covered: np.ndarray, void: np.ndarray, where: str) -> None:
 
 def _as_bool(plane: np.ndarray, where: str) -> np.ndarray:
   """Takes integers 0 and 1; 255, void, becomes False."""
-  others = plane[(plane != 0) & (plane != 1) & (plane != _VOID)]
+  others = plane[(plane != 0) & (plane != 1) & (plane != codes.VOID)]
   if others.size:
     raise errors.InputError(
       f'{where}: value {others[0]} in {others.size} pixels; integer planes '
@@ -110,7 +115,7 @@ def _as_bool(plane: np.ndarray, where: str) -> np.ndarray:
 def _grade(plane: np.ndarray, coding, where: str) -> np.ndarray:
   """Thresholds a plane, or scales it to 0 to 254."""
   if plane.dtype == bool:
-    return plane * np.uint8(_CERTAIN if coding.soft else 1)
+    return plane * np.uint8(codes.CERTAIN if coding.soft else 1)
   full = coding.soft
   if plane.dtype.kind == 'f':
     if not (plane.min() >= 0 and plane.max() <= 1):  # Also catches NaN.
@@ -125,7 +130,7 @@ def _grade(plane: np.ndarray, coding, where: str) -> np.ndarray:
         f'{where}: value {plane.max()} is above config.data.soft, {full}, '
         'which means full agreement'
       )
-    return np.round(plane * (_CERTAIN / full)).astype(np.uint8)
+    return np.round(plane * (codes.CERTAIN / full)).astype(np.uint8)
   if plane.max() == 1 < coding.threshold and plane.dtype == np.uint8:
     raise errors.InputError(
       f'{where}: a mask of 0 and 1, where config.data.threshold is '

@@ -12,45 +12,41 @@ from tensorflow_datasets.core import example_serializer
 
 from unet_jax import errors, text_files
 from unet_jax.data import labels, layout, stats
+from unet_jax.data.spec import Spec
 
-NAME, VERSION = 'prepared', '1.0.0'  # As TFDS calls it.
+NAME, VERSION = 'prepared', '1.0.0'  # Of the TFDS data set.
 MANIFEST = 'prepared.json'
-SHARD = 64  # Examples of a file, which is written whole or not at all.
-# Keys of config.data that decide what images and labels are.
-SHAPING = (
-  *('mask', 'background', 'merge', 'void', 'threshold', 'soft', 'missing'),
-  *('fov', 'weights', 'resize', 'channels', 'train', 'val', 'test'),
-)
+SHARD = 64  # Examples a file; a file is written whole or not at all.
 
 
 def write(
-  config,
-  found: layout.Layout,
+  spec: Spec,
+  opened: layout.Layout,
   read: Callable[[str], dict],
   output: pathlib.Path,
   say: Callable[[str], None],
 ) -> None:
-  """Writes every example of a data set; what a kill has left is gone on with.
+  """Writes every example of a data set; resumes after an interrupted run.
 
   Args:
-    config: the run's.
-    found: the data set.
+    spec: what `read` was built from.
+    opened: the data set.
     read: key -> example; see sources.example_reader.
-    output: `config.data.root` of what is written.
-    say: is told of every file that is done.
+    output: folder, `config.data.root` of the runs that will read it.
+    say: called with a line for each file that is written.
 
   Raises:
-    InputError: if the folder holds anything else, or an example is no good.
+    InputError: if the folder holds anything else, or an example is refused.
   """
   folder = output / NAME / VERSION
   plan = dict(
-    settings=_settings(config),
-    classes=list(found.classes),
-    root=found.root,
-    keys={split: list(keys) for split, keys in found.keys.items()},
+    settings=_settings(spec),
+    classes=list(opened.classes),
+    root=opened.root,
+    keys={split: list(keys) for split, keys in opened.keys.items()},
   )
   begun = _begin(folder, output, plan)
-  features = _features(read(next(iter(found.keys.values()))[0]))
+  features = _features(read(next(iter(opened.keys.values()))[0]))
   serializer = example_serializer.ExampleSerializer(
     features.get_serialized_info()
   )
@@ -73,13 +69,13 @@ def write(
   text_files.write_text(folder / MANIFEST, json.dumps(begun, indent=1))
 
 
-def open_prepared(config) -> layout.Layout:
-  """Opens what `write` wrote under `config.data.root`.
+def open_prepared(spec: Spec) -> layout.Layout:
+  """Opens what `write` wrote under `spec.root`.
 
   Raises:
     InputError: if it is unfinished, damaged, or made with other settings.
   """
-  root = pathlib.Path(config.data.root).expanduser().absolute()
+  root = pathlib.Path(spec.root).expanduser().absolute()
   folder = root / NAME / VERSION
   manifest = _read_manifest(folder)
   again = 'run unet_jax.prepare again'
@@ -87,7 +83,7 @@ def open_prepared(config) -> layout.Layout:
     raise errors.InputError(
       f'{folder} is not a finished data set; {again}, with --output={root}'
     )
-  for key, value in _settings(config).items():
+  for key, value in _settings(spec).items():
     before = manifest['settings'].get(key)
     if before != value:
       raise errors.InputError(
@@ -95,7 +91,7 @@ def open_prepared(config) -> layout.Layout:
         f'{again} into another folder, or set it back'
       )
   classes = tuple(manifest['classes'])
-  if config.data.classes and tuple(config.data.classes) != classes:
+  if spec.classes and spec.classes != classes:
     raise errors.InputError(
       f'{folder} was prepared with the classes {", ".join(classes)}; set '
       f'config.data.classes to these, or {again} into another folder'
@@ -107,14 +103,14 @@ def open_prepared(config) -> layout.Layout:
       )
   builder = tfds.builder_from_directory(folder)
   keys = manifest['keys']
-  data = {split: builder.as_data_source(_name(split)) for split in keys}
+  entries = {split: builder.as_data_source(_name(split)) for split in keys}
   places = {
     key: (split, i) for split in keys for i, key in enumerate(keys[split])
   }
 
   def read(key: str) -> layout.Raw:
     split, i = places[key]
-    entry = data[split][i]
+    entry = entries[split][i]
     marked = json.loads(entry['marked'].decode())
     decoded = labels.Decoded(entry['label'], int(entry['overlap']), marked)
     weight_map = entry['weight_map'] if entry['weight_map'].any() else None
@@ -124,15 +120,17 @@ def open_prepared(config) -> layout.Layout:
   return layout.Layout(keys, read, classes, str(root))
 
 
-def _settings(config) -> dict:
+def _settings(spec: Spec) -> dict:
   """Returns what decides the images and labels, as JSON gives it back."""
-  data = config.data.to_dict()
-  settings = {'task': config.task} | {f'data.{k}': data[k] for k in SHAPING}
-  return json.loads(json.dumps(settings))
+  return json.loads(json.dumps(spec.shaping()))
 
 
 def _begin(folder: pathlib.Path, output: pathlib.Path, plan: dict) -> dict:
-  """Returns the manifest to go on with, and refuses another's folder."""
+  """Returns the manifest to go on with.
+
+  Raises:
+    InputError: if the folder holds anything but an earlier part of this.
+  """
   manifest = _read_manifest(folder)
   if manifest:
     differing = [key for key in plan if manifest.get(key) != plan[key]]
@@ -159,20 +157,16 @@ def _begin(folder: pathlib.Path, output: pathlib.Path, plan: dict) -> dict:
 
 
 def _read_manifest(folder: pathlib.Path) -> dict:
-  try:
-    return json.loads((folder / MANIFEST).read_text())
-  except FileNotFoundError:
+  path = folder / MANIFEST
+  if not path.exists():
     return {}
-  except (OSError, ValueError) as error:
-    raise errors.InputError(
-      f'{folder / MANIFEST} can not be read ({error}); remove {folder}'
-    ) from None
+  return text_files.read_json(path, f'remove {folder}')
 
 
 def _features(example: dict) -> tfds.features.FeaturesDict:
   image, label = example['image'], example['label']
 
-  # Their bytes as they are: nothing is decoded when they are read.
+  # Raw bytes, so that nothing is decoded when they are read.
   def array(shape, dtype=np.uint8):
     return tfds.features.Tensor(shape=shape, dtype=dtype, encoding='bytes')
 
@@ -198,12 +192,12 @@ def _entry(example: dict) -> dict:
 
 
 def _name(split: str) -> str:
-  """Returns what TFDS calls a split; to it `all` means all of them."""
+  """Returns the TFDS name of a split; in TFDS `all` means every split."""
   return 'unsplit' if split == 'all' else split
 
 
 def _shards(keys: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
-  """Returns the keys of each file, whose names are as TFDS has them."""
+  """Returns file name, as TFDS wants it -> keys of its examples."""
   shards = {}
   for split, names in keys.items():
     split = _name(split)
@@ -240,7 +234,7 @@ def _describe(
   keys: Mapping[str, Sequence[str]],
   shards: Mapping[str, dict],
 ) -> None:
-  """Writes what TFDS reads a folder by."""
+  """Writes the metadata by which TFDS reads a folder."""
   files = _shards(keys)
   infos = []
   for split in keys:

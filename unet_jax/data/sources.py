@@ -1,8 +1,8 @@
 """The splits of a data set: random access to examples, checked before use.
 
 An example is {'name': str, 'image': uint8[H, W, C], 'label': uint8[H, W], or
-uint8[H, W, K] for a multilabel task}; see `labels.decode`. Where files give one
-it also has 'weight_map': float32[H, W].
+uint8[H, W, K] for a multilabel task}; see `labels.decode`. It also has
+'weight_map': float32[H, W] where there is a file of weights.
 """
 
 import dataclasses
@@ -27,12 +27,13 @@ from unet_jax.data import (
   stats,
 )
 from unet_jax.data.checks import classes as class_checks
-from unet_jax.data.checks import quick
+from unet_jax.data.checks import finding
+from unet_jax.data.spec import Spec
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """A split, which decodes what isn't kept each time it is asked for it."""
+  """A split; an example that isn't kept is decoded at each access."""
 
   keys: Sequence[str]
   read: Callable[[str], dict]
@@ -58,7 +59,7 @@ class Stats(NamedTuple):
 
 
 class Dataset(NamedTuple):
-  """The splits that exist, and what was found out about them."""
+  """The splits that exist, and what is known of them."""
 
   splits: dict[str, Sequence[dict]]
   stats: Stats
@@ -76,120 +77,127 @@ class Dataset(NamedTuple):
 
 
 def load(
-  config, found: layout.Layout, saved: Mapping[str, Sequence[str]] | None = None
+  spec: Spec,
+  opened: layout.Layout,
+  saved: Mapping[str, Sequence[str]] | None = None,
 ) -> Dataset:
   """Opens every split and decodes each of its examples once.
 
   Small sets stay in memory, as uint8.
 
   Args:
-    config: the run's.
-    found: from `open_layout`.
-    saved: the splits of the run that goes on; see `splits.load`.
+    spec: what `opened` was opened by.
+    opened: from `open_layout`.
+    saved: the splits of the run that is resumed; see `splits.load`.
 
   Raises:
     InputError: at the first file, name or value that can't be used.
   """
-  coding = labels.make_coding(config, found.classes)
-  read = example_reader(config, found)
-  everyone = [key for keys in found.keys.values() for key in keys]
-  kept, seen = stats.read_all(everyone, read, coding)
-  keys, folds, notes = split_keys(config, found, seen, saved or {})
-  sources = {split: Source(keys[split], read, kept) for split in keys}
-  train = [seen[key] for key in keys['train']]
-  mean, std = stats.moments(train)
-  used = [seen[key] for split in keys for key in keys[split]]
-  stats.check_presence(train, coding)
+  coding = labels.make_coding(spec, opened.classes)
+  read = example_reader(spec, opened)
+  everyone = [key for keys in opened.keys.values() for key in keys]
+  kept, counts = stats.read_all(everyone, read, coding)
+  keys, folds, notes = split_keys(spec, opened, counts, saved or {})
+  by_split = {split: [counts[key] for key in keys[split]] for split in keys}
+  train = by_split['train']
   tallies = {
-    split: class_checks.make_tally([seen[key] for key in keys[split]])
-    for split in keys
+    split: class_checks.make_tally(images) for split, images in by_split.items()
   }
-  notes += stats.notes(used, coding)
-  notes += quick.notes(quick.check(config, tallies, found.classes))
-  digests = {split: _digest(keys[split]) for split in keys}
+  findings = class_checks.check(tallies, opened.classes, spec.encoding)
+  finding.refuse(findings)
+  notes += stats.notes(sum(by_split.values(), []), coding)
+  notes += finding.notes(findings)
+  mean, std = stats.moments(train)
   return Dataset(
-    splits=sources,
-    stats=Stats(found.classes, mean, std, stats.count_pixels(train)),
-    root=found.root,
-    digests=digests,
+    splits={split: Source(keys[split], read, kept) for split in keys},
+    stats=Stats(opened.classes, mean, std, stats.count_pixels(train)),
+    root=opened.root,
+    digests={split: _digest(keys[split]) for split in keys},
     notes=tuple(notes),
     folds=folds,
-    places=crops.make_table([one.places for one in train], len(found.classes)),
+    places=crops.make_table(
+      [image.places for image in train], len(opened.classes)
+    ),
   )
 
 
 def open_split(
-  config, split: str, saved: Mapping[str, Sequence[str]]
+  spec: Spec, split: str, saved: Mapping[str, Sequence[str]]
 ) -> Sequence[dict]:
   """Returns one split of a run, undecoded.
 
   Args:
-    config: the run's.
+    spec: of the run's data.
     split: its name.
-    saved: who is in it where the run drew it; see `splits.load`.
+    saved: the images of the splits that the run drew; see `splits.load`.
 
   Raises:
     InputError: if there is no such split, or its images are no longer there.
   """
-  found = open_layout(config)
-  keys = dict(found.keys)
-  if split_drawing.is_needed(config, keys):
+  opened = open_layout(spec)
+  keys = dict(opened.keys)
+  if split_drawing.is_needed(spec.split, keys):
     if split in ('train', 'val'):
-      split_drawing.check_saved(saved, split_drawing.pool(keys), found.root)
+      split_drawing.check_saved(saved, split_drawing.pool(keys), opened.root)
     keys |= {name: saved[name] for name in ('train', 'val') if name in saved}
   keys = {name: keys[name] for name in splits.SPLITS if name in keys}
   if split not in keys:
     raise errors.InputError(
       f'--split {split}: there is none; the data has {", ".join(keys)}'
     )
-  return Source(keys[split], example_reader(config, found))
+  return Source(keys[split], example_reader(spec, opened))
 
 
-def open_layout(config) -> layout.Layout:
-  """Finds the data set that `config.data` names."""
-  if config.data.source == 'folder':
-    found = folder.open_folder(config)
+def open_layout(spec: Spec) -> layout.Layout:
+  """Finds the data set on disk; the embedded one is built if need be.
+
+  Raises:
+    InputError: if there is none, its files don't match, or its classes can't
+      be told apart.
+  """
+  if spec.source == 'folder':
+    opened = folder.open_folder(spec)
   else:
     from unet_jax.data import (
       prepared,  # Folders go without: slow.
       tfds_sets,
     )
 
-    if (config.data.source, config.data.name) == ('tfds', prepared.NAME):
-      found = prepared.open_prepared(config)
+    if (spec.source, spec.name) == ('tfds', prepared.NAME):
+      opened = prepared.open_prepared(spec)
     else:
-      found = tfds_sets.open_builder(config, cache.folder())
-  _check_classes(found.classes, config)
-  return found
+      opened = tfds_sets.open_builder(spec, cache.folder())
+  _check_classes(opened.classes, spec)
+  return opened
 
 
-def _check_classes(classes: Sequence[str], config) -> None:
+def _check_classes(classes: Sequence[str], spec: Spec) -> None:
   """Refuses classes that the task or the masks can't tell apart."""
   listed = ', '.join(classes) or 'none'
-  names = labels.class_names('multiclass', classes, config.data.background)
+  names = labels.class_names('multiclass', classes, spec.masks.background)
   if not classes or len(set(names)) < len(names):
     raise errors.InputError(
       f'the foreground classes are: {listed}; set config.data.classes to one '
-      f'or more names that differ, without {config.data.background}'
+      f'or more names that differ, without {spec.masks.background}'
     )
-  takes_one = 'binary' in (config.task, config.data.mask)
+  takes_one = 'binary' in (spec.task, spec.masks.kind)
   if len(classes) > 1 and takes_one:
     raise errors.InputError(
-      f'the foreground classes are: {listed}; config.task={config.task} with '
-      f'config.data.mask={config.data.mask} takes one: name it in '
+      f'the foreground classes are: {listed}; config.task={spec.task} with '
+      f'config.data.mask={spec.masks.kind} takes one: name it in '
       'config.data.classes, or change these'
     )
 
 
-def example_reader(config, found: layout.Layout) -> Callable[[str], dict]:
+def example_reader(spec: Spec, opened: layout.Layout) -> Callable[[str], dict]:
   """Builds key -> example, with `overlap` and `marked` of labels.Decoded."""
-  coding = labels.make_coding(config, found.classes)
+  coding = labels.make_coding(spec, opened.classes)
 
   def read(key: str) -> dict:
-    raw = found.read(key)
+    raw = opened.read(key)
     if not isinstance(raw.mask, labels.Decoded):
       decoded = labels.decode(raw.mask, coding, raw.where)
-      raw = _shape(config, raw, decoded)
+      raw = _shape(spec, raw, decoded)
     example = dict(name=raw.name, image=raw.image, **raw.mask._asdict())
     if raw.weight_map is not None:
       example['weight_map'] = raw.weight_map
@@ -198,69 +206,69 @@ def example_reader(config, found: layout.Layout) -> Callable[[str], dict]:
   return read
 
 
-def _shape(config, raw: layout.Raw, decoded: labels.Decoded) -> layout.Raw:
-  """Leaves out what the camera didn't see, and resizes."""
-  image = files.keep_channels(raw.image, config.data.channels)
+def _shape(spec: Spec, raw: layout.Raw, decoded: labels.Decoded) -> layout.Raw:
+  """Marks as void what the camera didn't see, and resizes."""
+  image = files.keep_channels(raw.image, spec.channels)
   label, view, weight_map = decoded.label, raw.field, raw.weight_map
   if image.dtype != np.uint8 or image.shape[:2] != label.shape[:2]:
     raise errors.InputError(
       f'{raw.where}: image {image.dtype}{list(image.shape)} and mask '
       f'{list(label.shape)} must be of 8 bits and of one size'
     )
-  if config.data.fov == 'estimate':
+  if spec.fov == 'estimate':
     view = field_of_view.estimate(raw.image)
   if view is not None:
     label[~view] = labels.VOID
-  if config.data.resize:
-    image = files.rescale(image, config.data.resize, Image.Resampling.BOX)
-    label = files.rescale(label, config.data.resize, Image.Resampling.NEAREST)
+  if spec.resize:
+    box, nearest = Image.Resampling.BOX, Image.Resampling.NEAREST
+    image = files.rescale(image, spec.resize, box)
+    label = files.rescale(label, spec.resize, nearest)
     if weight_map is not None:
-      weight_map = files.rescale(
-        weight_map, config.data.resize, Image.Resampling.BOX
-      )
+      weight_map = files.rescale(weight_map, spec.resize, box)
   return raw._replace(
     image=image, mask=decoded._replace(label=label), weight_map=weight_map
   )
 
 
-def split_names(config, found: layout.Layout) -> list[str]:
+def split_names(spec: Spec, opened: layout.Layout) -> list[str]:
   """Names the splits that `load` makes; at its end a run scores the last."""
-  has = {'train', *found.keys}
-  if split_drawing.is_needed(config, found.keys):
-    has.add('val')
-  return [split for split in splits.SPLITS if split in has]
+  names = {'train', *opened.keys}
+  if split_drawing.is_needed(spec.split, opened.keys):
+    names.add('val')
+  return [split for split in splits.SPLITS if split in names]
 
 
 def split_keys(
-  config,
-  found: layout.Layout,
-  seen: Mapping[str, stats.Seen],
+  spec: Spec,
+  opened: layout.Layout,
+  counts: Mapping[str, stats.Counts],
   saved: Mapping[str, Sequence[str]],
 ) -> tuple[dict, tuple, list[str]]:
-  """Draws a val split where there is none, unless a run goes on with its own.
+  """Draws a val split where there is none, or takes that of a resumed run.
 
   Args:
-    config: the run's.
-    found: the data set.
-    seen: of every example; see stats.read_all.
-    saved: the splits of the run that goes on, or {}.
+    spec: of the run's data.
+    opened: the data set.
+    counts: key -> what every example has; see stats.read_all.
+    saved: the splits of the run that is resumed, or {}.
 
   Returns:
     {split: keys} in the order train, val, test; all folds; and notes.
   """
-  keys, folds, notes = dict(found.keys), (), []
-  if split_drawing.is_needed(config, keys):
+  keys, folds, notes = dict(opened.keys), (), []
+  if split_drawing.is_needed(spec.split, keys):
     pooled = split_drawing.pool(keys)
     drawn = split_drawing.draw(
-      config,
+      spec.split,
       pooled,
-      names=[seen[key].name for key in pooled],
-      presence=np.array([seen[key].classes > 0 for key in pooled]),
-      root=pathlib.Path(found.root),
+      names=[counts[key].name for key in pooled],
+      presence=np.array([counts[key].classes > 0 for key in pooled]),
+      root=pathlib.Path(opened.root),
+      seed=spec.seed,
     )
     keys['train'], keys['val'], folds, note = drawn
     if saved:
-      split_drawing.check_saved(saved, pooled, found.root)
+      split_drawing.check_saved(saved, pooled, opened.root)
       keys['train'], keys['val'] = saved['train'], saved['val']
     notes.append(note)
   elif 'val' not in keys:
@@ -269,8 +277,8 @@ def split_keys(
       'back: --config.data.val_share=0.2)'
     )
   keys = {split: keys[split] for split in splits.SPLITS if keys.get(split)}
-  if config.data.weights:
-    _check_weights(config, [seen[key] for key in keys['train']])
+  if spec.weights:
+    _check_weights(spec.weights, [counts[key] for key in keys['train']])
   if 'test' not in keys:
     last = list(keys)[-1]
     note = f'no test split: the final evaluation is on {last}'
@@ -280,13 +288,13 @@ def split_keys(
   return keys, folds, notes
 
 
-def _check_weights(config, train: Sequence[stats.Seen]) -> None:
+def _check_weights(weights: str, train: Sequence[stats.Counts]) -> None:
   """Refuses a training image without a map of weights."""
-  for one in train:
-    if not one.has_weights:
+  for image in train:
+    if not image.has_weights:
       raise errors.InputError(
-        f'training image {one.name} has no map {one.name}.npy or .png in '
-        f'config.data.weights={config.data.weights}; add it, or empty the key'
+        f'training image {image.name} has no map {image.name}.npy or .png in '
+        f'config.data.weights={weights}; add it, or empty the key'
       )
 
 

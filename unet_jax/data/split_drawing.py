@@ -1,5 +1,5 @@
-"""Validation splits and folds, drawn by seed: alike in their classes, and with
-a patient's images together."""
+"""Validation splits and folds, drawn by seed: stratified by class, and with a
+patient's images together."""
 
 import csv
 import pathlib
@@ -10,58 +10,59 @@ from typing import NamedTuple
 import numpy as np
 
 from unet_jax import errors
+from unet_jax.data.spec import Split
 
 
 class Drawn(NamedTuple):
-  """Who is in train and who in val."""
+  """Keys of train and val."""
 
   train: list[str]
   val: list[str]
-  folds: tuple[Sequence[str], ...]  # All of them, where there are.
+  folds: tuple[Sequence[str], ...]  # Keys of each fold, if any.
   note: str
 
 
-def is_needed(config, keys: Mapping[str, Sequence[str]]) -> bool:
-  """Tells whether val is to be drawn from the splits that are listed."""
-  share = config.data.val_share or 'all' in keys
-  return bool(config.data.folds or ('val' not in keys and share))
+def is_needed(split: Split, keys: Mapping[str, Sequence[str]]) -> bool:
+  """Returns whether val is to be drawn from the splits that are listed."""
+  share = split.val_share or 'all' in keys
+  return bool(split.folds or ('val' not in keys and share))
 
 
 def pool(keys: Mapping[str, Sequence[str]]) -> list[str]:
-  """Returns what there is to draw from: all that isn't for test."""
+  """Returns the keys to draw from: all but those of test."""
   return [*keys.get('all', ()), *keys.get('train', ()), *keys.get('val', ())]
 
 
 def draw(
-  config,
+  split: Split,
   pooled: Sequence[str],
+  *,
   names: Sequence[str],
   presence: np.ndarray,
   root: pathlib.Path,
+  seed: int,
 ) -> Drawn:
-  """Draws as the config says.
+  """Draws val, or the fold that is val.
 
   Args:
-    config: the run's.
+    split: says which of them, and how large.
     pooled: N keys to draw from.
     names: of their images.
     presence: bool[N, K], which classes they have.
     root: of the data; see `group`.
+    seed: of the draw.
   """
   count = len(pooled)
-  groups = group(names, config.data.group, root)
+  groups = group(names, split.group, root)
   folds, chosen = (), 'drawn'
-  if config.data.folds:
-    fold_of = draw_folds(groups, presence, config.data.folds, config.seed)
-    folds = tuple(_take(pooled, fold_of == i) for i in range(config.data.folds))
-    is_val = fold_of == config.data.fold
-    chosen = f'fold {config.data.fold} of {config.data.folds} of them, drawn'
+  if split.folds:
+    fold_of = draw_folds(groups, presence, split.folds, seed)
+    folds = tuple(_take(pooled, fold_of == i) for i in range(split.folds))
+    is_val = fold_of == split.fold
+    chosen = f'fold {split.fold} of {split.folds} of them, drawn'
   else:
-    share = config.data.val_share or 0.2
-    is_val = hold_back(groups, presence, share, config.seed)
-  together = (
-    f', {len(set(groups))} groups kept whole' if config.data.group else ''
-  )
+    is_val = hold_back(groups, presence, split.val_share or 0.2, seed)
+  together = f', {len(set(groups))} groups kept whole' if split.group else ''
   note = (
     f'val is {is_val.sum()} of {count} images, {chosen} by seed with every '
     f'class in its share{together}'
@@ -72,7 +73,7 @@ def draw(
 def check_saved(
   saved: Mapping[str, Sequence[str]], pooled: Sequence[str], root: str
 ) -> None:
-  """Refuses to go on with drawn splits when their images have changed."""
+  """Refuses to resume with drawn splits whose images have changed."""
   before = {*saved.get('train', ()), *saved.get('val', ())}
   for name in sorted(before ^ set(pooled)):
     how = 'is no longer there' if name in before else 'is new'
@@ -87,26 +88,27 @@ def _take(names: Sequence[str], chosen: np.ndarray) -> list[str]:
 
 
 def group(names: Sequence[str], rule: str, root: pathlib.Path) -> list[str]:
-  """Returns which patient, or the like, each image is of.
+  """Returns the group of each image, as its patient.
 
   Args:
     names: of images.
-    rule: '' makes each its own; a regular expression whose first group is the
-      patient; or FILE.csv:COLUMN, whose first column has the names.
-    root: folder that FILE.csv is looked for in.
+    rule: '' gives each image a group of its own; a regular expression, whose
+      first group is the image's; or FILE.csv:COLUMN, where the first column of
+      FILE.csv has the names.
+    root: folder of FILE.csv.
   """
   if not rule:
     return [f'{i}' for i in range(len(names))]
   file, is_table, column = rule.rpartition('.csv:')
   if is_table:
     return _from_table(names, root / f'{file}.csv', column)
-  found = [re.search(rule, name) for name in names]
-  for name, match in zip(names, found, strict=True):
+  matches = [re.search(rule, name) for name in names]
+  for name, match in zip(names, matches, strict=True):
     if not match or match[1] is None:
       raise errors.InputError(
         f'config.data.group {rule!r} finds nothing in {name}; correct it'
       )
-  return [match[1] for match in found]
+  return [match[1] for match in matches]
 
 
 def _from_table(
@@ -146,16 +148,16 @@ def draw_parts(
   stratification of multi-label data"; a group is dealt as one.
 
   Args:
-    sizes: images of each part; they add up to N. Kept exactly where no group
-      has several images, else nearly.
+    sizes: images of each part; they add up to N. They are met exactly if no
+      group has several images, else nearly.
     groups: N names; images of one stay together.
     presence: bool[N, K], which classes an image has.
-    seed: of who is dealt first among equals.
+    seed: of the order among equals.
 
   Returns:
     int[N], each image's part.
   """
-  # What is to be shared out alike: the images, and those with each class.
+  # Two kinds of things are shared out: images, and images with each class.
   shared = np.column_stack([np.ones(len(groups)), presence]).astype(float)
   names, member = np.unique(np.asarray(groups, str), return_inverse=True)
   counts = np.zeros((len(names), shared.shape[1]))  # [G, 1 + K]
@@ -169,7 +171,7 @@ def draw_parts(
   for i in order:
     room = np.asarray(sizes) - have[:, 0]
     fits = room >= counts[i, 0]
-    # What part lacks most of its share, above all of rare classes.
+    # The part that lacks most of its share, rare classes weighing more.
     gain = ((1 - have / wanted) * counts[i] / total).sum(axis=1)
     gain = np.where(fits, gain, -np.inf) if fits.any() else room
     part_of[i] = gain.argmax()

@@ -1,10 +1,11 @@
-"""Which names belong to train, val and test, as files or the config say."""
+"""Names in train, val and test, as files or ranges list them."""
 
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from unet_jax import errors, text_files
+from unet_jax.data.spec import Split
 
 SPLITS = ('train', 'val', 'test')
 FILE = 'splits.json'  # In a run's folder.
@@ -21,54 +22,30 @@ def read_lists(root: pathlib.Path) -> dict[str, list[str]]:
   return lists
 
 
-def check_lists(lists: dict[str, list[str]], root: pathlib.Path) -> None:
-  """Refuses lists that are empty, name one image twice, or lack train.txt."""
-  seen = {}
-  for split, names in lists.items():
-    path = root / f'{split}.txt'
-    if not names:
-      raise errors.InputError(f'{path} is empty; list a name a line')
-    for name in names:
-      if name in seen:
-        raise errors.InputError(
-          f'{path} names {name}, which {seen[name]}.txt '
-          'already has; list a name once, or scores mean nothing'
-        )
-      seen[name] = split
-  if lists and 'train' not in lists:
-    raise errors.InputError(
-      f'{root} has {next(iter(lists))}.txt but no train.txt; add one, a name '
-      'a line'
-    )
-
-
-def from_ranges(config, names: Sequence[str]) -> dict[str, list[str]]:
-  """Reads splits as the config may name them: 'image001-image027, image030'.
+def from_ranges(split: Split, names: Iterable[str]) -> dict[str, list[str]]:
+  """Reads splits that are given as text: 'image001-image027, image030'.
 
   Args:
-    config: the run's. A range includes both its ends; '' is no split.
+    split: `train`, `val` and `test` are read. A range includes both its ends;
+      '' is no split.
     names: of all images; a range is of these in sorted order.
 
   Raises:
     InputError: for a name that no image has, or one in two splits.
   """
-  ranges = {
-    'train': config.data.train,
-    'val': config.data.val,
-    'test': config.data.test,
-  }
-  ordered, lists, seen = sorted(names), {}, {}
-  for split, text in ranges.items():
-    for part in filter(None, (part.strip() for part in text.split(','))):
-      first, last = _ends(part, ordered, f'config.data.{split}')
+  ordered, lists, owner = sorted(names), {}, {}
+  for key in SPLITS:
+    parts = (part.strip() for part in getattr(split, key).split(','))
+    for part in filter(None, parts):
+      first, last = _ends(part, ordered, f'config.data.{key}')
       for name in ordered[first : last + 1]:
-        if name in seen:
+        if name in owner:
           raise errors.InputError(
-            f'config.data.{split} has {name}, as has config.data.{seen[name]}; '
+            f'config.data.{key} has {name}, as has config.data.{owner[name]}; '
             'name an image once, or scores mean nothing'
           )
-        seen[name] = split
-        lists.setdefault(split, []).append(name)
+        owner[name] = key
+        lists.setdefault(key, []).append(name)
   if lists and 'train' not in lists:
     raise errors.InputError(
       f'config.data.{next(iter(lists))} is set, but config.data.train is not; '
@@ -97,7 +74,7 @@ def save(
   keys: Mapping[str, Sequence[str]],
   folds: Sequence[Sequence[str]],
 ) -> None:
-  """Writes down who is in which split, and in which fold where there are."""
+  """Writes the keys of each split, and of each fold if there are any."""
   lists = {split: list(names) for split, names in keys.items()}
   if folds:
     lists['folds'] = [list(names) for names in folds]
@@ -106,11 +83,5 @@ def save(
 
 def load(folder: pathlib.Path) -> dict[str, list[str]]:
   """Reads what `save` wrote; {} where there is no file."""
-  try:
-    return json.loads((folder / FILE).read_text())
-  except FileNotFoundError:
-    return {}
-  except (OSError, ValueError) as error:
-    raise errors.InputError(
-      f'{folder / FILE} can not be read ({error}); restore it'
-    ) from None
+  path = folder / FILE
+  return text_files.read_json(path, 'restore it') if path.exists() else {}

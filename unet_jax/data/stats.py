@@ -6,15 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unet_jax import errors
 from unet_jax.data import crops, labels
 
 IN_MEMORY = 4 * 2**30  # Bytes of decoded images and labels that are kept.
 STRETCH = 64  # Examples decoded before the first of them is used.
 
 
-class Seen(NamedTuple):
-  """What is known of one example."""
+class Counts(NamedTuple):
+  """What is counted of one image and its label."""
 
   name: str
   pixels: int
@@ -31,30 +30,33 @@ class Seen(NamedTuple):
 
 def read_all(
   keys: Sequence[str], read: Callable[[str], dict], coding: labels.Coding
-) -> tuple[dict[str, dict], dict[str, Seen]]:
-  """Decodes examples in threads; keeps those that memory has room for."""
-  kept, seen, size = {}, {}, 0
+) -> tuple[dict[str, dict], dict[str, Counts]]:
+  """Decodes examples in threads; keeps those that memory has room for.
+
+  Returns:
+    {key: example} of those that are kept, and {key: Counts} of all.
+  """
+  kept, counts, size = {}, {}, 0
   for key, example in zip(keys, in_order(keys, read), strict=True):
-    seen[key] = look_at(example, coding)
+    counts[key] = count(example, coding)
     size += sum(example[x].nbytes for x in crops.MOVED if x in example)
     if size <= IN_MEMORY:
       kept[key] = example
-  return kept, seen
+  return kept, counts
 
 
-def look_at(example: dict, coding: labels.Coding) -> Seen:
+def count(example: dict, coding: labels.Coding) -> Counts:
   """Counts what one example has."""
   image, label = example['image'].astype(np.int64), example['label']
-  void = label == labels.VOID
   planes = count_planes(label, coding)
-  return Seen(
+  return Counts(
     name=example['name'],
     pixels=image.shape[0] * image.shape[1],
     sum=image.sum(axis=(0, 1)),
     squares=(image**2).sum(axis=(0, 1)),
     planes=planes,
     classes=planes[-len(coding.classes) :],
-    void=np.count_nonzero(void.any(axis=-1) if void.ndim == 3 else void),
+    void=np.count_nonzero(labels.is_void(label)),
     overlap=example['overlap'],
     marked=example['marked'],
     places=crops.find_places(
@@ -80,10 +82,12 @@ def count_planes(label: np.ndarray, coding: labels.Coding) -> np.ndarray:
   return np.count_nonzero(planes, axis=(0, 1))
 
 
-def count_pixels(seen: Sequence[Seen]) -> tuple[tuple[int, int, int], ...]:
+def count_pixels(
+  images: Sequence[Counts],
+) -> tuple[tuple[int, int, int], ...]:
   """Counts, for each plane, what sources.Stats.pixels has."""
-  planes = np.array([one.planes for one in seen])  # [N, P]
-  known = np.array([one.pixels - one.void for one in seen])[:, None]
+  planes = np.array([image.planes for image in images])  # [N, P]
+  known = np.array([image.pixels - image.void for image in images])[:, None]
   nearby = np.where(planes > 0, known, 0).sum(axis=0)
   return tuple(
     (own, near, int(known.sum()))
@@ -94,59 +98,39 @@ def count_pixels(seen: Sequence[Seen]) -> tuple[tuple[int, int, int], ...]:
 
 
 def moments(
-  seen: Sequence[Seen],
+  images: Sequence[Counts],
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
   """Returns mean and standard deviation a channel, the latter at least 1."""
-  pixels = sum(one.pixels for one in seen)
-  mean = sum(one.sum for one in seen) / pixels
-  squares = sum(one.squares for one in seen) / pixels
+  pixels = sum(image.pixels for image in images)
+  mean = sum(image.sum for image in images) / pixels
+  squares = sum(image.squares for image in images) / pixels
   std = np.sqrt(np.maximum(squares - mean**2, 0))
   return tuple(mean.tolist()), tuple(np.maximum(std, 1.0).tolist())
 
 
-def notes(seen: Sequence[Seen], coding: labels.Coding) -> list[str]:
+def notes(images: Sequence[Counts], coding: labels.Coding) -> list[str]:
   """Says where classes hid others, and what a threshold or soft labels do."""
-  found = []
-  overlap, pixels = (
-    sum(getattr(one, name) for one in seen) for name in ('overlap', 'pixels')
-  )
+  lines = []
+  overlap = sum(image.overlap for image in images)
+  pixels = sum(image.pixels for image in images)
   if overlap:
-    found.append(
+    lines.append(
       f'classes overlap in {overlap} of {pixels} pixels; there the later of '
       f'{", ".join(coding.classes)} wins'
     )
-  for name in seen[0].marked:
-    passed, above = np.sum([one.marked[name] for one in seen], axis=0)
+  for name in images[0].marked:
+    passed, above = np.sum([image.marked[name] for image in images], axis=0)
     if passed < above:
-      found.append(
+      lines.append(
         f'{name}: {100 * passed / above:.1f} % of the marked pixels are '
         f'{coding.threshold} or more, config.data.threshold, and count'
       )
   if coding.soft:
-    found.append(
+    lines.append(
       f'labels are probabilities, of which {coding.soft} in a mask means 1; '
       'scores take more than a half as foreground'
     )
-  return found
-
-
-def check_presence(seen: Sequence[Seen], coding: labels.Coding) -> None:
-  """Refuses a train split that lacks every class."""
-  counts = sum(one.classes for one in seen)
-  absent = [
-    name for name, n in zip(coding.classes, counts, strict=True) if not n
-  ]
-  if len(absent) == len(coding.classes):
-    void = sum(one.void for one in seen)
-    hint = '; correct config.data.classes, config.data.mask or the masks'
-    if coding.encoding == 'index' and void:
-      hint = (
-        f'; {void} are 255, which is void in an index mask: '
-        'where it means foreground, use --config.data.mask=binary'
-      )
-    raise errors.InputError(
-      f'no pixel of the train split is {" or ".join(absent)}{hint}'
-    )
+  return lines
 
 
 def in_order(keys: Sequence, read: Callable) -> Iterator:

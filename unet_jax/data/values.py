@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from unet_jax import errors
+from unet_jax.data import codes
 
 ENCODINGS = ('binary', 'index', 'color')
-_VOID, UNDECLARED = 255, 254  # The former is labels.VOID.
+UNDECLARED = 254  # A value that the config gives no meaning.
 
 
 def make_table(
@@ -30,11 +31,11 @@ def make_table(
   default = {'binary': (0, 255), 'index': range(256), 'color': ()}[encoding]
   table = np.full(size, UNDECLARED, np.uint8)
   if encoding == 'index':
-    table[_VOID] = _VOID
+    table[codes.VOID] = codes.VOID
   owners = {}
-  for code, name in (*enumerate(names), (_VOID, 'void')):
+  for code, name in (*enumerate(names), (codes.VOID, 'void')):
     chosen = merge.get(name, default[code : code + 1])
-    for value in void if code == _VOID else chosen:
+    for value in void if code == codes.VOID else chosen:
       place = _to_place(value, size)
       if place in owners:
         raise errors.InputError(
@@ -42,7 +43,7 @@ def make_table(
           'config.data.merge, config.data.void or config.data.background'
         )
       owners[place], table[place] = name, code
-    if code != _VOID and name not in owners.values():
+    if code != codes.VOID and name not in owners.values():
       raise errors.InputError(
         f'no mask value means {name}; name its '
         f'{"colours" if encoding == "color" else "values"} in config.data.merge'
@@ -65,8 +66,8 @@ def to_codes(
     mask = mask * np.uint8(255 if encoding == 'binary' else 1)
   if encoding == 'color':
     mask = mask.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
-  codes = table[mask]
-  undeclared = mask[codes == UNDECLARED]
+  label = table[mask]
+  undeclared = mask[label == UNDECLARED]
   if undeclared.size:
     value = int(undeclared.min())
     count = np.count_nonzero(undeclared == value)
@@ -85,7 +86,7 @@ def to_codes(
       f'{_list(table)}; correct the mask, config.data.mask, '
       'config.data.classes or config.data.void; unet_jax.doctor proposes which'
     )
-  return codes
+  return label
 
 
 def _to_place(value, size: int) -> int:

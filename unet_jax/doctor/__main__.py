@@ -19,6 +19,9 @@ WRITE_CONFIG = flags.DEFINE_string(
 SHOW_AUGMENTED = flags.DEFINE_string(
   'show_augmented', '', 'Folder for a picture of crops as training sees them.'
 )
+LIST = flags.DEFINE_bool(
+  'list', False, 'Whether to list every finding there can be, and do no more.'
+)
 OVERFIT = flags.DEFINE_bool(
   'overfit', False, 'Whether to try if two crops can be learnt by heart.'
 )
@@ -26,6 +29,11 @@ OVERFIT = flags.DEFINE_bool(
 
 def main() -> None:
   """Reads the data as training would, and says what is wrong with it."""
+  if LIST.value:
+    from unet_jax.doctor import checks
+
+    print(checks.table(), end='')
+    return
   if CONFIG.value is None:
     raise errors.InputError(
       'no config; give one, e.g. --config configs/multiclass.py'
@@ -34,27 +42,25 @@ def main() -> None:
     build,  # Below, since --help needs none of it.
     parallel,
   )
-  from unet_jax.data import files, sources
+  from unet_jax.data import files, sources, spec
   from unet_jax.doctor import (
     augmented_sheet,
     contact_sheet,
     diagnosis,
-    overfit,
     proposal,
     report,
     survey,
   )
-  from unet_jax.doctor.checks import memory
 
   build.start(CONFIG.value.engine)
   config, title = CONFIG.value, flags.FLAGS['config'].config_filename
   config_lib.check(config)
   taken = survey.take(config)
-  found = diagnosis.diagnose(taken, parallel.num_devices())
-  if not diagnosis.has_errors(found):
-    found += memory.check(taken)
-    found += overfit.check(taken) if OVERFIT.value else []
-    found = diagnosis.ordered(found)
+  found = diagnosis.diagnose(
+    taken,
+    parallel.num_devices(),
+    trials=('step', 'overfit') if OVERFIT.value else ('step',),
+  )
   facts = report.figures(diagnosis.tally(taken), taken.classes)
   report.print_report(found, report.tables(facts))
   if JSON.value:
@@ -64,7 +70,8 @@ def main() -> None:
   if HTML.value:
     sheets['What is marked, the rarest class first'] = contact_sheet.make(taken)
   if (HTML.value or SHOW_AUGMENTED.value) and not has_errors:
-    dataset = sources.load(config, sources.open_layout(config))
+    wanted = spec.read(config)
+    dataset = sources.load(wanted, sources.open_layout(wanted))
     sheet = augmented_sheet.make_sheet(config, dataset)
     sheets['Crops as they are cut, and as training will see them'] = sheet
     if SHOW_AUGMENTED.value:

@@ -1,4 +1,4 @@
-"""What training sees: crops before and after augmentation, drawn again."""
+"""A sheet of what training sees: crops before and after augmentation."""
 
 import jax
 import jax.numpy as jnp
@@ -15,16 +15,16 @@ NUM_SHOWN = 12
 def draw_samples(
   config, dataset: sources.Dataset, count: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-  """Draws the first samples of a run's stream again.
+  """Cuts and augments the first samples of a run as the run itself does.
 
   Args:
-    config: the run's.
+    config: of the run.
     dataset: from `sources.load`.
-    count: N, of samples.
+    count: N, the number of samples.
 
   Returns:
-    What the host sends, as build.make_batches; and what the step makes of it,
-    float32[N, S, S, C] in 0 to 255 and the labels.
+    The batch that the host sends, as of build.make_batches, the augmented
+    images, float32[N, S, S, C] in 0 to 255, and the augmented labels.
   """
   config = config.copy_and_resolve_references()
   config.batch_size = count
@@ -37,15 +37,15 @@ def draw_samples(
 
 
 def make_sheet(config, dataset: sources.Dataset) -> np.ndarray:
-  """Draws pairs: what the host cut, and what the net will see.
+  """Draws pairs of a crop and the augmented crop: uint8[H, W, 3].
 
-  Borders of classes are coloured, and what is void is grey: uint8[H, W, 3].
+  The borders of classes are coloured, and void pixels are grey.
   """
   batch, image, label = draw_samples(config, dataset, NUM_SHOWN)
   changed = image.round().astype(np.uint8)
-  spec = build.make_classes(config, dataset.classes)
+  class_spec = build.make_classes(config, dataset.classes)
   pairs = [
-    _beside(_outlined(*before, spec), _outlined(*after, spec))
+    _beside(_outlined(*before, class_spec), _outlined(*after, class_spec))
     for before, after in zip(
       zip(batch['image'], batch['label'], strict=True),
       zip(changed, label, strict=True),
@@ -57,17 +57,16 @@ def make_sheet(config, dataset: sources.Dataset) -> np.ndarray:
 
 
 def _outlined(
-  image: np.ndarray, label: np.ndarray, spec: labels.ClassSpec
+  image: np.ndarray, label: np.ndarray, class_spec: labels.ClassSpec
 ) -> np.ndarray:
-  planes = spec.to_planes(label)
+  planes = class_spec.to_planes(label)
   picture = pictures.overlay(image, planes, strength=0.0)
-  void = (label == labels.VOID).reshape(*label.shape[:2], -1).any(axis=-1)
-  picture[void] = 128
+  picture[labels.is_void(label)] = 128
   return picture
 
 
 def _beside(*pictures_: np.ndarray) -> np.ndarray:
-  """Puts uint8[H, W, 3] beside each other in the middle, on white."""
+  """Puts pictures, uint8[H, W, 3], in a row on white, centred vertically."""
   height = max(picture.shape[0] for picture in pictures_)
   columns = []
   for picture in pictures_:

@@ -1,21 +1,21 @@
-"""Connected components of masks, by NumPy alone."""
+"""Connected components of masks, in NumPy."""
 
 import numpy as np
 
 
 def areas(plane: np.ndarray) -> np.ndarray:
-  """Returns the pixels of each 8-connected component of bool[H, W].
+  """Returns the areas of the 8-connected components of bool[H, W].
 
-  Union-find on the runs of the rows: a run is linked with those of the row
-  below that it touches, then each takes the smallest number it can reach.
+  Union-find on the runs of the rows: a run is linked with the runs of the row
+  below that it touches, and takes the smallest index among all linked runs.
 
   Returns:
-    int64[N], in no order that means anything.
+    int64[N], pixels, in arbitrary order.
   """
-  rows, starts, ends = _runs(plane)  # Of row-major order; ends are exclusive.
+  rows, starts, ends = _runs(plane)  # In row-major order.
   if not len(rows):
     return np.zeros(0, np.int64)
-  # A row's places in one line, apart from the next row's by a gap of two.
+  # All rows lie in one line, with a gap of two places between them.
   stride = plane.shape[1] + 2
   below = (rows + 1) * stride
   first = np.searchsorted(rows * stride + ends, below + starts, side='left')
@@ -38,7 +38,7 @@ def _runs(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _union(count: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-  """Returns, for each of `count` things, the least one linked with it."""
+  """Returns, for each of `count` nodes, the least node linked with it."""
   root = np.arange(count)
   while True:
     low = np.minimum(root[a], root[b])

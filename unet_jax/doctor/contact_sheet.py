@@ -7,52 +7,52 @@ from PIL import Image, ImageDraw, ImageFont
 
 from unet_jax import build
 from unet_jax.data import files, labels
-from unet_jax.doctor import survey
+from unet_jax.doctor.survey import Survey
 from unet_jax.evaluation import pictures
 
 TILE = 320  # Pixels, the longer side.
 COLUMNS = 4
 LINE = 18  # Height of a line of text.
-MOST = 12  # Images.
+MOST = 12  # Images on a sheet.
 FILL = 0.2  # Strength of the colour inside an outline.
 
 
-def make(taken: survey.Survey) -> np.ndarray:
+def make(survey: Survey) -> np.ndarray:
   """Draws the contact sheet of a data set: uint8[H, W, 3]."""
-  spec = build.make_classes(taken.config, taken.classes)
-  records = [record for record in taken.records if record.counted]
+  class_spec = build.make_classes(survey.config, survey.classes)
+  records = [record for record in survey.records if record.counted]
   if not records:
-    return sheet([_write('no example can be read', TILE)], taken.classes)
+    return sheet([_write('no example can be read', TILE)], survey.classes)
   counts, tiles = np.array([record.counted.counts for record in records]), []
   rarest = counts.sum(axis=0).argsort()
   for i in choose(counts):
-    example = taken.read(records[i].key)
+    example = survey.read(records[i].key)
     image, label = example['image'], example['label']
-    have = [taken.classes[k] for k in rarest if counts[i, k]]
-    void = (label == labels.VOID).reshape(*label.shape[:2], -1).any(axis=-1)
+    have = [survey.classes[k] for k in rarest if counts[i, k]]
+    void = labels.is_void(label)
     tiles.append(
       tile(
         image,
-        spec.to_planes(label),
+        class_spec.to_planes(label),
         void,
         f'{records[i].name} ({records[i].split}): {", ".join(have) or "empty"}',
       )
     )
-  return sheet(tiles, taken.classes)
+  return sheet(tiles, survey.classes)
 
 
 def choose(counts: np.ndarray, most: int = MOST) -> list[int]:
-  """Chooses examples: for each class in turn, the rarest first, one with it.
+  """Chooses one example for each class in turn, the rarest class first.
 
-  Of the images that have a class the one in the middle is taken, neither the
-  fullest nor the emptiest; then that after it, and so on.
+  The examples that have a class are sorted by how much of it they have. The
+  middle one is taken first, then those after it in order, then the others.
 
   Args:
     counts: int64[N, K], pixels of each class.
-    most: of examples.
+    most: number of examples to choose at most.
 
   Returns:
-    Places, at most `most`; those without any foreground come last.
+    Indices of the chosen examples; an example without foreground comes last.
   """
   rarest = np.argsort(counts.sum(axis=0))
   queues = []
@@ -74,16 +74,16 @@ def choose(counts: np.ndarray, most: int = MOST) -> list[int]:
 def tile(
   image: np.ndarray, planes: np.ndarray, void: np.ndarray, title: str
 ) -> np.ndarray:
-  """Draws outlines over an image, with its name above: uint8[H, W, 3].
+  """Draws outlines over an image, with a title above: uint8[H, W, 3].
 
-  It is scaled first, and a plane keeps every pixel that it touches, so that
-  the smallest object has an outline.
+  Image and planes are scaled first. A pixel of the tile is in a plane if any
+  part of the pixel is, so that the smallest object has an outline.
 
   Args:
     image: uint8[H, W, C].
     planes: bool[H, W, K] of the foreground classes.
     void: bool[H, W], greyed out.
-    title: of the tile.
+    title: text above the tile.
   """
   box = Image.Resampling.BOX
   image = files.rescale(image, TILE, box)
@@ -98,7 +98,7 @@ def tile(
 
 
 def sheet(tiles: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:
-  """Lays tiles out in rows, under a legend of the classes: uint8[H, W, 3]."""
+  """Lays tiles out in rows below a legend of the classes: uint8[H, W, 3]."""
   height = max(x.shape[0] for x in tiles)
   width = max(x.shape[1] for x in tiles)
   white = np.full((height, width, 3), 255, np.uint8)
@@ -120,7 +120,7 @@ def _paste(picture: np.ndarray, ground: np.ndarray) -> np.ndarray:
 
 
 def _legend(names: Sequence[str], width: int) -> np.ndarray:
-  """Writes each class beside its colour, in as many lines as it takes."""
+  """Writes each class beside its colour, in as many lines as are needed."""
   font, x, lines = _font(), 0, [[]]
   for k, name in enumerate(names):
     needed = 2 * LINE + int(font.getlength(name))

@@ -1,106 +1,116 @@
-"""All checks of a survey, and the figures that go with them."""
+"""Runs the table of checks on a survey."""
 
+import inspect
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from unet_jax.data import spec
 from unet_jax.data import splits as splits_lib
-from unet_jax.data.checks import classes, quick, run
+from unet_jax.data.checks.classes import Tally
 from unet_jax.data.checks.finding import SEVERITIES, Finding
-from unet_jax.doctor.checks import files, images, regions, splits, values
+from unet_jax.doctor import checks
+from unet_jax.doctor.checks import meanings, values
 from unet_jax.doctor.survey import Survey
 
 
-def diagnose(survey: Survey, num_devices: int) -> list[Finding]:
-  """Runs every check; returns what they found, errors first."""
-  found = [
-    *files.check(survey),
-    *values.check(survey),
-    *images.check(survey),
-    *regions.check(survey),
-    *splits.check(survey),
-  ]
-  tallies = tally(survey)
-  if 'train' in tallies:
-    config, num_train = survey.config, len(tallies['train'].pixels)
-    found += quick.check(config, tallies, survey.classes)
-    found += folder_shift(survey)
-    found += run.batch(config.batch_size, num_train, num_devices)
-  found += refused(survey, found)
-  return ordered(found)
+class Facts(NamedTuple):
+  """What a check may ask for: its parameters have the names of these fields.
+
+  The last four are None where no label of the train split can be read; a check
+  that asks for one of the four is then left out.
+  """
+
+  survey: Survey
+  findings: list[Finding]  # Of the checks before.
+  codes: list[meanings.MaskFolder]  # Their values are codes of classes.
+  levels: list[meanings.MaskFolder]  # A threshold cuts their values.
+  classes: tuple[str, ...]  # Foreground.
+  encoding: str  # Of the masks; see spec.Spec.
+  batch_size: int
+  total_steps: int
+  num_devices: int
+  tallies: dict[str, Tally] | None = None  # By split.
+  train: Tally | None = None
+  present: dict[str, np.ndarray] | None = None  # Split -> bool[N, K].
+  num_train: int | None = None
 
 
-def ordered(found: Sequence[Finding]) -> list[Finding]:
-  """Returns the errors first, then warnings, then notes."""
-  return sorted(found, key=lambda x: SEVERITIES.index(x.severity))
+def diagnose(
+  survey: Survey, num_devices: int, *, trials: Sequence[str] = ()
+) -> list[Finding]:
+  """Runs the checks of the table in its order.
+
+  Args:
+    survey: of the data set.
+    num_devices: that share a batch.
+    trials: stages to run too, if the data has no error: `step`, `overfit`.
+
+  Returns:
+    Every finding, errors first.
+  """
+  facts = _gather(survey, num_devices)
+  findings = _run('data', facts)
+  if not has_errors(findings):
+    for stage in trials:
+      findings += _run(stage, facts)
+  return sorted(findings, key=lambda x: SEVERITIES.index(x.severity))
 
 
-def has_errors(found: Sequence[Finding]) -> bool:
-  """Tells whether training would refuse, or mean nothing."""
-  return any(x.severity == 'error' for x in found)
+def has_errors(findings: Sequence[Finding]) -> bool:
+  """Returns whether training would refuse the data, or mean nothing."""
+  return any(x.severity == 'error' for x in findings)
 
 
-def tally(survey: Survey) -> dict[str, classes.Tally]:
-  """Collects the labels' counts by split; those that can't be read lack."""
+def tally(survey: Survey) -> dict[str, Tally]:
+  """Counts the readable labels by split; a split without any has no entry."""
   tallies = {}
   for split in splits_lib.SPLITS:
     counted = [
       x.counted for x in survey.records if x.split == split and x.counted
     ]
     if counted:
-      tallies[split] = classes.Tally(
-        np.array([x.counts for x in counted]),
-        np.array([x.pixels for x in counted]),
+      tallies[split] = Tally(
+        counts=np.array([x.counts for x in counted]),
+        pixels=np.array([x.pixels for x in counted]),
+        void=np.array([x.void for x in counted]),
       )
   return tallies
 
 
-def folder_shift(survey: Survey) -> list[Finding]:
-  """Looks for a shift of the mask folders that classes are merged of."""
-  folders = sorted({name for record in survey.records for name in record.masks})
-  if survey.config.data.mask != 'folders' or set(folders) <= {*survey.classes}:
-    return []
-  least = 1 if survey.config.data.soft else survey.config.data.threshold
-  present = {}
-  for record in survey.records:
-    present.setdefault(record.split, []).append(
-      [_reaches(record.masks.get(folder), least) for folder in folders]
-    )
-  if 'train' not in present:
-    return []
-  found = classes.shift({k: np.array(x) for k, x in present.items()}, folders)
-  return [x._replace(text=f'by mask folder, {x.text}') for x in found]
+def _gather(survey: Survey, num_devices: int) -> Facts:
+  codes, levels = values.gather(survey)
+  facts = Facts(
+    survey=survey,
+    findings=[],
+    codes=codes,
+    levels=levels,
+    classes=survey.classes,
+    encoding=spec.read(survey.config).encoding,
+    batch_size=survey.config.batch_size,
+    total_steps=survey.config.total_steps,
+    num_devices=num_devices,
+  )
+  tallies = tally(survey)
+  if 'train' not in tallies:
+    return facts
+  return facts._replace(
+    tallies=tallies,
+    train=tallies['train'],
+    present={split: x.counts > 0 for split, x in tallies.items()},
+    num_train=len(tallies['train'].pixels),
+  )
 
 
-def refused(survey: Survey, found: Sequence[Finding]) -> list[Finding]:
-  """Reports what training would refuse, if no check has explained it."""
-  explained = {path for x in found if x.severity == 'error' for path in x.files}
-  refusals = [
-    record
-    for record in survey.records
-    if record.refusal and not explained.intersection(_paths(record))
-  ]
+def _run(stage: str, facts: Facts) -> list[Finding]:
+  """Calls each function of a stage once, with the facts that it asks for."""
   findings = []
-  if survey.refusal and not has_errors(found):
-    findings.append(Finding('error', 'set refused', survey.refusal))
-  if refusals:
-    findings.append(
-      Finding(
-        'error',
-        'refused',
-        f'training refuses {len(refusals)} of {len(survey.records)} '
-        f'examples, the first: {refusals[0].refusal}',
-        files=tuple(path for x in refusals for path in _paths(x)),
-        number=len(refusals),
-      )
-    )
+  functions = [check.find for check in checks.CHECKS if check.stage == stage]
+  for find in dict.fromkeys(functions):  # A function may have several titles.
+    facts = facts._replace(findings=findings)
+    names = inspect.signature(find).parameters
+    arguments = {name: getattr(facts, name) for name in names}
+    if all(value is not None for value in arguments.values()):
+      findings += find(**arguments)
   return findings
-
-
-def _paths(record) -> list[str]:
-  stored = [record.image, *record.masks.values()]
-  return [x.path for x in stored if x] + [path for path, _ in record.damaged]
-
-
-def _reaches(mask, least: int) -> bool:
-  return bool(mask) and any(value >= least for value in mask.values)

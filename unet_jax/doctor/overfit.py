@@ -1,4 +1,4 @@
-"""Whether a run can learn two crops by heart, and what is at fault if not."""
+"""Whether a run can learn two crops by heart, or else what is at fault."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from unet_jax import build, defaults, parallel
 from unet_jax.data import labels, pipeline, sources
 from unet_jax.data.checks.finding import Finding
-from unet_jax.doctor import survey
+from unet_jax.doctor.survey import Survey
 from unet_jax.evaluation import scores
 from unet_jax.training import setup
 
@@ -30,17 +30,17 @@ class Result(NamedTuple):
   losses: tuple[float, ...]  # Every 50 steps.
 
 
-def check(taken: survey.Survey) -> list[Finding]:
+def check(survey: Survey) -> list[Finding]:
   """Learns two crops; where that fails, changes one thing and tries again.
 
-  What then makes it succeed was at fault: the learning rate, or the loss. Where
-  neither does, it is the data, or a model that is too small.
+  The change that makes the run succeed shows the fault: the learning rate, or
+  the loss. If no change does, the data is at fault, or the model is too small.
   """
-  config, classes = taken.config, taken.classes
-  spec = build.make_classes(config, classes)
-  examples = [taken.read(key) for key in choose(taken)]
+  config, classes = survey.config, survey.classes
+  class_spec = build.make_classes(config, classes)
+  examples = [survey.read(key) for key in choose(survey)]
   crops = [
-    densest_crop(x['image'], x['label'], config.image_size, spec)
+    densest_crop(x['image'], x['label'], config.image_size, class_spec)
     for x in examples
   ]
   result = learn(config, crops, classes)
@@ -51,7 +51,7 @@ def check(taken: survey.Survey) -> list[Finding]:
     f'{result.losses[-1]:.3g}'
   )
   if result.dice >= ENOUGH:
-    return [Finding('note', 'overfit', f'{text}: the run can learn')]
+    return [Finding('note', 'overfit', text=f'{text}: the run can learn')]
   tried = []
   for name, settings in trials(config):
     changed = config.copy_and_resolve_references()
@@ -59,26 +59,27 @@ def check(taken: survey.Survey) -> list[Finding]:
     other = learn(changed, crops, classes)
     if other.dice >= ENOUGH:
       text += f'; {name} is at fault: with another, Dice is {other.dice:.3f}'
-      return [Finding('error', 'overfit', text, settings=settings)]
+      return [Finding('error', 'overfit', text=text, settings=settings)]
     tried.append(f'another {name.split(maxsplit=1)[1]}')
   text += f'; nor do they with {" or ".join(tried)}: the data is at fault'
   return [
     Finding(
       'error',
       'overfit',
-      f'{text}, or the model is too small',
-      'look at the contact sheet, whether masks fit their images; if they do, '
-      'raise config.model.width',
+      text=f'{text}, or the model is too small',
+      remedy='look at the contact sheet, whether masks fit their images; if '
+      'they do, raise config.model.width',
     )
   ]
 
 
-def choose(taken: survey.Survey) -> list[str]:
-  """Returns the keys of two train images that have all classes, if two can.
+def choose(survey: Survey) -> list[str]:
+  """Returns the keys of two train images, which have all classes if two can.
 
-  The one with most foreground, and that with most of the class it has least of.
+  The first has the most foreground. The second has the most of the class that
+  the first has least of.
   """
-  train = [x for x in taken.records if x.split == 'train' and x.counted]
+  train = [x for x in survey.records if x.split == 'train' and x.counted]
   counts = np.array([record.counted.counts for record in train])  # [N, K]
   first = counts.sum(axis=1).argmax()
   others = counts[:, counts[first].argmin()].astype(float)
@@ -88,30 +89,31 @@ def choose(taken: survey.Survey) -> list[str]:
 
 
 def trials(config: ml_collections.ConfigDict) -> list[tuple[str, dict]]:
-  """Returns what might be at fault, and the settings that would show it."""
+  """Returns each possible fault, and the settings that would mend it."""
   usual = defaults.get_config()
   lr = usual.optim.lr
   if 1 / 3 < config.optim.lr / lr < 3:
     lr = config.optim.lr / 10
-  found = [('the learning rate', {'optim.lr': lr})]
+  possible = [('the learning rate', {'optim.lr': lr})]
   loss = {
     f'loss.{key}': value
     for key, value in usual.loss.items()
     if config.loss[key] != value and key != 'class_weights'
   }
-  return [*found, ('the loss', loss)] if loss else found
+  return [*possible, ('the loss', loss)] if loss else possible
 
 
 def densest_crop(
-  image: np.ndarray, label: np.ndarray, size: int, spec: labels.ClassSpec
+  image: np.ndarray, label: np.ndarray, size: int, class_spec: labels.ClassSpec
 ) -> tuple[np.ndarray, np.ndarray]:
   """Cuts the square in which the classes are mixed best.
 
-  That is, where the sum of f (1 - f) is largest, f being a class's share.
+  It has the largest sum over the classes of f (1 - f), where f is the share of
+  the square's pixels that have the class.
   """
   height, width = image.shape[:2]
   image, label = pipeline.pad(image, label, max(size, height), max(size, width))
-  planes = spec.to_planes(label)
+  planes = class_spec.to_planes(label)
   sums = np.pad(planes.astype(np.int64), ((1, 0), (1, 0), (0, 0)))
   sums = sums.cumsum(axis=0).cumsum(axis=1)
   inside = sums[size:] - sums[:-size]
@@ -131,7 +133,7 @@ def learn(
   crops: Sequence[tuple[np.ndarray, np.ndarray]],
   classes: tuple[str, ...],
 ) -> Result:
-  """Trains on the same crops again and again, by the trainer's own step."""
+  """Trains on the same crops again and again, with the trainer's own step."""
   config = _without_variety(config)
   images = np.stack([image for image, _ in crops])
   mean = images.mean(axis=(0, 1, 2), dtype=np.float64)
@@ -171,7 +173,7 @@ def _without_variety(
 ) -> ml_collections.ConfigDict:
   """Returns the config without augmentation, for the same batch every step.
 
-  And without class weights: the crops are those that have all classes.
+  Class weights are left out, too: the crops are chosen to have all classes.
   """
   config = config.copy_and_resolve_references()
   devices = jax.device_count()

@@ -1,4 +1,4 @@
-"""What the checks propose, as a config file that can be trained with."""
+"""Writes the settings that the checks propose as a config file."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,10 +24,13 @@ def get_config(arg=''):
 '''
 
 
-def collect(found: Sequence[Finding]) -> dict[str, tuple[Any, str]]:
-  """Returns {key: (value, why)} of errors and warnings, the worst first."""
+def collect(findings: Sequence[Finding]) -> dict[str, tuple[Any, str]]:
+  """Returns {key: (value, reason)} of errors and warnings.
+
+  Where several findings set a key, the first of them decides.
+  """
   proposed = {}
-  for finding in found:
+  for finding in findings:
     if finding.severity != 'note':
       for key, value in finding.settings.items():
         why = f'{finding.title}: {finding.text}'
@@ -42,13 +45,13 @@ def to_source(
   title: str,
   path: str,
 ) -> str:
-  """Returns a config file that sets what `config` does, then what is proposed.
+  """Returns the text of a config file: the settings of `config`, and proposals.
 
   Args:
-    config: the run's, with what the command line overrode.
+    config: of the run, with the overrides of the command line.
     proposed: from `collect`.
     title: of the config.
-    path: that the text will have.
+    path: where the text will be written.
   """
   usual = config_lib.flatten(defaults.get_config())
   given = config_lib.flatten(config)

@@ -52,7 +52,11 @@ details { color: #555; font-size: .9em; }
 def figures(
   tallies: Mapping[str, Tally], classes: Sequence[str]
 ) -> dict[str, dict]:
-  """Returns what labels hold and what trivial predictions score, as JSON."""
+  """Counts classes by split, and scores predictions that look at no image.
+
+  Returns:
+    What JSON can hold; a score of a class that never occurs is None.
+  """
   facts = {}
   for split, tally in tallies.items():
     pixels, support = int(tally.pixels.sum()), tally.counts.sum(axis=0)
@@ -76,10 +80,10 @@ def figures(
 
 
 def tables(facts: dict[str, dict]) -> list[Table]:
-  """Lays `figures` out: a table a split, a class a line."""
+  """Lays the result of `figures` out: a table a split, a line a class."""
   header = ['class', 'images', 'pixels']
   header += [f'F1 {way}' for way in ('nowhere', 'everywhere', 'prior')]
-  found = []
+  by_split = []
   for split, fact in facts['splits'].items():
     rows = [
       [
@@ -90,22 +94,23 @@ def tables(facts: dict[str, dict]) -> list[Table]:
       ]
       for name, row in fact['classes'].items()
     ]
-    found.append((f'{split}: {plural(fact["images"], "image")}', header, rows))
-  return found
+    title = f'{split}: {plural(fact["images"], "image")}'
+    by_split.append((title, header, rows))
+  return by_split
 
 
-def summary(found: Sequence[Finding]) -> str:
-  """Says how many findings of each kind there are."""
-  counts = [sum(x.severity == kind for x in found) for kind in SEVERITIES]
+def summary(findings: Sequence[Finding]) -> str:
+  """Says how many findings of each severity there are."""
+  counts = [sum(x.severity == kind for x in findings) for kind in SEVERITIES]
   return ', '.join(map(plural, counts, SEVERITIES))
 
 
-def print_report(found: Sequence[Finding], tables: Sequence[Table]) -> None:
-  """Prints tables and findings, in colour where the terminal has it."""
+def print_report(findings: Sequence[Finding], tables: Sequence[Table]) -> None:
+  """Prints tables and findings, in colour where the terminal has colours."""
   screen = rich.console.Console(highlight=False, soft_wrap=True)
   for title, header, rows in tables:
     screen.print(rich.markup.escape(f'{title}\n{lay_out(header, rows)}\n'))
-  for finding in found:
+  for finding in findings:
     mark = f'[bold {COLORS[finding.severity]}]{finding.severity}[/]'
     text = f'{finding.title}: {finding.text}'
     screen.print(f'{mark} {rich.markup.escape(text)}')
@@ -114,11 +119,11 @@ def print_report(found: Sequence[Finding], tables: Sequence[Table]) -> None:
       screen.print(rich.markup.escape(f'  files: {text}'))
     if mend(finding):
       screen.print(rich.markup.escape(f'  mend: {mend(finding)}'))
-  screen.print(summary(found))
+  screen.print(summary(findings))
 
 
 def lay_out(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-  """Aligns a table: the first column to the left, others to the right."""
+  """Aligns the columns: the first one to the left, the others to the right."""
   lines = [header, *rows]
   widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
   return '\n'.join(
@@ -132,16 +137,21 @@ def lay_out(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
   )
 
 
-def to_json(found: Sequence[Finding], facts: dict) -> str:
-  """Returns findings, each with all its files, and the figures, as JSON."""
+def to_json(findings: Sequence[Finding], facts: dict) -> str:
+  """Returns the findings, each with all its files, and `facts` as JSON."""
   rows = [
-    x._asdict() | {'settings': dict(x.settings), 'mend': mend(x)} for x in found
+    x._asdict() | {'settings': dict(x.settings), 'mend': mend(x)}
+    for x in findings
   ]
   return json.dumps({'findings': rows, **facts}, indent=2) + '\n'
 
 
 def write(text: str, path: pathlib.Path) -> None:
-  """Writes a file, making its folder if need be, and says so."""
+  """Writes a file, and its folder if that is missing, and prints the path.
+
+  Raises:
+    InputError: if the file can not be written.
+  """
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
@@ -155,12 +165,12 @@ def write(text: str, path: pathlib.Path) -> None:
 def write_html(
   path: pathlib.Path,
   title: str,
-  found: Sequence[Finding],
+  findings: Sequence[Finding],
   facts: dict,
   sheets: dict[str, np.ndarray],
 ) -> None:
-  """Writes a page that needs no other file, and its pictures beside it."""
-  write(to_html(title, found, tables(facts), sheets), path)
+  """Writes the page of `to_html`, and the pictures of the page beside it."""
+  write(to_html(title, findings, tables(facts), sheets), path)
   for i, picture in enumerate(sheets.values()):
     name = f'{path.stem}-{i}.png' if i else f'{path.stem}.png'
     files.write_png(picture, path.with_name(name))
@@ -168,7 +178,7 @@ def write_html(
 
 def to_html(
   title: str,
-  found: Sequence[Finding],
+  findings: Sequence[Finding],
   tables: Sequence[Table],
   sheets: dict[str, np.ndarray],
 ) -> str:
@@ -176,13 +186,13 @@ def to_html(
 
   Args:
     title: of the page.
-    found: by the checks.
-    tables: of figures.
+    findings: of the checks.
+    tables: from `tables`.
     sheets: heading -> picture uint8[H, W, 3].
   """
   escape = html.escape
-  parts = [f'<h1>{escape(title)}</h1><p>{summary(found)}</p>']
-  parts += [_finding(finding) for finding in found]
+  parts = [f'<h1>{escape(title)}</h1><p>{summary(findings)}</p>']
+  parts += [_finding(finding) for finding in findings]
   for heading, header, rows in tables:
     lines = [_row('th', header), *(_row('td', row) for row in rows)]
     parts.append(f'<h2>{escape(heading)}</h2><table>{"".join(lines)}</table>')

@@ -1,8 +1,6 @@
-"""Figures of an image and its masks, small enough to be kept of every one."""
+"""Statistics of an image and its label, small enough to keep all of them."""
 
 import hashlib
-import pathlib
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -11,30 +9,12 @@ from PIL import Image
 from unet_jax.data import field_of_view, labels
 from unet_jax.doctor import components
 
-ORIENTATION = 0x0112  # EXIF's tag for how an image is to be turned.
-SWAPPED = (5, 6, 7, 8)  # Its values that swap width and height.
 THUMB = 16  # Pixels.
-MAX_VALUES = 4096  # Of a mask that are kept: a photograph has far more.
+MAX_VALUES = 4096  # Kept of a mask; a photograph has far more.
 
 
-class Stored(NamedTuple):
-  """A file as it is stored, or an array of TFDS."""
-
-  path: str
-  size: tuple[int, int]  # Width and height.
-  kind: str  # Pillow's mode, L or RGB, or the array's type.
-  format: str = ''  # PNG, JPEG, ...
-  orientation: int = 1  # EXIF's; 1 is upright.
-  values: Mapping[int | str, int] = {}  # Of a mask: value or #rrggbb -> pixels.
-
-  @property
-  def upright(self) -> tuple[int, int]:
-    """Width and height as training and viewers turn it."""
-    return self.size[::-1] if self.orientation in SWAPPED else self.size
-
-
-class Look(NamedTuple):
-  """Figures of an image, in its own units."""
+class ImageStatistics(NamedTuple):
+  """Statistics of an image, in its own units."""
 
   low: float
   high: float
@@ -42,15 +22,16 @@ class Look(NamedTuple):
   bright: float  # 99 % of the values are below.
   mean: tuple[float, ...]  # A channel, as a share of `full`.
   is_finite: bool
-  digest: str  # Of the decoded pixels.
+  digest: str  # Hash of the decoded pixels.
   thumb: np.ndarray  # float32[16, 16], grey.
 
 
-class Counted(NamedTuple):
-  """Figures of a label as training sees it, before it is resized."""
+class LabelStatistics(NamedTuple):
+  """Statistics of a label as training sees it, before it is resized."""
 
   counts: np.ndarray  # int64[K], pixels of each foreground class.
-  pixels: int  # That count: not void.
+  pixels: int  # Those that count: not void.
+  void: int = 0  # Pixels.
   overlap: int = 0  # Pixels that several classes claim.
   frame: float = 0.0  # Share of the image in the black frame about a retina.
   outside: int = 0  # Pixels of foreground in that frame.
@@ -58,29 +39,10 @@ class Counted(NamedTuple):
   digest: str = ''
 
 
-def read_stored(path: pathlib.Path) -> tuple[Stored, np.ndarray]:
-  """Reads a file as it is: what is known of it, and [H, W] or [H, W, C]."""
-  if path.suffix == '.npy':
-    array = np.load(path, allow_pickle=False)
-    return describe(str(path), array), array
-  with Image.open(path) as image:
-    orientation = image.getexif().get(ORIENTATION, 1)
-    array = np.asarray(image)
-    stored = Stored(
-      str(path), image.size, image.mode, image.format or '', orientation
-    )
-  return stored, array
-
-
-def describe(path: str, array: np.ndarray) -> Stored:
-  """Says of an array what there is to say of a file."""
-  return Stored(path, array.shape[1::-1], str(array.dtype))
-
-
 def value_counts(mask: np.ndarray) -> dict[int | str, int]:
   """Counts the pixels of each value of [H, W], or '#rrggbb' of [H, W, C].
 
-  Of shares, in floats, it counts none.
+  Floats are shares, not codes: none is counted.
   """
   if mask.ndim == 3:
     colour = mask[..., :3].astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
@@ -94,12 +56,12 @@ def value_counts(mask: np.ndarray) -> dict[int | str, int]:
 
 
 def _commonest(values: np.ndarray) -> list[tuple[int, int]]:
-  found, counts = np.unique(values, return_counts=True)
+  values, counts = np.unique(values, return_counts=True)
   kept = np.sort(np.argsort(-counts, kind='stable')[:MAX_VALUES])
-  return list(zip(found[kept].tolist(), counts[kept].tolist(), strict=True))
+  return list(zip(values[kept].tolist(), counts[kept].tolist(), strict=True))
 
 
-def look_at(image: np.ndarray) -> Look:
+def look_at(image: np.ndarray) -> ImageStatistics:
   """Measures an image of any type, [H, W] or [H, W, C]."""
   image = image.reshape(*image.shape[:2], -1)
   is_integer = image.dtype.kind in 'iu'
@@ -109,7 +71,7 @@ def look_at(image: np.ndarray) -> Look:
   small = np.stack(
     [_shrink(known[..., i]) for i in range(image.shape[2])], axis=-1
   )
-  return Look(
+  return ImageStatistics(
     low=float(known.min()),
     high=float(known.max()),
     full=full,
@@ -128,7 +90,9 @@ def _shrink(channel: np.ndarray) -> np.ndarray:
   return np.asarray(small, np.float32)
 
 
-def count(example: dict, coding: labels.Coding, *, with_areas: bool) -> Counted:
+def count(
+  example: dict, coding: labels.Coding, *, with_areas: bool
+) -> LabelStatistics:
   """Measures a label.
 
   Args:
@@ -141,7 +105,7 @@ def count(example: dict, coding: labels.Coding, *, with_areas: bool) -> Counted:
   planes = labels.to_planes(
     label, len(coding.classes), first=first, soft=coding.soft > 0
   )
-  void = (label == labels.VOID).reshape(*label.shape[:2], -1).any(axis=-1)
+  void = labels.is_void(label)
   overlap = example['overlap']
   if coding.task == 'multilabel':
     overlap = np.count_nonzero(np.count_nonzero(planes, axis=-1) > 1)
@@ -152,9 +116,10 @@ def count(example: dict, coding: labels.Coding, *, with_areas: bool) -> Counted:
     )
   # Street scenes have dark parts as well, but not in all corners.
   is_framed = not view[:: view.shape[0] - 1, :: view.shape[1] - 1].any()
-  return Counted(
+  return LabelStatistics(
     counts=np.count_nonzero(planes, axis=(0, 1)),
     pixels=int(np.count_nonzero(~void)),
+    void=int(np.count_nonzero(void)),
     overlap=int(overlap),
     frame=is_framed * (1 - float(view.mean())),
     outside=int(np.count_nonzero(planes.any(axis=-1) & ~view)),
@@ -164,6 +129,6 @@ def count(example: dict, coding: labels.Coding, *, with_areas: bool) -> Counted:
 
 
 def _digest(array: np.ndarray) -> str:
-  found = hashlib.blake2b(f'{array.shape}'.encode(), digest_size=8)
-  found.update(np.ascontiguousarray(array))
-  return found.hexdigest()
+  digest = hashlib.blake2b(f'{array.shape}'.encode(), digest_size=8)
+  digest.update(np.ascontiguousarray(array))
+  return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What the doctor looks at: every file, read once and kept as figures."""
+"""What the doctor looks at: every file, read once and kept as statistics."""
 
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,17 @@ import ml_collections
 import numpy as np
 
 from unet_jax import errors
-from unet_jax.data import files, folder, labels, layout, sources, stats
+from unet_jax.data import (
+  files,
+  folder,
+  labels,
+  layout,
+  scan,
+  sources,
+  spec,
+  stats,
+  stored,
+)
 from unet_jax.doctor import statistics
 
 
@@ -18,13 +28,11 @@ class Record(NamedTuple):
   key: str  # The layout's.
   name: str
   split: str
-  image: statistics.Stored | None
-  look: statistics.Look | None
-  masks: Mapping[str, statistics.Stored]  # By mask folder.
-  counted: statistics.Counted | None = (
-    None  # None where training would refuse it.
-  )
-  refusal: str = ''  # Why it would.
+  image: stored.File | None
+  look: statistics.ImageStatistics | None
+  masks: Mapping[str, stored.File]  # By mask folder.
+  counted: statistics.LabelStatistics | None = None  # None if it is refused.
+  refusal: str = ''  # Why training would refuse the example.
   damaged: tuple[tuple[str, str], ...] = ()  # Files, and why they are.
 
 
@@ -33,7 +41,7 @@ class Survey(NamedTuple):
 
   config: ml_collections.ConfigDict
   classes: tuple[str, ...]  # Foreground.
-  files: folder.Files | None  # What a folder holds; None for TFDS.
+  files: scan.Files | None  # What a folder holds; None for TFDS.
   records: tuple[Record, ...]
   read: Callable[[str], dict]  # A record's key -> its example, as trained on.
   refusal: str = ''  # Why training would not open the set.
@@ -45,27 +53,26 @@ def take(config: ml_collections.ConfigDict) -> Survey:
   Raises:
     InputError: if there is no such folder or data set.
   """
-  scanned = folder.scan(config) if config.data.source == 'folder' else None
-  found, refusal = _open(config, scanned)
-  if found is None:
+  wanted = spec.read(config)
+  scanned = scan.list_files(wanted) if wanted.source == 'folder' else None
+  opened, refusal = _open(wanted, scanned)
+  if opened is None:
     return Survey(config, (), scanned, (), {}.__getitem__, refusal)
   coding, read = None, {}.__getitem__
   try:
-    coding = labels.make_coding(config, found.classes)
-    read = sources.example_reader(config, found)
+    coding = labels.make_coding(wanted, opened.classes)
+    read = sources.example_reader(wanted, opened)
   except errors.InputError as error:
     refusal = str(error)
-  keys = [key for keys in found.keys.values() for key in keys]
-  look = _make_look(config, found, scanned, coding)
-  records, seen = {}, {}
-  for key, (record, one) in zip(keys, stats.in_order(keys, look), strict=True):
-    records[key] = record
-    if one:
-      seen[key] = one
-  split_of, problem = _split(config, found, seen)
+  keys = [key for keys in opened.keys.values() for key in keys]
+  look = _make_look(wanted, opened, scanned, coding)
+  looks = dict(zip(keys, stats.in_order(keys, look), strict=True))
+  records = {key: record for key, (record, _) in looks.items()}
+  counts = {key: image for key, (_, image) in looks.items() if image}
+  split_of, problem = _split(wanted, opened, counts)
   return Survey(
     config,
-    found.classes,
+    opened.classes,
     scanned,
     tuple(x._replace(split=split_of[key]) for key, x in records.items()),
     read,
@@ -74,25 +81,25 @@ def take(config: ml_collections.ConfigDict) -> Survey:
 
 
 def _open(
-  config, scanned: folder.Files | None
+  wanted: spec.Spec, scanned: scan.Files | None
 ) -> tuple[layout.Layout | None, str]:
   """Opens the set, or else what of it fits together; and says why not all."""
   try:
-    return sources.open_layout(config), ''
+    return sources.open_layout(wanted), ''
   except errors.InputError as error:
     refusal = str(error)
   if not scanned:
     return None, refusal
   try:
-    return folder.open_files(config, _what_fits(config, scanned)), refusal
+    return folder.open_files(wanted, _what_fits(wanted, scanned)), refusal
   except errors.InputError:
     return None, refusal
 
 
-def _what_fits(config, scanned: folder.Files) -> folder.Files:
+def _what_fits(wanted: spec.Spec, scanned: scan.Files) -> scan.Files:
   """Returns those of the files that are complete and listed once."""
   complete = set(scanned.images)
-  if config.data.missing != 'absent':
+  if wanted.masks.missing != 'absent':
     complete = complete.intersection(*scanned.masks.values())
   lists, listed = {}, set()
   for split, names in scanned.lists.items():
@@ -112,21 +119,23 @@ def _what_fits(config, scanned: folder.Files) -> folder.Files:
 
 
 def _split(
-  config, found: layout.Layout, seen: Mapping[str, stats.Seen]
+  wanted: spec.Spec,
+  opened: layout.Layout,
+  counts: Mapping[str, stats.Counts],
 ) -> tuple[dict[str, str], str]:
   """Returns key -> split, drawn as training would from what can be read."""
   listed = {
     key: 'train' if split == 'all' else split
-    for split, keys in found.keys.items()
+    for split, keys in opened.keys.items()
     for key in keys
   }
   readable = {
-    split: [key for key in keys if key in seen]
-    for split, keys in found.keys.items()
+    split: [key for key in keys if key in counts]
+    for split, keys in opened.keys.items()
   }
   try:
     drawn, _, _ = sources.split_keys(
-      config, found._replace(keys=readable), seen, {}
+      wanted, opened._replace(keys=readable), counts, {}
     )
   except (errors.InputError, KeyError, IndexError) as error:
     return listed, str(error)
@@ -136,37 +145,37 @@ def _split(
 
 
 def _make_look(
-  config, found: layout.Layout, scanned: folder.Files | None, coding
-) -> Callable[[str], tuple[Record, stats.Seen | None]]:
-  """Builds key -> its record, and what `sources` wants to know of it."""
-  full_size = config.copy_and_resolve_references()
-  full_size.data.resize = 0
-  read_example = coding and sources.example_reader(full_size, found)
-  folders = list(scanned.masks) if scanned else []
-  if config.data.mask == 'folders':
-    folders = layout.mask_folders(config, found.classes)
+  wanted: spec.Spec,
+  opened: layout.Layout,
+  scanned: scan.Files | None,
+  coding: labels.Coding | None,
+) -> Callable[[str], tuple[Record, stats.Counts | None]]:
+  """Builds key -> its record, and what `sources` counts of it."""
+  full_size = wanted._replace(resize=0)
+  read_example = coding and sources.example_reader(full_size, opened)
+  kind, folders = wanted.masks.kind, list(scanned.masks) if scanned else []
+  if kind == 'folders':
+    folders = layout.mask_folders(wanted.masks, opened.classes)
 
-  def look(key: str) -> tuple[Record, stats.Seen | None]:
+  def look(key: str) -> tuple[Record, stats.Counts | None]:
     if scanned:
-      record = _look_at_files(key, scanned, folders, config.data.mask)
+      record = _look_at_files(key, scanned, folders, kind)
     else:
-      record = _look_at_arrays(key, found)
+      record = _look_at_arrays(key, opened)
     if coding is None or record.image is None:
       return record, None
     try:
       example = read_example(key)
     except errors.InputError as error:
       return record._replace(refusal=str(error)), None
-    counted = statistics.count(
-      example, coding, with_areas=config.data.resize > 0
-    )
-    return record._replace(counted=counted), stats.look_at(example, coding)
+    counted = statistics.count(example, coding, with_areas=wanted.resize > 0)
+    return record._replace(counted=counted), stats.count(example, coding)
 
   return look
 
 
 def _look_at_files(
-  name: str, scanned: folder.Files, folders: Sequence[str], mask: str
+  name: str, scanned: scan.Files, folders: Sequence[str], kind: str
 ) -> Record:
   """Looks at an example's files as they are stored."""
   image, look, masks, damaged = None, None, {}, []
@@ -175,40 +184,40 @@ def _look_at_files(
   }
   for key, path in ((key, path[0]) for key, path in paths.items() if path):
     try:
-      stored, pixels = statistics.read_stored(path)
+      file, pixels = stored.read(path)
     except (*files.UNREADABLE, EOFError) as error:
       damaged.append((str(path), str(error)))
       continue
     if key:
-      masks[key] = stored._replace(values=_values_of(path, pixels, mask))
+      masks[key] = file._replace(values=_values_of(path, pixels, kind))
     else:
-      image, look = stored, statistics.look_at(pixels)
+      image, look = file, statistics.look_at(pixels)
   return Record(name, name, '', image, look, masks, damaged=(*damaged,))
 
 
 def _values_of(
-  path: pathlib.Path, pixels: np.ndarray, mask: str
+  path: pathlib.Path, pixels: np.ndarray, kind: str
 ) -> dict[int | str, int]:
   """Counts the values that training would read, or else those stored."""
-  if mask == 'planes':
+  if kind == 'planes':
     return {}  # Planes are no code.
   try:
-    return statistics.value_counts(folder.read_mask(path, mask))
+    return statistics.value_counts(folder.read_mask(path, kind))
   except errors.InputError:
     return statistics.value_counts(pixels)
 
 
-def _look_at_arrays(key: str, found: layout.Layout) -> Record:
+def _look_at_arrays(key: str, opened: layout.Layout) -> Record:
   """Looks at an example that has no files of its own."""
-  raw, masks = found.read(key), {}
+  raw, masks = opened.read(key), {}
   if not isinstance(raw.mask, labels.Decoded):
     is_one = isinstance(raw.mask, np.ndarray)
-    arrays = {folder.MASKS: raw.mask} if is_one else raw.mask
+    arrays = {scan.MASKS: raw.mask} if is_one else raw.mask
     masks = {
-      str(name): statistics.describe(raw.where, array)._replace(
+      str(name): stored.describe(raw.where, array)._replace(
         values=statistics.value_counts(array)
       )
       for name, array in arrays.items()
     }
-  image = statistics.describe(raw.name, raw.image)
+  image = stored.describe(raw.name, raw.image)
   return Record(key, raw.name, '', image, statistics.look_at(raw.image), masks)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from unet_jax import errors
-from unet_jax.data import files, labels
+from unet_jax.data import files, folder, labels
 from unet_jax.evaluation import pictures, predictor, trained
 
 
@@ -19,7 +19,7 @@ def find_images(inputs: Sequence[str]) -> list[pathlib.Path]:
   by_name = {}
   for text in inputs:
     path = pathlib.Path(text)
-    paths = files.find(path).values() if path.is_dir() else [path]
+    paths = folder.find_images(path) if path.is_dir() else [path]
     for image in paths:
       if not image.exists():
         raise errors.InputError(f'--input {image}: no such file or folder')

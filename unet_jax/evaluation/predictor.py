@@ -136,7 +136,7 @@ def draw(
   for i in range(min(NUM_PICTURES, len(source))):
     image, label = source[i]['image'], source[i]['label']
     planes = predict(predictor, variables, image)
-    void = (label == labels.VOID).reshape(*label.shape[:2], -1).any(axis=-1)
+    void = labels.is_void(label)
     panel = pictures.panel(
       image,
       truth=classes.to_planes(label),

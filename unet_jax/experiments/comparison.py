@@ -12,7 +12,7 @@ import ml_collections
 
 from unet_jax import config as config_lib
 from unet_jax import errors, parallel, text_files
-from unet_jax.data import sources
+from unet_jax.data import sources, spec
 from unet_jax.training import loop
 from unet_jax.training import workdir as workdir_lib
 
@@ -51,7 +51,8 @@ def compare(
   with _naming_source():
     config_lib.check(source)
   config_lib.check(target)
-  if 'val' not in sources.split_names(target, sources.open_layout(target)):
+  wanted = spec.read(target)
+  if 'val' not in sources.split_names(wanted, sources.open_layout(wanted)):
     raise errors.InputError(
       'a comparison needs validation images; set config.data.val_share=0.2'
     )

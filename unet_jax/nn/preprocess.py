@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from unet_jax.data import labels
+from unet_jax.data import codes
 
 
 class Inputs(NamedTuple):
@@ -42,14 +42,14 @@ def preprocess(
       first.
     soft: whether labels are probabilities, of which 254 means 1.
   """
-  void = label == labels.VOID
+  void = label == codes.VOID
   if exclusive:
     target = jax.nn.one_hot(label, num_planes)
   else:
     planes = label if label.ndim == 4 else label[..., None]
     target = (planes == 1).astype(jnp.float32)
     if soft:
-      target = jnp.where(planes == labels.VOID, 0.0, planes / labels.CERTAIN)
+      target = jnp.where(planes == codes.VOID, 0.0, planes / codes.CERTAIN)
   if void.ndim == 4:
     void = jnp.any(void, axis=-1)
   inputs = Inputs(normalise(image, mean, std), target, 1.0 - void)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from unet_jax.data import labels
+from unet_jax.data import codes
 
 CELLS = 4  # Of the elastic grid, along a side.
 POINTS = CELLS + 3  # Cubic B-splines at these reach into the cells.
@@ -64,19 +64,19 @@ def nearest(label: jax.Array, rows: jax.Array, cols: jax.Array) -> jax.Array:
   place = jnp.clip(row, 0, height - 1) * width + jnp.clip(col, 0, width - 1)
   found = label.reshape(height * width, *label.shape[2:])[place]
   inside = inside.reshape(inside.shape + (1,) * (label.ndim - 2))
-  return jnp.where(inside, found, jnp.uint8(labels.VOID))
+  return jnp.where(inside, found, jnp.uint8(codes.VOID))
 
 
 def majority(planes: jax.Array, rows: jax.Array, cols: jax.Array) -> jax.Array:
   """Reads planes[H, W, K] of 0 and 1: 1 where it is half or more of what isn't
   void, and void where the nearest pixel is."""
-  void = nearest(planes, rows, cols) == labels.VOID
+  void = nearest(planes, rows, cols) == codes.VOID
   corners, down, right = _corners(planes.shape[:2], rows, cols)
   flat = planes.reshape(-1, planes.shape[-1])
   # A pixel votes for or against, unless it is void.
-  votes = [(flat[c] == 1) * 2.0 - (flat[c] != labels.VOID) for c in corners]
+  votes = [(flat[c] == 1) * 2.0 - (flat[c] != codes.VOID) for c in corners]
   share = _blend(votes, down[..., None], right[..., None])
-  return jnp.where(void, jnp.uint8(labels.VOID), share >= 0)
+  return jnp.where(void, jnp.uint8(codes.VOID), share >= 0)
 
 
 def _corners(

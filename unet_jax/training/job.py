@@ -7,7 +7,7 @@ import ml_collections
 
 from unet_jax import config as config_lib
 from unet_jax import errors, parallel
-from unet_jax.data import layout, sources, splits
+from unet_jax.data import layout, sources, spec, splits
 from unet_jax.training import parts, setup, warm_start
 from unet_jax.training import workdir as workdir_lib
 
@@ -65,7 +65,7 @@ def prepare(
   else:
     transfer = warm_start.prepare(config, opened, init_from)
     saved_splits = {}
-  dataset = sources.load(config, opened, saved_splits)
+  dataset = sources.load(spec.read(config), opened, saved_splits)
   return Job(
     config=config,
     dataset=dataset,
@@ -87,9 +87,12 @@ def open_data(
   config_lib.check(config)
   parts.check(config.transfer, config.model.depth)
   parallel.check_batch(config.batch_size, config.optim.accumulate)
-  opened = parallel.first_before_others(lambda: sources.open_layout(config))
+  opened = parallel.first_before_others(
+    lambda: sources.open_layout(spec.read(config))
+  )
   config = setup.resolve(config, opened)
-  if config.early_stop and 'val' not in sources.split_names(config, opened):
+  names = sources.split_names(spec.read(config), opened)
+  if config.early_stop and 'val' not in names:
     raise errors.InputError(
       'config.early_stop needs validation images: hold some back with '
       '--config.data.val_share=0.2, or set it to 0'
@@ -103,7 +106,7 @@ def final_evaluation(
   """Returns the split that is scored at the end, and by which checkpoint."""
   if config.data.folds:
     return 'val', 'latest'
-  return sources.split_names(config, opened)[-1], 'best'
+  return sources.split_names(spec.read(config), opened)[-1], 'best'
 
 
 def begin(

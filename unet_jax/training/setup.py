@@ -12,6 +12,8 @@ from flax import traverse_util
 
 from unet_jax import build, compiler, parallel
 from unet_jax.data import layout, sources
+from unet_jax.data.checks import finding
+from unet_jax.data.checks import run as run_checks
 from unet_jax.evaluation import predictor as predictor_lib
 from unet_jax.nn import objective
 from unet_jax.nn.native import native
@@ -146,6 +148,7 @@ def describe(
   num_params = sum(x.size for x in jax.tree.leaves(state.params))
   num_train = len(dataset.splits['train'])
   sizes = ', '.join(f'{k} {len(v)}' for k, v in dataset.splits.items())
+  length = run_checks.length(config.total_steps, config.batch_size, num_train)
   num_frozen = sum(
     x.size
     for path, x in traverse_util.flatten_dict(state.params, sep='/').items()
@@ -159,7 +162,7 @@ def describe(
     *([native.problem()] if is_fallback else []),
     *([compiler.problem()] if compiler.problem() else []),
     f'data: {config.data.source} in {dataset.root}: {sizes} images',
-    *(f'  {note}' for note in dataset.notes),
+    *(f'  {note}' for note in (*dataset.notes, *finding.notes(length))),
     f'classes: {", ".join(run.predictor.classes.planes)} ({config.task})',
     *describe_samples(config, dataset),
     f'model: {config.model.name}, depth {config.model.depth}, '

@@ -1,6 +1,6 @@
-"""Which classes occur where: absent, rare, everywhere, shifted.
+"""Classes that are absent, rare, everywhere, or shifted between splits.
 
-These take counts alone, so that a run can look at them before it trains.
+These checks need counts alone, so every run makes them before it trains.
 """
 
 import itertools
@@ -10,14 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from unet_jax.data import stats
 from unet_jax.data.checks.finding import Finding, percent, some
 
 FEW_IMAGES = 5  # To learn a class from.
-FEW_PIXELS = 0.001  # Share of train: cross entropy can leave the class out.
-MOST = 0.9  # Share of train's pixels: the rest may be what is meant.
+FEW_PIXELS = 0.001  # Share of train below which cross entropy ignores a class.
+MOST = 0.9  # Share of train's pixels above which masks may be inverted.
 MANY_EMPTY = 0.5  # Share of train's images.
-CHANCE = 0.001  # Of a shift that is none, over all classes and splits.
-EFFECT = 0.2  # Difference between two shares of images that is one to tell.
+CHANCE = 0.001  # Of a false alarm, over all classes and splits.
+EFFECT = 0.2  # Least difference between two shares of images to report.
 
 
 class Tally(NamedTuple):
@@ -25,22 +26,24 @@ class Tally(NamedTuple):
 
   counts: np.ndarray  # int64[N, K], pixels of each foreground class.
   pixels: np.ndarray  # int64[N], that count: not void.
+  void: np.ndarray  # int64[N]
 
 
-def make_tally(seen: Sequence) -> Tally:
-  """Collects what `stats` has counted of a split."""
+def make_tally(images: Sequence[stats.Counts]) -> Tally:
+  """Collects what is counted of a split's images."""
   return Tally(
-    np.array([one.classes for one in seen]),
-    np.array([one.pixels - one.void for one in seen]),
+    counts=np.array([image.classes for image in images]),
+    pixels=np.array([image.pixels - image.void for image in images]),
+    void=np.array([image.void for image in images]),
   )
 
 
 def check(
-  tallies: Mapping[str, Tally], classes: Sequence[str]
+  tallies: Mapping[str, Tally], classes: Sequence[str], encoding: str
 ) -> list[Finding]:
   """Runs every check of this file."""
   return [
-    *absent(tallies, classes),
+    *absent(tallies, classes, encoding),
     *rare(tallies['train'], classes),
     *inside_out(tallies['train'], classes),
     *everywhere(tallies['train'], classes),
@@ -50,30 +53,72 @@ def check(
 
 
 def absent(
-  tallies: Mapping[str, Tally], classes: Sequence[str]
+  tallies: Mapping[str, Tally], classes: Sequence[str], encoding: str
 ) -> list[Finding]:
-  """Finds classes of which a split has no pixel."""
-  findings = []
+  """Finds classes of which a split has no pixel.
+
+  Args:
+    tallies: by split.
+    classes: K, foreground.
+    encoding: of the masks; 255 is void in `index`, where it may be foreground.
+  """
+  findings = _nothing(tallies['train'], classes, encoding)
   for split, tally in tallies.items():
     total = tally.counts.sum(axis=0)
     lacking = [name for name, n in zip(classes, total, strict=True) if not n]
-    if not lacking:
-      continue
-    severity = 'warning'
-    text = f'no pixel of the {split} split is {" or ".join(lacking)}'
-    if split != 'train':
-      text += ': there is no score for it'
-      remedy = 'move images that have it there'
-    elif len(lacking) < len(classes):
-      text += ': it can not be learnt'
+    if not lacking or (split == 'train' and len(lacking) == len(classes)):
+      continue  # See `_nothing`.
+    effect = 'there is no score for it'
+    remedy = 'move images that have it there'
+    if split == 'train':
+      effect = 'it can not be learnt'
       remedy = 'add images that have it, or leave it out of config.data.classes'
-    else:
-      severity = 'error'
-      remedy = 'correct config.data.classes, config.data.mask or the masks'
     findings.append(
-      Finding(severity, 'absent class', text, remedy, number=len(lacking))
+      Finding(
+        'warning',
+        'absent class',
+        text=f'{_no_pixel(split, lacking)}: {effect}',
+        remedy=remedy,
+        number=len(lacking),
+      )
     )
   return findings
+
+
+def _nothing(
+  train: Tally, classes: Sequence[str], encoding: str
+) -> list[Finding]:
+  """Finds a train split without any foreground, or with all of it void."""
+  if train.counts.any():
+    return []
+  text, void = _no_pixel('train', classes), int(train.void.sum())
+  if encoding == 'index' and void:
+    is_binary = len(classes) == 1
+    return [
+      Finding(
+        'error',
+        'foreground is void',
+        text=f'{text}, and {void} are 255, which is void in an index mask',
+        remedy='where 255 means foreground'
+        if is_binary
+        else 'correct the masks or config.data.mask',
+        number=void,
+        settings={'data.mask': 'binary'} if is_binary else {},
+      )
+    ]
+  return [
+    Finding(
+      'error',
+      'absent class',
+      text=text,
+      remedy='correct config.data.classes, config.data.mask or the masks',
+      number=len(classes),
+    )
+  ]
+
+
+def _no_pixel(split: str, classes: Sequence[str]) -> str:
+  return f'no pixel of the {split} split is {" or ".join(classes)}'
 
 
 def rare(train: Tally, classes: Sequence[str]) -> list[Finding]:
@@ -88,8 +133,9 @@ def rare(train: Tally, classes: Sequence[str]) -> list[Finding]:
         Finding(
           'warning',
           'rare class',
-          f'only {images} of {len(train.counts)} train images have {name}',
-          'add images, or merge it with another class (config.data.merge)',
+          text=f'only {images} of {len(train.counts)} train images have {name}',
+          remedy='add images, or merge it with another class '
+          '(config.data.merge)',
           number=images,
         )
       )
@@ -98,9 +144,9 @@ def rare(train: Tally, classes: Sequence[str]) -> list[Finding]:
         Finding(
           'note',
           'rare class',
-          f"{name} is {percent(share)} of train's pixels: by the pixel, a loss "
-          'hardly feels it',
-          'keep a Dice term in the loss',
+          text=f"{name} is {percent(share)} of train's pixels: by the pixel, a "
+          'loss hardly feels it',
+          remedy='keep a Dice term in the loss',
           number=int(train.counts[:, k].sum()),
         )
       )
@@ -116,9 +162,9 @@ def inside_out(train: Tally, classes: Sequence[str]) -> list[Finding]:
     Finding(
       'warning',
       'mostly foreground',
-      f"{classes[0]} is {percent(share)} of train's pixels: the masks may be "
-      'inside out',
-      'if they are, invert them; where they are of 0 and 255, so does '
+      text=f"{classes[0]} is {percent(share)} of train's pixels: the masks may "
+      'be inside out',
+      remedy='if they are, invert them; where they are of 0 and 255, so does '
       f"config.data.merge={{'background': (255,), '{classes[0]}': (0,)}}",
       number=int(train.counts.sum()),
     )
@@ -128,18 +174,18 @@ def inside_out(train: Tally, classes: Sequence[str]) -> list[Finding]:
 def everywhere(train: Tally, classes: Sequence[str]) -> list[Finding]:
   """Finds classes that every image of train has."""
   always = (train.counts > 0).all(axis=0)
-  found = [name for name, x in zip(classes, always, strict=True) if x]
-  if not found or len(train.counts) < 2:
+  names = [name for name, x in zip(classes, always, strict=True) if x]
+  if not names or len(train.counts) < 2:
     return []
-  verb = 'is' if len(found) == 1 else 'are'
+  verb = 'is' if len(names) == 1 else 'are'
   return [
     Finding(
       'note',
       'present in all',
-      f'{", ".join(found)} {verb} in all {len(train.counts)} train images: the '
-      'model never sees one without',
-      'if there will be such images, add some',
-      number=len(found),
+      text=f'{", ".join(names)} {verb} in all {len(train.counts)} train '
+      'images: the model never sees one without',
+      remedy='if there will be such images, add some',
+      number=len(names),
     )
   ]
 
@@ -159,8 +205,8 @@ def empty(tallies: Mapping[str, Tally]) -> list[Finding]:
     Finding(
       'warning' if worst > MANY_EMPTY else 'note',
       'empty images',
-      f'{" and ".join(parts)} have no foreground',
-      'if their masks are missing rather than empty, leave them out of '
+      text=f'{" and ".join(parts)} have no foreground',
+      remedy='if their masks are missing rather than empty, leave them out of '
       'train.txt'
       if worst > MANY_EMPTY
       else '',
@@ -201,10 +247,11 @@ def shift(
     Finding(
       'warning',
       'distribution shift',
-      f"{some([text for _, text in parts], most=6)} (Fisher's exact test, of "
-      f'the first: p = {parts[0][0]:.0e}): train shows another mix of images',
-      f'deal the names of train and {others} anew, so that each has its share '
-      'of every class',
+      text=f"{some([text for _, text in parts], most=6)} (Fisher's exact test, "
+      f'of the first: p = {parts[0][0]:.0e}): train shows another mix of '
+      'images',
+      remedy=f'deal the names of train and {others} anew, so that each has its '
+      'share of every class',
       number=len(parts),
     )
   ]
@@ -223,7 +270,7 @@ def fisher_exact(a: int, n: int, b: int, m: int) -> float:
   ]
   this = _log_choose(n, a) + _log_choose(m, b)
   total = _log_choose(n + m, hits)
-  # As SciPy's, with some room for rounding.
+  # SciPy's tolerance for rounding.
   return min(1.0, sum(math.exp(x - total) for x in ways if x <= this + 1e-7))
 
 

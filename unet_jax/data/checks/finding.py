@@ -1,9 +1,12 @@
-"""What a check reports."""
+"""A finding: what a check reports, and how it is put into words."""
 
+import difflib
 import shlex
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from unet_jax import errors
 
 SEVERITIES = ('error', 'warning', 'note')
 LONG = 160  # Letters of a setting.
@@ -17,11 +20,11 @@ class Finding(NamedTuple):
     severity: `error`, if training refuses it or can't mean anything;
       `warning`, if it costs score; `note`, if it may be as it should.
     title: a short name, always the same for one kind of finding.
-    text: what was found, with its numbers.
+    text: the fault, with its numbers.
     remedy: what to do, in words or as a command.
-    files: those it was found in.
-    number: how many examples, files or pixels it was found in.
-    settings: config key -> value that mends it, after the remedy's words.
+    files: that have the fault.
+    number: of examples, files or pixels that have the fault.
+    settings: config key -> value that mends the fault.
   """
 
   severity: str
@@ -36,6 +39,24 @@ class Finding(NamedTuple):
 def mend(finding: Finding) -> str:
   """Returns the remedy as one line: words, then what to type."""
   return ': '.join(part for part in (finding.remedy, command(finding)) if part)
+
+
+def sentence(finding: Finding) -> str:
+  """Returns the text and the remedy as one line."""
+  return '; '.join(part for part in (finding.text, mend(finding)) if part)
+
+
+def notes(findings: Iterable[Finding]) -> list[str]:
+  """Returns a line for each finding that a person should read in any case."""
+  return [sentence(x) for x in findings if x.severity != 'note']
+
+
+def refuse(findings: Iterable[Finding]) -> None:
+  """Raises InputError for the first error: its file, text and remedy."""
+  for finding in findings:
+    if finding.severity == 'error':
+      where = [f'{x}: ' for x in finding.files[:1] if x not in finding.text]
+      raise errors.InputError(''.join((*where, sentence(finding))))
 
 
 def command(finding: Finding) -> str:
@@ -62,6 +83,15 @@ def some(names: Sequence[str], most: int = 3) -> str:
   """Lists the first few of many names."""
   shown = ', '.join(map(str, names[:most]))
   return f'{shown} and {len(names) - most} more' if len(names) > most else shown
+
+
+def with_nearest(names: Sequence[str], others: Iterable[str]) -> str:
+  """Lists names, each with that of the others which is most like it."""
+  shown = []
+  for name in names[:3]:
+    near = difflib.get_close_matches(name, list(others), n=1)
+    shown.append(f'{name} (nearest: {near[0]})' if near else name)
+  return some(shown + list(names[3:]))
 
 
 def plural(count: int, noun: str) -> str:

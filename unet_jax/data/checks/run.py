@@ -1,9 +1,6 @@
-"""Whether the run's figures suit the data and the machine."""
+"""Batch size and length of a run, beside its data and devices."""
 
 from unet_jax.data.checks.finding import Finding, percent, plural
-
-FULL = 0.9  # Share of the memory that leaves room for what isn't counted.
-GIB = 2**30
 
 
 def batch(batch_size: int, num_train: int, num_devices: int) -> list[Finding]:
@@ -14,8 +11,8 @@ def batch(batch_size: int, num_train: int, num_devices: int) -> list[Finding]:
       Finding(
         'error',
         'batch size',
-        f'config.batch_size is {batch_size}, which {num_devices} devices can '
-        'not share',
+        text=f'config.batch_size is {batch_size}, which {num_devices} devices '
+        'can not share',
         number=batch_size,
         settings={'batch_size': fits},
       )
@@ -26,8 +23,8 @@ def batch(batch_size: int, num_train: int, num_devices: int) -> list[Finding]:
       Finding(
         'note',
         'batch size',
-        f'a batch of {batch_size} has {plural(num_train, "train image")} more '
-        'than once',
+        text=f'a batch of {batch_size} has {plural(num_train, "train image")} '
+        'more than once',
         number=batch_size,
         settings={'batch_size': fits},
       )
@@ -43,7 +40,7 @@ def length(total_steps: int, batch_size: int, num_train: int) -> list[Finding]:
       Finding(
         'note',
         'steps per epoch',
-        f'{num_train / batch_size:.3g} steps of {batch_size} images; '
+        text=f'{num_train / batch_size:.3g} steps of {batch_size} images; '
         f'{total_steps} steps see each train image {epochs:.3g} times',
         number=total_steps,
       )
@@ -52,28 +49,9 @@ def length(total_steps: int, batch_size: int, num_train: int) -> list[Finding]:
     Finding(
       'warning',
       'short run',
-      f'{total_steps} steps of {batch_size} see {percent(epochs)} of the '
+      text=f'{total_steps} steps of {batch_size} see {percent(epochs)} of the '
       f'{num_train} train images',
       number=total_steps,
       settings={'total_steps': -(-num_train // batch_size)},
-    )
-  ]
-
-
-def memory(needed: int, available: int, device: str) -> list[Finding]:
-  """Compares a step's estimated bytes with those of a device."""
-  severity = 'error' if needed > available else 'warning'
-  fits = needed <= FULL * available
-  return [
-    Finding(
-      'note' if fits else severity,
-      'device memory',
-      f'a step needs about {needed / GIB:.1f} GiB of the {available / GIB:.1f} '
-      f'that a device has ({device})',
-      ''
-      if fits
-      else 'lower config.batch_size or config.image_size, or trade time for '
-      'memory with config.model.remat',
-      number=needed,
     )
   ]

@@ -1,236 +1,32 @@
-"""Files that are missing, don't match, or can't be read."""
+"""Files that are missing, don't match, or can't be read.
 
-import difflib
-from collections.abc import Iterable, Sequence
+Training refuses the first error of `names` and `shapes`, by the same functions.
+"""
 
-from unet_jax import errors
-from unet_jax.data import layout, splits
-from unet_jax.data.checks.finding import Finding, flag, plural, some
-from unet_jax.doctor.statistics import SWAPPED, Stored
-from unet_jax.doctor.survey import Record, Survey
-
-
-def check(survey: Survey) -> list[Finding]:
-  """Runs every check of this file."""
-  return [
-    *missing(survey),
-    *ambiguous(survey),
-    *lists(survey),
-    *sizes(survey),
-    *rotated(survey),
-    *unreadable(survey),
-  ]
+from unet_jax.data import spec
+from unet_jax.data.checks import files, sizes
+from unet_jax.data.checks.finding import Finding, plural, some
+from unet_jax.doctor.survey import Survey
 
 
-def missing(survey: Survey) -> list[Finding]:
-  """Finds images without a mask, and masks without an image."""
+def names(survey: Survey) -> list[Finding]:
+  """Finds folders, files and lists that don't match by their names."""
   if survey.files is None:
     return []
-  found, findings = survey.files, []
-  listed = _listed(survey)
-  wanted = listed & set(found.images) if listed else set(found.images)
-  data, absent = survey.config.data, ''
-  if data.mask in ('binary', 'folders'):
-    absent = ', or if none means that nothing is marked: '
-    absent += flag('data.missing', 'absent')
-  for folder, masks in found.masks.items():
-    if data.mask == 'folders' and folder not in _mask_folders(survey):
-      continue
-    lacking = [] if data.missing == 'absent' else sorted(wanted - set(masks))
-    spare = sorted(set(masks) - set(found.images))
-    if not masks:
-      findings.append(_empty(survey, folder))
-    elif lacking:
-      findings.append(
-        Finding(
-          'error',
-          'image without mask',
-          f'{plural(len(lacking), "image")} without a mask in {folder}: '
-          f'{_with_nearest(lacking, spare)}',
-          f'name each mask in {folder} as its image, or list the images to use '
-          f'in train.txt{absent}',
-          tuple(str(found.images[name][0]) for name in lacking),
-          len(lacking),
-        )
-      )
-    if spare:
-      findings.append(
-        Finding(
-          'note' if listed else 'error',
-          'mask without image',
-          f'{plural(len(spare), "mask")} in {folder} without an image: '
-          f'{_with_nearest(spare, lacking)}',
-          'name each mask as its image, or remove it',
-          tuple(str(masks[name][0]) for name in spare),
-          len(spare),
-        )
-      )
-  return findings
+  wanted = spec.read(survey.config)
+  # A set that training would not open has no classes yet.
+  classes = survey.classes or wanted.classes or tuple(survey.files.masks)
+  return files.check(survey.files, wanted, classes)
 
 
-def _empty(survey: Survey, folder: str) -> Finding:
-  """Says that no image has a mask in a folder, which training refuses."""
-  data = survey.config.data
-  masks = survey.files.masks
-  others = tuple(name for name in _mask_folders(survey) if masks.get(name))
-  is_class = data.mask == 'folders' and others and not (data.merge or data.void)
-  return Finding(
-    'error',
-    'empty mask folder',
-    f'the folder {folder} holds no mask',
-    'put them there, or, if nothing is marked so, leave it out',
-    number=1,
-    settings={'data.classes': others} if is_class else {},
-  )
-
-
-def _mask_folders(survey: Survey) -> list[str]:
-  """Returns the folders under GT that training reads."""
-  # A set that is refused has no classes yet.
-  classes = (
-    survey.classes or survey.config.data.classes or tuple(survey.files.masks)
-  )
-  return layout.mask_folders(survey.config, classes)
-
-
-def ambiguous(survey: Survey) -> list[Finding]:
-  """Finds names that several files have: a.png and a.jpg."""
-  if survey.files is None:
-    return []
-  places = (survey.files.images, *survey.files.masks.values())
-  several = [x for place in places for x in place.values() if len(x) > 1]
-  if not several:
-    return []
-  shown = [' and '.join(path.name for path in paths) for paths in several]
-  return [
-    Finding(
-      'error',
-      'ambiguous pair',
-      f'{plural(len(several), "name")} with more than one file: {some(shown)}',
-      'keep one file a name',
-      tuple(str(path) for paths in several for path in paths),
-      len(several),
-    )
-  ]
-
-
-def lists(survey: Survey) -> list[Finding]:
-  """Finds names in the lists without a file, listed twice, or not listed."""
-  if survey.files is None or not survey.files.lists:
-    return []
-  found, findings, where = survey.files, [], {}
-  for split, names in found.lists.items():
-    path = str(found.root / f'{split}.txt')
-    lacking = [name for name in names if name not in found.images]
-    if lacking:
-      findings.append(
-        Finding(
-          'error',
-          'listed without file',
-          f'{path} names {plural(len(lacking), "image")} that images does not '
-          f'have: {_with_nearest(lacking, found.images)}',
-          'correct the list; names go without the ending',
-          (path,),
-          len(lacking),
-        )
-      )
-    for name in names:
-      where.setdefault(name, []).append(split)
-  twice = {name: seen for name, seen in where.items() if len(seen) > 1}
-  if twice:
-    shown = [f'{name} in {" and ".join(x)}' for name, x in twice.items()]
-    findings.append(
-      Finding(
-        'error',
-        'listed twice',
-        f'{plural(len(twice), "name")} listed more than once: {some(shown)}',
-        'list a name once, or scores mean nothing',
-        tuple(f'{found.root / x}.txt' for x in found.lists),
-        len(twice),
-      )
-    )
-  unlisted = sorted(set(found.images) - set(where))
-  if unlisted:
-    findings.append(
-      Finding(
-        'note',
-        'unlisted images',
-        f'{len(unlisted)} of {len(found.images)} images are in no list, and '
-        f'not used: {some(unlisted)}',
-        f'add them to {" or ".join(f"{x}.txt" for x in splits.SPLITS)}',
-        tuple(str(found.images[name][0]) for name in unlisted),
-        len(unlisted),
-      )
-    )
-  return findings
-
-
-def sizes(survey: Survey) -> list[Finding]:
-  """Finds masks of another size than their image, and those on their side."""
-  turned, other = [], []
-  for record, mask in _masks(survey):
-    if record.image and mask.size != record.image.upright:
-      is_turned = mask.size == record.image.upright[::-1]
-      if not (is_turned and record.image.orientation in SWAPPED):
-        (turned if is_turned else other).append((record, mask))
-  findings = []
-  if turned:
-    findings.append(
-      Finding(
-        'error',
-        'transposed mask',
-        f'{plural(len(turned), "mask")} with width and height swapped: '
-        f'{_with_sizes(turned)}',
-        'transpose the masks (for NumPy: mask.T) and save them again',
-        tuple(mask.path for _, mask in turned),
-        len(turned),
-      )
-    )
-  if other:
-    findings.append(
-      Finding(
-        'error',
-        'size mismatch',
-        f'{plural(len(other), "mask")} of another size than the image: '
-        f'{_with_sizes(other)}',
-        'export them again at one size (masks without interpolation)',
-        tuple(mask.path for _, mask in other),
-        len(other),
-      )
-    )
-  return findings
-
-
-def rotated(survey: Survey) -> list[Finding]:
-  """Finds images that are turned by their EXIF; masks are to fit them so."""
-  turned = [
-    record
+def shapes(survey: Survey) -> list[Finding]:
+  """Finds masks and images that don't match in size or in their rotation."""
+  pairs = [
+    sizes.Pair(record.image, tuple(record.masks.values()))
     for record in survey.records
-    if record.image and record.image.orientation != 1
+    if record.image
   ]
-  if not turned:
-    return []
-  fits = {_fits_upright(record) for record in turned}
-  severity = 'error' if 'no' in fits else 'warning'
-  severity = 'note' if fits == {'yes'} else severity
-  how = {
-    'error': 'masks have the size of the image as stored, so they do not fit',
-    'warning': 'masks made from the pixels as stored would not fit',
-    'note': 'masks have the size that it then has',
-  }
-  return [
-    Finding(
-      severity,
-      'EXIF rotation',
-      f'{plural(len(turned), "image")} with an EXIF rotation, which training '
-      f'and viewers follow: {how[severity]}',
-      ''
-      if severity == 'note'
-      else 'look at the contact sheet; exiftool -Orientation= FILE drops it',
-      tuple(record.image.path for record in turned),
-      len(turned),
-    )
-  ]
+  return sizes.check(pairs)
 
 
 def unreadable(survey: Survey) -> list[Finding]:
@@ -242,53 +38,10 @@ def unreadable(survey: Survey) -> list[Finding]:
     Finding(
       'error',
       'unreadable file',
-      f'{plural(len(damaged), "file")} can not be decoded: '
+      text=f'{plural(len(damaged), "file")} can not be decoded: '
       f'{some([f"{path} ({reason})" for path, reason in damaged])}',
-      'restore or remove them',
-      tuple(path for path, _ in damaged),
-      len(damaged),
+      remedy='restore or remove them',
+      files=tuple(path for path, _ in damaged),
+      number=len(damaged),
     )
   ]
-
-
-def _fits_upright(record: Record) -> str:
-  """Tells by the masks' sizes whether they follow the EXIF: yes, no, maybe."""
-  size = record.image.upright
-  if record.image.orientation not in SWAPPED or size[0] == size[1]:
-    return 'maybe'
-  return 'yes' if {x.size for x in record.masks.values()} <= {size} else 'no'
-
-
-def _listed(survey: Survey) -> set[str]:
-  """Returns the names that lists, or else ranges in the config, choose."""
-  lists = survey.files.lists
-  try:
-    ranges = splits.from_ranges(survey.config, list(survey.files.images))
-  except errors.InputError:
-    ranges = {}  # It is refused.
-  return {name for names in (ranges or lists).values() for name in names}
-
-
-def _masks(survey: Survey) -> Iterable[tuple[Record, Stored]]:
-  for record in survey.records:
-    for mask in record.masks.values():
-      yield record, mask
-
-
-def _with_sizes(pairs: Sequence[tuple[Record, Stored]]) -> str:
-  return some(
-    [
-      f'{mask.path} {"x".join(map(str, mask.size))}, image '
-      f'{"x".join(map(str, record.image.size))}'
-      for record, mask in pairs
-    ]
-  )
-
-
-def _with_nearest(names: Sequence[str], others: Iterable[str]) -> str:
-  """Lists names, each with that of the others which is most like it."""
-  shown = []
-  for name in names[:3]:
-    near = difflib.get_close_matches(name, list(others), n=1)
-    shown.append(f'{name} (nearest: {near[0]})' if near else name)
-  return some(shown + list(names[3:]))

@@ -1,6 +1,8 @@
-"""Images that show nothing, or not what the others show."""
+"""Images that show nothing, or differ in kind from the other images."""
 
 import collections
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,90 +13,77 @@ DARK = 0.05  # Share of the value range.
 FLAT = 0.01
 EFFECT = 0.8  # Standard deviations between two splits' means.
 CHANCE = 4.0  # Standard errors.
-FEW = 5  # Images, whose spread says nothing.
-LEAST = 0.01  # Share of the value range, added to the spread: what one can see.
-
-
-def check(survey: Survey) -> list[Finding]:
-  """Runs every check of this file."""
-  return [
-    *blank(survey),
-    *not_finite(survey),
-    *ranges(survey),
-    *colour_shift(survey),
-  ]
+FEW = 5  # Images; the spread of fewer says nothing.
+LEAST = 0.01  # Share of the value range that can be seen; joins the spread.
 
 
 def blank(survey: Survey) -> list[Finding]:
-  """Finds images of one value, and those that are nearly black."""
-  flat, dark = [], []
-  for record in _seen(survey):
+  """Finds images of one value, and images that are nearly black."""
+  constant, dark = [], []
+  for record in _readable(survey):
     look = record.look
-    if _is_flat(look):
-      flat.append(record)
+    if _is_constant(look):
+      constant.append(record)
     elif look.bright < DARK * _full(look):
       dark.append(record)
-  return [
-    *_about(flat, 'warning', 'constant image', 'of one value all over'),
-    *_about(dark, 'warning', 'near-black image', 'nearly black'),
-  ]
+  findings = []
+  if constant:
+    about = _replace(constant, 'of one value all over')
+    findings.append(Finding('warning', 'constant image', **about))
+  if dark:
+    about = _replace(dark, 'nearly black')
+    findings.append(Finding('warning', 'near-black image', **about))
+  return findings
 
 
 def not_finite(survey: Survey) -> list[Finding]:
   """Finds images with NaN or infinity."""
-  found = [record for record in _seen(survey) if not record.look.is_finite]
-  return _about(found, 'error', 'NaN in image', 'with NaN or infinity')
+  records = [x for x in _readable(survey) if not x.look.is_finite]
+  if not records:
+    return []
+  about = _replace(records, 'with NaN or infinity')
+  return [Finding('error', 'NaN in image', **about)]
 
 
 def ranges(survey: Survey) -> list[Finding]:
   """Finds images whose values, type or channels differ from the others'."""
   by_range = collections.defaultdict(list)
   by_kind = collections.defaultdict(list)
-  for record in _seen(survey):
-    if _is_flat(record.look):
-      continue  # Its range says nothing.
-    by_range[_range(record)].append(record)
-    by_kind[record.image.kind].append(record)
-  findings = []
-  for title, groups, severity, remedy in (
-    (
-      'mixed ranges',
-      by_range,
-      'error' if '0 to 1' in by_range else 'warning',
-      'scale the images alike',
-    ),
-    (
-      'mixed channels',
-      by_kind if len(by_range) == 1 else {},
-      'note',
-      'nothing, if they show the same kind of thing: grey ones are read as RGB',
-    ),
-  ):
-    if len(groups) > 1:
-      ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
-      shown = [f'{len(records)} of {what}' for what, records in ordered]
-      fewest = ordered[-1][1]
-      findings.append(
-        Finding(
-          severity,
-          title,
-          f'images of different kinds: {" beside ".join(shown)}',
-          remedy,
-          tuple(record.image.path for record in fewest),
-          len(fewest),
-        )
+  for record in _readable(survey):
+    if not _is_constant(record.look):  # One value has no range.
+      by_range[_range(record)].append(record)
+      by_kind[record.image.kind].append(record)
+  if len(by_range) > 1:
+    return [
+      Finding(
+        'error' if '0 to 1' in by_range else 'warning',
+        'mixed ranges',
+        remedy='scale the images alike',
+        **_kinds(by_range),
       )
-  return findings
+    ]
+  if len(by_kind) > 1:
+    return [
+      Finding(
+        'note',
+        'mixed channels',
+        remedy='nothing, if the images show the same kind of thing: grey '
+        'images are read as RGB',
+        **_kinds(by_kind),
+      )
+    ]
+  return []
 
 
 def colour_shift(survey: Survey) -> list[Finding]:
-  """Finds splits whose images are of another brightness or colour.
+  """Finds splits whose images differ from train in brightness or colour.
 
-  By Cohen's d of a channel's mean, one figure an image: 0.8 or more, which is
-  called large, and four standard errors from 0.
+  The measure is Cohen's d of a channel's mean, one mean per image. A split is
+  reported if |d| is 0.8 or more, which Cohen calls large, and d lies four
+  standard errors or more from 0.
   """
   means = collections.defaultdict(list)
-  for record in _seen(survey):
+  for record in _readable(survey):
     means[record.split].append(record.look.mean)
   if len({len(mean) for x in means.values() for mean in x}) != 1:
     return []
@@ -116,39 +105,45 @@ def colour_shift(survey: Survey) -> list[Finding]:
         Finding(
           'warning',
           'colour shift',
-          f'{split} images differ from those of train: {channel} is '
+          text=f'{split} images differ from those of train: {channel} is '
           f'{255 * values[:, k].mean():.0f} of 255 on average, in train '
           f'{255 * train[:, k].mean():.0f} ({abs(d[k]):.1f} deviations)',
-          'split anew, or raise config.augment.brightness and contrast',
+          remedy='split anew, or raise config.augment.brightness and contrast',
           number=len(values),
         )
       )
   return findings
 
 
-def _seen(survey: Survey) -> list[Record]:
+def _readable(survey: Survey) -> list[Record]:
   return [record for record in survey.records if record.image and record.look]
 
 
-def _about(
-  records: list[Record], severity: str, title: str, what: str
-) -> list[Finding]:
-  if not records:
-    return []
+def _replace(records: Sequence[Record], what: str) -> dict[str, Any]:
+  """Returns the fields of a finding about images that show nothing."""
   paths = tuple(record.image.path for record in records)
-  return [
-    Finding(
-      severity,
-      title,
-      f'{plural(len(records), "image")} {what}: {some(paths)}',
-      'replace or remove',
-      paths,
-      len(records),
-    )
-  ]
+  return dict(
+    text=f'{plural(len(records), "image")} {what}: {some(paths)}',
+    remedy='replace or remove',
+    files=paths,
+    number=len(records),
+  )
 
 
-def _is_flat(look) -> bool:
+def _kinds(groups: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
+  """Returns the fields of a finding about groups of unlike images."""
+  ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
+  shown = [f'{len(records)} of {kind}' for kind, records in ordered]
+  fewest = ordered[-1][1]
+  return dict(
+    text=f'images of different kinds: {" beside ".join(shown)}',
+    files=tuple(record.image.path for record in fewest),
+    number=len(fewest),
+  )
+
+
+def _is_constant(look) -> bool:
+  """Returns whether an image has one value all over, or nearly so."""
   return look.high - look.low <= FLAT * look.high
 
 

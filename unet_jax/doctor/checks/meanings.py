@@ -1,37 +1,37 @@
-"""What mask values look like, and the config that would read them so."""
+"""What mask values look like, and the config that reads the masks so."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from unet_jax.data import labels
-from unet_jax.doctor.statistics import Stored
+from unet_jax.data.stored import File
 
-MAX_COLOURS = 32  # More are no code of classes.
+MAX_COLOURS = 32  # More colours are no code of classes.
 MAX_LEVELS = 32
 MIN_STEP = 8  # Between levels; indices are next to each other.
-EXTREMES = 32  # Values from 0 or 255 on that a blurred mask's ends take;
-PEAKS = 0.8  # and the share of its pixels that they have.
+EXTREMES = 32  # Values near 0, and near 255, that are ends of a blurred mask.
+PEAKS = 0.8  # Share of a blurred mask's pixels that have the ends.
 
 
-class Seen(NamedTuple):
+class MaskFolder(NamedTuple):
   """The masks of one folder, taken together."""
 
-  folder: str
-  masks: Sequence[Stored]
+  name: str
+  masks: Sequence[File]
   values: Mapping[Any, int]  # Value or colour -> pixels.
 
 
 def explain(
-  seen: Seen, classes: Sequence[str], background: str
+  folder: MaskFolder, classes: Sequence[str], background: str
 ) -> tuple[str, dict[str, Any]]:
-  """Says what the values look like, and the config keys that read them so."""
+  """Says what the values look like, and returns settings that read them so."""
   names = labels.class_names('multiclass', classes, background)
-  if any(isinstance(value, str) for value in seen.values):
-    return _explain_colours(seen, names, len(classes))
-  values = sorted(seen.values)
-  if any(mask.format == 'JPEG' for mask in seen.masks):
-    return _explain_blurred(seen, names, 'JPEG has blurred the values')
+  if any(isinstance(value, str) for value in folder.values):
+    return _explain_colours(folder, names, len(classes))
+  values = sorted(folder.values)
+  if any(mask.format == 'JPEG' for mask in folder.masks):
+    return _explain_blurred(folder, names, 'JPEG has blurred the values')
   if values == [0, 1]:
     return '0 and 1 are indices', {'data.mask': 'index'}
   if values == [0, 255] and len(names) == 2:
@@ -52,11 +52,11 @@ def explain(
   if step and len(names) == 2:
     text = f'levels {step} apart, as experts agree; the upper half is taken'
     return text, _halves(names, values, (values[-1] + 1) / 2)
-  return _explain_blurred(seen, names, 'values between, as of smoothed edges')
+  return _explain_blurred(folder, names, 'values between, as of smoothed edges')
 
 
 def level_step(values: Sequence[int]) -> int:
-  """Returns g where values are 3 or more multiples of a g, else 0."""
+  """Returns the step g of 3 or more values that are multiples of g, else 0."""
   if any(isinstance(value, str) for value in values):
     return 0
   step = math.gcd(*values)
@@ -65,12 +65,12 @@ def level_step(values: Sequence[int]) -> int:
 
 
 def _explain_colours(
-  seen: Seen, names: Sequence[str], num_classes: int
+  folder: MaskFolder, names: Sequence[str], num_classes: int
 ) -> tuple[str, dict[str, Any]]:
-  """Proposes a class for each colour: black or the commonest is background."""
-  colours = sorted(seen.values, key=seen.values.get, reverse=True)
+  """Proposes a class for each colour; the background is black or commonest."""
+  colours = sorted(folder.values, key=folder.values.get, reverse=True)
   if len(colours) > MAX_COLOURS:
-    is_jpeg = any(mask.format == 'JPEG' for mask in seen.masks)
+    is_jpeg = any(mask.format == 'JPEG' for mask in folder.masks)
     why = ', JPEG has blurred them' if is_jpeg else ''
     return f'{len(colours)} colours are no code of classes{why}', {}
   text = f'{len(colours)} colours, one a class; look which is which'
@@ -87,15 +87,15 @@ def _explain_colours(
 
 
 def _explain_blurred(
-  seen: Seen, names: Sequence[str], why: str
+  folder: MaskFolder, names: Sequence[str], why: str
 ) -> tuple[str, dict[str, Any]]:
-  """Proposes to cut at 128, if there are but two classes and two peaks."""
+  """Proposes to cut at 128, if there are two classes and two peaks alone."""
   ends = sum(
     count
-    for value, count in seen.values.items()
+    for value, count in folder.values.items()
     if value < EXTREMES or value > 255 - EXTREMES
   )
-  if len(names) != 2 or ends < PEAKS * sum(seen.values.values()):
+  if len(names) != 2 or ends < PEAKS * sum(folder.values.values()):
     return f'{why}; which class a pixel is of can not be told', {}
   text = f'{why} of 0 and 255; from 128 on it is taken for 255'
   return text, _halves(names, range(256), 128)

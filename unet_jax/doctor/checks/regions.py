@@ -1,4 +1,4 @@
-"""Regions: those that overlap, vanish or lie outside, and crops of them."""
+"""Regions that overlap, vanish or lie outside the view; images below a crop."""
 
 import math
 
@@ -7,41 +7,32 @@ import numpy as np
 from unet_jax.data.checks.finding import Finding, percent, plural
 from unet_jax.doctor.survey import Survey
 
-SMALLEST = 2  # Pixels; a component of less is as good as gone.
-FRAME = 0.05  # Share of an image; and of how many images:
-MOST = 0.8
-SOME = 100  # Pixels, which a rough outline has beyond the rim.
+SMALLEST = 2  # Pixels; a smaller component is as good as gone.
+FRAME = 0.05  # Share of an image that a frame covers at least.
+MOST = 0.8  # Share of the images; so many have a frame in a retinal set.
+SOME = 100  # Pixels that a rough outline may have beyond the rim.
 MANY = 0.01  # Share of components, or of the foreground's pixels.
 
 
-def check(survey: Survey) -> list[Finding]:
-  """Runs every check of this file."""
-  return [
-    *overlaps(survey),
-    *shrinking(survey),
-    *outside_view(survey),
-    *small_images(survey),
-  ]
-
-
 def overlaps(survey: Survey) -> list[Finding]:
-  """Finds classes that overlap where the task excludes it, and the reverse."""
+  """Finds overlaps that the task excludes, or planes without any overlap."""
   counted = [record for record in survey.records if record.counted]
-  found = [record for record in counted if record.counted.overlap]
-  overlap = sum(record.counted.overlap for record in found)
+  overlapping = [record for record in counted if record.counted.overlap]
+  overlap = sum(record.counted.overlap for record in overlapping)
   if survey.config.task == 'multiclass' and overlap:
     marked = sum(int(record.counted.counts.sum()) for record in counted)
     return [
       Finding(
         'warning' if overlap > MANY * marked else 'note',
         'overlapping classes',
-        f'classes overlap in {overlap} pixels, {percent(overlap / marked)} of '
-        f'the foreground, in {len(found)} of {len(counted)} images; there the '
-        f'later of {", ".join(survey.classes)} wins',
-        'to keep both, train overlapping planes',
-        tuple(record.image.path for record in found),
-        overlap,
-        {'task': 'multilabel'},
+        text=f'classes overlap in {overlap} pixels, '
+        f'{percent(overlap / marked)} of the foreground, in '
+        f'{len(overlapping)} of {len(counted)} images; there the later of '
+        f'{", ".join(survey.classes)} wins',
+        remedy='to keep both, train overlapping planes',
+        files=tuple(record.image.path for record in overlapping),
+        number=overlap,
+        settings={'task': 'multilabel'},
       )
     ]
   is_apart = len(survey.classes) > 1 and counted and not overlap
@@ -50,7 +41,7 @@ def overlaps(survey: Survey) -> list[Finding]:
       Finding(
         'note',
         'no overlaps',
-        'no pixel is of two classes: they could exclude each other',
+        text='no pixel is of two classes: they could exclude each other',
         settings={'task': 'multiclass'},
       )
     ]
@@ -58,7 +49,7 @@ def overlaps(survey: Survey) -> list[Finding]:
 
 
 def shrinking(survey: Survey) -> list[Finding]:
-  """Finds what config.data.resize makes smaller than 2 pixels."""
+  """Finds components that config.data.resize makes smaller than 2 pixels."""
   resize = survey.config.data.resize
   needed = [[] for _ in survey.classes]  # Longer side that keeps a component.
   paths = []
@@ -87,13 +78,12 @@ def shrinking(survey: Survey) -> list[Finding]:
     Finding(
       'warning' if lost > MANY * len(sides) else 'note',
       'vanishing components',
-      f'scaled to config.data.resize={resize}, connected components fall below '
-      f'{SMALLEST} pixels: {", ".join(parts)}; {math.ceil(most)} keeps 95 % of '
-      f'all, {math.ceil(sides.max())} every one',
-      '',
-      tuple(paths),
-      int(lost),
-      {'data.resize': math.ceil(sides.max())},
+      text=f'scaled to config.data.resize={resize}, connected components fall '
+      f'below {SMALLEST} pixels: {", ".join(parts)}; {math.ceil(most)} keeps '
+      f'95 % of all, {math.ceil(sides.max())} every one',
+      files=tuple(paths),
+      number=int(lost),
+      settings={'data.resize': math.ceil(sides.max())},
     )
   ]
 
@@ -103,31 +93,32 @@ def outside_view(survey: Survey) -> list[Finding]:
   counted = [record for record in survey.records if record.counted]
   framed = [record for record in counted if record.counted.frame > FRAME]
   if survey.config.data.fov or len(framed) < MOST * len(counted):
-    return []  # It is left out, or there is none.
-  found = [
+    return []  # The config leaves the frame out, or there is no frame.
+  outside = [
     record
     for record in framed
     if record.counted.outside > max(SOME, MANY * record.counted.counts.sum())
   ]
-  if not found:
+  if not outside:
     return []
-  pixels = sum(record.counted.outside for record in found)
+  pixels = sum(record.counted.outside for record in outside)
   return [
     Finding(
       'warning',
       'outside the view',
-      f'{pixels} pixels of foreground in {plural(len(found), "image")} lie on '
-      'the black surround, where the camera saw nothing',
-      'look at these masks, whether they are shifted; to leave the frame out',
-      tuple(record.image.path for record in found),
-      pixels,
-      {'data.fov': 'estimate'},
+      text=f'{pixels} pixels of foreground in {plural(len(outside), "image")} '
+      'lie on the black surround, where the camera saw nothing',
+      remedy='look at these masks, whether they are shifted; to leave the '
+      'frame out',
+      files=tuple(record.image.path for record in outside),
+      number=pixels,
+      settings={'data.fov': 'estimate'},
     )
   ]
 
 
 def small_images(survey: Survey) -> list[Finding]:
-  """Finds images that are smaller than the crop, which is then padded."""
+  """Finds train images smaller than the crop, which is then padded."""
   side, resize = survey.config.image_size, survey.config.data.resize
   small = []
   for record in survey.records:
@@ -143,11 +134,11 @@ def small_images(survey: Survey) -> list[Finding]:
     Finding(
       'note',
       'small images',
-      f'{plural(len(small), "train image")} with a side below '
+      text=f'{plural(len(small), "train image")} with a side below '
       f'config.image_size={side}, down to {shortest}: crops are filled up with '
       'void',
-      'lower config.image_size, if that is much of the crops',
-      tuple(record.image.path for record, _ in small),
-      len(small),
+      remedy='lower config.image_size, if void is much of the crops',
+      files=tuple(record.image.path for record, _ in small),
+      number=len(small),
     )
   ]

@@ -1,74 +1,76 @@
-"""Images that are too much alike, within a split and across splits."""
+"""Images that are too much alike, and splits that are too little alike."""
 
 import collections
 import itertools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from unet_jax import errors
 from unet_jax.data import split_drawing
+from unet_jax.data.checks import classes
 from unet_jax.data.checks.finding import Finding, plural, some
+from unet_jax.data.stored import File
 from unet_jax.doctor.survey import Record, Survey
 
-ALIKE = 0.9  # Correlation of what sets thumbnails apart.
-BLUR = 3  # Pixels of a thumbnail; what is coarser is left out.
+ALIKE = 0.9  # Correlation of the thumbnails' fine structure.
+BLUR = 3  # Pixels of a thumbnail; coarser structure is left out.
 MAX_COMPARED = 20_000  # Images, each with each.
-MIN_COMPARED = 8  # Images, to know what all of them share.
+MIN_COMPARED = 8  # Images; the mean of fewer is not what all images share.
 BLOCK = 1024
-# Up to what ends a name, its beginning may be a patient's, a film's, an eye's.
+# A name without its last number or side may name a patient, a film or an eye.
 GROUP = r'(?i)^(.+?)(?:[_\-. ](?:[a-z]?\d+|[lr]|left|right|od|os))?$'
 MIN_GROUPS = 4
 
 
-def check(survey: Survey) -> list[Finding]:
-  """Runs every check of this file."""
-  return [
-    *duplicates(survey),
-    *near_duplicates(survey),
-    *identical_masks(survey),
-    *group_leakage(survey),
-  ]
-
-
 def duplicates(survey: Survey) -> list[Finding]:
   """Finds images whose pixels are the same."""
-  seen = [record for record in survey.records if record.look]
-  groups = _alike(seen, [record.look.digest for record in seen])
+  records = [record for record in survey.records if record.look]
+  groups = _alike(records, [record.look.digest for record in records])
   pairs = [pair for group in groups for pair in itertools.pairwise(group)]
-  return _report(pairs, 'duplicate images', 'the same')
+  return [
+    Finding('warning' if is_across else 'note', 'duplicate images', **about)
+    for is_across, about in _describe(pairs, 'the same')
+  ]
 
 
 def near_duplicates(survey: Survey) -> list[Finding]:
   """Finds images that nearly repeat another, as frames of a film do."""
-  seen = [record for record in survey.records if record.look]
-  if len(seen) < MIN_COMPARED:
+  records = [record for record in survey.records if record.look]
+  if len(records) < MIN_COMPARED:
     return []
-  if len(seen) > MAX_COMPARED:
-    text = f'not looked for: {len(seen)} images are more than {MAX_COMPARED}'
-    return [Finding('note', 'near duplicates', text)]
-  features = distinguish(np.stack([record.look.thumb for record in seen]))
-  numbers = {split: i for i, split in enumerate({x.split for x in seen})}
-  group = np.array([numbers[record.split] for record in seen])
+  if len(records) > MAX_COMPARED:
+    text = f'not looked for: {len(records)} images are more than {MAX_COMPARED}'
+    return [Finding('note', 'near duplicates', text=text)]
+  features = distinguish(np.stack([record.look.thumb for record in records]))
+  numbers = {split: i for i, split in enumerate({x.split for x in records})}
+  group = np.array([numbers[record.split] for record in records])
   pairs = [
-    (seen[i], seen[j])
+    (records[i], records[j])
     for same in (False, True)
     for i, j in nearest_pairs(features, group, same=same)
-    if seen[i].look.digest != seen[j].look.digest
+    if records[i].look.digest != records[j].look.digest
   ]
-  return _report(pairs, 'near duplicates', 'nearly the same')
+  return [
+    Finding('warning' if is_across else 'note', 'near duplicates', **about)
+    for is_across, about in _describe(pairs, 'nearly the same')
+  ]
 
 
 def distinguish(thumbs: np.ndarray) -> np.ndarray:
-  """Returns what sets each thumbnail apart, at length 1: float32[N, S * S].
+  """Returns each thumbnail's fine structure, less the mean of the set.
 
-  That is its fine structure, less the mean of the set. Retinal photographs,
-  all a bright disc on black, are then no more alike than street scenes are;
-  difference hashes (dHash) can't tell them apart.
+  Retinal photographs all show a bright disc on black, and difference hashes
+  (dHash) of them are alike. By their fine structure such photographs are no
+  more alike than street scenes are.
 
   Args:
     thumbs: float32[N, S, S].
+
+  Returns:
+    float32[N, S * S], each row of length 1.
   """
   side = 2 * BLUR + 1
   wide = np.pad(thumbs, ((0, 0), (BLUR, BLUR), (BLUR, BLUR)), mode='edge')
@@ -82,17 +84,17 @@ def distinguish(thumbs: np.ndarray) -> np.ndarray:
 def nearest_pairs(
   features: np.ndarray, group: np.ndarray, *, same: bool
 ) -> list[tuple[int, int]]:
-  """Pairs each row with the one most like it, if that is alike enough.
+  """Pairs each row with the row most like it, if the two are alike enough.
 
   Args:
     features: float32[N, F], of length 1.
     group: int[N].
-    same: whether to look in the row's own group, or in the others.
+    same: whether to pair a row within its own group, or with other groups.
 
   Returns:
-    (i, j), i < j, the most alike first.
+    Pairs (i, j), i < j, the most alike first.
   """
-  found = {}
+  correlation = {}  # Of the pairs that are alike enough.
   for first in range(0, len(features), BLOCK):
     rows = np.arange(first, min(first + BLOCK, len(features)))
     likeness = features[rows] @ features.T
@@ -101,52 +103,53 @@ def nearest_pairs(
     nearest = likeness.argmax(axis=1)
     for i, j in zip(rows, nearest, strict=True):
       if likeness[i - first, j] > ALIKE:
-        found[min(i, j), max(i, j)] = likeness[i - first, j]
-  return sorted(found, key=found.get, reverse=True)
+        correlation[min(i, j), max(i, j)] = likeness[i - first, j]
+  return sorted(correlation, key=correlation.get, reverse=True)
 
 
 def identical_masks(survey: Survey) -> list[Finding]:
-  """Finds different images with one mask, unless it is empty."""
-  seen = [
+  """Finds different images with the same mask, unless the mask is empty."""
+  marked = [
     record
     for record in survey.records
     if record.look and record.counted and record.counted.counts.any()
   ]
-  groups = _alike(seen, [record.counted.digest for record in seen])
-  files = [
+  groups = _alike(marked, [record.counted.digest for record in marked])
+  records = [
     record
     for group in groups
     if len({record.look.digest for record in group}) > 1
     for record in group
   ]
-  if not files:
+  if not records:
     return []
   return [
     Finding(
       'warning',
       'identical masks',
-      f'{plural(len(files), "image")} have the mask of another, unlike image',
-      'look whether a mask was saved under the wrong name',
-      tuple(map(mask_path, files)),
-      len(files),
+      text=f'{plural(len(records), "image")} have the mask of another, unlike '
+      'image',
+      remedy='look whether a mask was saved under the wrong name',
+      files=tuple(map(_mask_path, records)),
+      number=len(records),
     )
   ]
 
 
 def group_leakage(survey: Survey) -> list[Finding]:
-  """Finds groups, as of a patient's images, that are in several splits.
+  """Finds groups, such as a patient's images, that lie in several splits.
 
-  They are what config.data.group says, or else names that begin alike, if most
-  of the images are of such.
+  The groups are those of config.data.group. Where it is not set, images whose
+  names begin alike form a group, if most of the images are in such groups.
   """
   data, groups = survey.config.data, collections.defaultdict(list)
   names = [record.name for record in survey.records]
   root = pathlib.Path(data.root)
   try:
-    found = split_drawing.group(names, data.group or GROUP, root)
+    group_names = split_drawing.group(names, data.group or GROUP, root)
   except errors.InputError:
-    return []  # It is refused.
-  for name, record in zip(found, survey.records, strict=True):
+    return []  # Training refuses config.data.group.
+  for name, record in zip(group_names, survey.records, strict=True):
     groups[name].append(record)
   several = {name: group for name, group in groups.items() if len(group) > 1}
   leaking = {
@@ -166,58 +169,90 @@ def group_leakage(survey: Survey) -> list[Finding]:
     Finding(
       'error' if data.group else 'warning',
       'group leakage',
-      f'{plural(len(leaking), "group")} {what} ({some(sorted(leaking))}) in '
-      'several splits: if each is a patient or a film, scores are too good',
-      'keep each group in one split',
-      tuple(map(image_path, records)),
-      len(records),
-      {'data.group': GROUP} if is_drawn and not data.group else {},
+      text=f'{plural(len(leaking), "group")} {what} ({some(sorted(leaking))}) '
+      'in several splits: if each is a patient or a film, scores are too good',
+      remedy='keep each group in one split',
+      files=tuple(map(_image_path, records)),
+      number=len(records),
+      settings={'data.group': GROUP} if is_drawn and not data.group else {},
     )
   ]
 
 
-def image_path(record: Record) -> str:
-  """Returns where the image lies, or its name."""
+def shift(survey: Survey, present: Mapping[str, np.ndarray]) -> list[Finding]:
+  """Finds classes or mask folders that train has in far more or fewer images.
+
+  Args:
+    survey: of the data set.
+    present: split -> bool[N, K], whether an image has the class.
+  """
+  findings = classes.shift(present, survey.classes)
+  folders = sorted({name for record in survey.records for name in record.masks})
+  if survey.config.data.mask != 'folders' or set(folders) <= {*survey.classes}:
+    return findings
+  # The classes are merged of folders, and a shift of a folder may not show.
+  least = 1 if survey.config.data.soft else survey.config.data.threshold
+  by_folder = {}
+  for record in survey.records:
+    by_folder.setdefault(record.split, []).append(
+      [_reaches(record.masks.get(folder), least) for folder in folders]
+    )
+  return findings + [
+    finding._replace(text=f'by mask folder, {finding.text}')
+    for finding in classes.shift(
+      {split: np.array(rows) for split, rows in by_folder.items()}, folders
+    )
+  ]
+
+
+def _reaches(mask: File | None, least: int) -> bool:
+  """Returns whether some pixel of a mask has the value `least` or more."""
+  return bool(mask) and any(value >= least for value in mask.values)
+
+
+def _image_path(record: Record) -> str:
   return record.image.path if record.image else record.name
 
 
-def mask_path(record: Record) -> str:
-  """Returns where the first mask lies, or the name."""
+def _mask_path(record: Record) -> str:
+  """Returns the path of the first mask, or the record's name."""
   return next((mask.path for mask in record.masks.values()), record.name)
 
 
-def _alike(records: Sequence[Record], keys: Sequence[str]) -> list[list]:
+def _alike(
+  records: Sequence[Record], keys: Sequence[str]
+) -> list[list[Record]]:
+  """Groups the records that have the same key; a single record is no group."""
   groups = collections.defaultdict(list)
   for record, key in zip(records, keys, strict=True):
     groups[key].append(record)
   return [group for group in groups.values() if len(group) > 1]
 
 
-def _report(
-  pairs: Sequence[tuple[Record, Record]], title: str, what: str
-) -> list[Finding]:
-  """Says it of the pairs that two splits share, and of those in one split."""
-  findings = []
-  for across in (True, False):
-    chosen = [(a, b) for a, b in pairs if (a.split != b.split) == across]
+def _describe(
+  pairs: Sequence[tuple[Record, Record]], what: str
+) -> Iterator[tuple[bool, dict[str, Any]]]:
+  """Describes the pairs that two splits share, then those within a split.
+
+  Yields:
+    Whether the pairs lie across splits, and the fields of their finding.
+  """
+  for is_across in (True, False):
+    chosen = [(a, b) for a, b in pairs if (a.split != b.split) == is_across]
     if not chosen:
       continue
-    images = dict.fromkeys(image_path(x) for pair in chosen for x in pair)
-    where = 'across splits' if across else 'within a split'
-    findings.append(
-      Finding(
-        'warning' if across else 'note',
-        title,
-        f'{plural(len(images), "image")} {where} show {what} as another: '
-        f'{some([_pair(a, b) for a, b in chosen])}',
-        'scores are too good: keep copies and neighbours in one split'
-        if across
-        else 'count them as fewer images than they are',
-        tuple(images),
-        len(images),
-      )
+    images = dict.fromkeys(_image_path(x) for pair in chosen for x in pair)
+    where = 'across splits' if is_across else 'within a split'
+    about = dict(
+      text=f'{plural(len(images), "image")} {where} show {what} as another: '
+      f'{some([_pair(a, b) for a, b in chosen])}',
+      remedy='scores are too good: keep copies and neighbours in one split'
+      if is_across
+      else 'count them as fewer images than they are',
+      files=tuple(images),
+      number=len(images),
     )
-  return findings
+    yield is_across, about
 
 
 def _pair(a: Record, b: Record) -> str:

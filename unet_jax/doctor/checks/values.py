@@ -1,4 +1,4 @@
-"""What the values of masks mean: undeclared, graded, blurred, off by one."""
+"""Mask values that the config does not name, or reads as what they are not."""
 
 import collections
 from collections.abc import Mapping, Sequence
@@ -7,76 +7,89 @@ import numpy as np
 
 from unet_jax import config as config_lib
 from unet_jax import errors
-from unet_jax.data import labels
+from unet_jax.data import labels, spec
 from unet_jax.data import values as codes
 from unet_jax.data.checks.finding import Finding, flag, plural, some
+from unet_jax.data.stored import File
 from unet_jax.doctor.checks import meanings
 from unet_jax.doctor.survey import Survey
 
 
-def check(survey: Survey) -> list[Finding]:
-  """Runs every check of this file."""
-  found, data = gather(survey), survey.config.data
-  if data.mask in config_lib.PLANES or data.source == 'synthetic_fundus':
-    return [*zero_and_one(survey, found), *graded(survey, found)]
-  return [
-    finding
-    for seen in found
-    for finding in (
-      *(mixed_scale(survey, seen) or undeclared(survey, seen)),
-      *void_alone(survey, seen),
-      *no_background(survey, seen),
-    )
-  ]
+def gather(
+  survey: Survey,
+) -> tuple[list[meanings.MaskFolder], list[meanings.MaskFolder]]:
+  """Adds up the values of each mask folder; 1-bit files are left out.
 
-
-def gather(survey: Survey) -> list[meanings.Seen]:
-  """Adds up the values of each mask folder; 1-bit files are left out."""
-  folders = {}
+  Returns:
+    The folders whose values are codes of classes, and the folders whose values
+    a threshold cuts. One of the lists is empty.
+  """
+  masks_of = {}
   for record in survey.records:
-    for folder, mask in record.masks.items():
+    for name, mask in record.masks.items():
       if mask.kind != '1':
-        folders.setdefault(folder, []).append(mask)
-  found = []
-  for folder, masks in folders.items():
+        masks_of.setdefault(name, []).append(mask)
+  folders = []
+  for name, masks in masks_of.items():
     total = {}
     for mask in masks:
       for value, count in mask.values.items():
         total[value] = total.get(value, 0) + count
-    found.append(meanings.Seen(folder, masks, total))
-  return found
+    folders.append(meanings.MaskFolder(name, masks, total))
+  if spec.read(survey.config).encoding in config_lib.PLANES:
+    return [], folders
+  return folders, []
 
 
-def mixed_scale(survey: Survey, seen: meanings.Seen) -> list[Finding]:
+def mixed_scale(
+  survey: Survey, codes: Sequence[meanings.MaskFolder]
+) -> list[Finding]:
   """Finds masks of 0 and 1 beside masks of 0 and 255."""
-  ones = [mask for mask in seen.masks if set(mask.values) == {0, 1}]
-  full = [mask for mask in seen.masks if set(mask.values) == {0, 255}]
-  data = survey.config.data
-  if not ones or not full or data.void or data.merge:
-    return []
-  fewer = min(ones, full, key=len)
-  settings = {}
-  if len(survey.classes) == 1:
-    names = (data.background, *survey.classes)
-    settings = meanings.to_merge(names, [(0,), (1, 255)], mask='binary')
-  return [
-    Finding(
-      'error',
-      'mixed mask scale',
-      f'{plural(len(ones), "mask")} of 0 and 1 beside {len(full)} of 0 and '
-      f'255: {some([mask.path for mask in fewer])}',
-      'scale the fewer of them as the others are, or take 1 for 255',
-      tuple(mask.path for mask in fewer),
-      len(fewer),
-      settings,
+  data, findings = survey.config.data, []
+  for folder in codes:
+    ones, full = _scales(survey, folder)
+    if not ones or not full:
+      continue
+    fewer = min(ones, full, key=len)
+    settings = {}
+    if len(survey.classes) == 1:
+      names = (data.background, *survey.classes)
+      settings = meanings.to_merge(names, [(0,), (1, 255)], mask='binary')
+    findings.append(
+      Finding(
+        'error',
+        'mixed mask scale',
+        text=f'{plural(len(ones), "mask")} of 0 and 1 beside {len(full)} of 0 '
+        f'and 255: {some([mask.path for mask in fewer])}',
+        remedy='scale the fewer of them as the others are, or take 1 for 255',
+        files=tuple(mask.path for mask in fewer),
+        number=len(fewer),
+        settings=settings,
+      )
     )
+  return findings
+
+
+def undeclared(
+  survey: Survey,
+  codes: Sequence[meanings.MaskFolder],
+  levels: Sequence[meanings.MaskFolder],
+) -> list[Finding]:
+  """Finds values that the config doesn't name, and proposes their meaning."""
+  findings = [
+    finding
+    for folder in codes
+    if not all(_scales(survey, folder))  # `mixed_scale` explains the others.
+    for finding in _undeclared_codes(survey, folder)
   ]
+  return [*findings, *_below_threshold(survey, levels)]
 
 
-def undeclared(survey: Survey, seen: meanings.Seen) -> list[Finding]:
-  """Finds values that the config doesn't name, and proposes what they mean."""
+def _undeclared_codes(
+  survey: Survey, folder: meanings.MaskFolder
+) -> list[Finding]:
   declared = _declared(survey)
-  faulty = [mask for mask in seen.masks if set(mask.values) - declared]
+  faulty = [mask for mask in folder.masks if set(mask.values) - declared]
   if not faulty:
     return []
   values = sorted(
@@ -88,8 +101,8 @@ def undeclared(survey: Survey, seen: meanings.Seen) -> list[Finding]:
     for value, count in mask.values.items()
     if value not in declared
   )
-  what, settings = meanings.explain(
-    seen, survey.classes, survey.config.data.background
+  meaning, settings = meanings.explain(
+    folder, survey.classes, survey.config.data.background
   )
   if 'data.classes' in settings and survey.config.task == 'binary':
     settings['task'] = 'multiclass'
@@ -97,105 +110,86 @@ def undeclared(survey: Survey, seen: meanings.Seen) -> list[Finding]:
     Finding(
       'error',
       'undeclared mask values',
-      f'{plural(len(faulty), "mask")} in {seen.folder} with values that the '
-      f'config does not declare, {some(values)}, in '
-      f'{plural(pixels, "pixel")}: {what}',
-      '' if settings else 'save the masks as PNG with one value a class',
-      tuple(mask.path for mask in faulty),
-      len(faulty),
-      settings,
+      text=f'{plural(len(faulty), "mask")} in {folder.name} with values that '
+      f'the config does not declare, {some(values)}, in '
+      f'{plural(pixels, "pixel")}: {meaning}',
+      remedy='' if settings else 'save the masks as PNG with one value a class',
+      files=tuple(mask.path for mask in faulty),
+      number=len(faulty),
+      settings=settings,
     )
   ]
 
 
-def void_alone(survey: Survey, seen: meanings.Seen) -> list[Finding]:
-  """Finds index masks of 0 and 255, which is void there."""
-  data = survey.config.data
-  is_default = data.mask == 'index' and not data.merge and not data.void
-  if not is_default or sorted(seen.values) != [0, 255]:
-    return []
-  is_binary = len(survey.classes) == 1
-  return [
-    Finding(
-      'error',
-      'foreground is void',
-      f'the masks in {seen.folder} have 0 and 255 alone, which is void in an '
-      'index mask, so that nothing is marked',
-      '' if is_binary else 'correct the masks or config.data.mask',
-      tuple(mask.path for mask in seen.masks),
-      len(seen.masks),
-      {'data.mask': 'binary'} if is_binary else {},
-    )
-  ]
-
-
-def no_background(survey: Survey, seen: meanings.Seen) -> list[Finding]:
-  """Finds index masks that never have the first of the values."""
-  if survey.config.data.mask != 'index' or survey.config.data.merge:
-    return []
-  values = set(seen.values)
-  classes = survey.classes
-  if 0 in values or not values & set(range(1, len(classes) + 1)):
-    return []
-  if not survey.config.data.background or len(classes) + 1 in values:
-    return []  # The former is classes[0] without a pixel; the latter, above.
-  return [
-    Finding(
-      'warning',
-      'off by one',
-      f'no mask has a 0, {survey.config.data.background}: the indices may '
-      f'count from 1, so that 1 is not {classes[0]}',
-      'if every pixel is of a class, ignore this; else list the values of each '
-      'class in config.data.merge',
-      tuple(mask.path for mask in seen.masks),
-      len(seen.masks),
-    )
-  ]
-
-
-def zero_and_one(
-  survey: Survey, found: Sequence[meanings.Seen]
+def _below_threshold(
+  survey: Survey, levels: Sequence[meanings.MaskFolder]
 ) -> list[Finding]:
-  """Finds masks of 0 and 1 that the threshold would take for empty."""
+  """Finds masks of 0 and 1 that the threshold would make empty."""
   threshold = survey.config.data.threshold
   faulty = [
     mask
-    for seen in found
-    for mask in seen.masks
+    for folder in levels
+    for mask in folder.masks
     if set(mask.values) <= {0, 1} and 1 in mask.values
   ]
   if not faulty or threshold <= 1 or survey.config.data.soft:
     return []
-  graded = any(max(seen.values) > 1 for seen in found)
+  has_more = any(max(folder.values) > 1 for folder in levels)
   return [
     Finding(
       'error',
       'undeclared mask values',
-      f'{plural(len(faulty), "mask")} of 0 and 1, where config.data.threshold '
-      f'is {threshold}: they would be empty',
-      'scale these to 0 and 255, as the others are' if graded else '',
-      tuple(mask.path for mask in faulty),
-      len(faulty),
-      {} if graded else {'data.threshold': 1},
+      text=f'{plural(len(faulty), "mask")} of 0 and 1, where '
+      f'config.data.threshold is {threshold}: they would be empty',
+      remedy='scale these to 0 and 255, as the others are' if has_more else '',
+      files=tuple(mask.path for mask in faulty),
+      number=len(faulty),
+      settings={} if has_more else {'data.threshold': 1},
     )
   ]
 
 
-def graded(survey: Survey, found: Sequence[meanings.Seen]) -> list[Finding]:
-  """Finds masks of agreement levels, and what the threshold makes of them."""
-  data, by_step = survey.config.data, {}
-  for seen in found:
-    by_step.setdefault(meanings.level_step(sorted(seen.values)), []).append(
-      seen
+def no_background(
+  survey: Survey, codes: Sequence[meanings.MaskFolder]
+) -> list[Finding]:
+  """Finds index masks that have no 0, as if the indices counted from 1."""
+  data, classes = survey.config.data, survey.classes
+  if data.mask != 'index' or data.merge or not data.background:
+    return []  # Without a background, 0 is a class that has no pixel.
+  return [
+    Finding(
+      'warning',
+      'off by one',
+      text=f'no mask has a 0, {data.background}: the indices may count from 1, '
+      f'so that 1 is not {classes[0]}',
+      remedy='if every pixel is of a class, ignore this; else list the values '
+      'of each class in config.data.merge',
+      files=tuple(mask.path for mask in folder.masks),
+      number=len(folder.masks),
     )
+    for folder in codes
+    if 0 not in folder.values
+    and set(folder.values) & set(range(1, len(classes) + 1))
+    and len(classes) + 1 not in folder.values  # `undeclared` explains these.
+  ]
+
+
+def graded(
+  survey: Survey, levels: Sequence[meanings.MaskFolder]
+) -> list[Finding]:
+  """Finds masks of agreement levels, and how much of them a threshold keeps."""
+  data, by_step = survey.config.data, {}
+  for folder in levels:
+    step = meanings.level_step(sorted(folder.values))
+    by_step.setdefault(step, []).append(folder)
   by_step.pop(0, None)
   if data.soft:
     return []
   findings = []
   for step, group in by_step.items():
     total = collections.Counter()
-    for seen in group:
-      total.update(seen.values)
+    for folder in group:
+      total.update(folder.values)
     top, half = max(total), _level_from(total, 0.5)
     marked = sum(count for value, count in total.items() if value)
     effect = [
@@ -209,12 +203,12 @@ def graded(survey: Survey, found: Sequence[meanings.Seen]) -> list[Finding]:
       Finding(
         'note',
         'agreement levels',
-        f'{", ".join(x.folder for x in group)}: {len(total)} grey levels, '
+        text=f'{", ".join(x.name for x in group)}: {len(total)} grey levels, '
         f'{step} apart from 0 to {top}, as for how many experts agree. Of the '
         f'marked pixels {", ".join(effect)}; config.data.threshold is '
         f'{data.threshold}',
-        f'for a majority {flag("data.threshold", half)}, or as probabilities '
-        f'{soft}',
+        remedy=f'for a majority {flag("data.threshold", half)}, or as '
+        f'probabilities {soft}',
         number=len(total),
       )
     )
@@ -230,10 +224,24 @@ def _sum_from(total: Mapping[int, int], low: int) -> int:
   return sum(count for value, count in total.items() if value >= low)
 
 
+def _scales(
+  survey: Survey, folder: meanings.MaskFolder
+) -> tuple[list[File], list[File]]:
+  """Returns the masks of 0 and 1, and those of 0 and 255.
+
+  Both lists are empty where the config gives values a meaning of its own.
+  """
+  data = survey.config.data
+  if data.void or data.merge:
+    return [], []
+  ones = [mask for mask in folder.masks if set(mask.values) == {0, 1}]
+  return ones, [mask for mask in folder.masks if set(mask.values) == {0, 255}]
+
+
 def _declared(survey: Survey) -> set[int | str]:
   """Returns the values that the config gives a meaning."""
   try:
-    table = labels.make_coding(survey.config, survey.classes).table
+    table = labels.make_coding(spec.read(survey.config), survey.classes).table
   except errors.InputError:
     return set()
   places = np.flatnonzero(table != codes.UNDECLARED).tolist()

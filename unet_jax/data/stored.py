@@ -1,0 +1,46 @@
+"""A file as it is stored, before training makes anything of it."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+ORIENTATION = 0x0112  # EXIF's tag for how an image is to be turned.
+SWAPPED = (5, 6, 7, 8)  # Its values that swap width and height.
+
+
+class File(NamedTuple):
+  """A file of an image or a mask, or an array of TFDS."""
+
+  path: str
+  size: tuple[int, int]  # Width and height.
+  kind: str  # Pillow's mode, L or RGB, or the array's type.
+  format: str = ''  # PNG, JPEG, ...
+  orientation: int = 1  # EXIF's; 1 is upright.
+  values: Mapping[int | str, int] = {}  # A mask's: value or #rrggbb -> pixels.
+
+  @property
+  def upright(self) -> tuple[int, int]:
+    """Width and height as training and viewers turn it."""
+    return self.size[::-1] if self.orientation in SWAPPED else self.size
+
+
+def read(path: pathlib.Path) -> tuple[File, np.ndarray]:
+  """Reads a file as it is: what is known of it, and [H, W] or [H, W, C]."""
+  if path.suffix == '.npy':
+    array = np.load(path, allow_pickle=False)
+    return describe(str(path), array), array
+  with Image.open(path) as image:
+    orientation = image.getexif().get(ORIENTATION, 1)
+    array = np.asarray(image)
+    file = File(
+      str(path), image.size, image.mode, image.format or '', orientation
+    )
+  return file, array
+
+
+def describe(path: str, array: np.ndarray) -> File:
+  """Says of an array what there is to say of a file."""
+  return File(path, array.shape[1::-1], str(array.dtype))
