@@ -5,6 +5,8 @@ import pytest
 import test_layouts
 from PIL import Image
 
+from unet_jax import errors
+from unet_jax.data import sources, spec
 from unet_jax.data.checks.finding import mend
 from unet_jax.doctor import diagnosis, survey
 
@@ -180,6 +182,76 @@ def test_damaged_file_is_found_and_the_rest_is_read(
   assert found['unreadable file'].severity == 'error'
   assert found['unreadable file'].files == (str(path),)
   assert 'refused' not in found  # It is said once.
+
+
+def plant(fault, root):
+  """Plants one fault in a folder of a, b, c and d."""
+  if fault == 'image without mask':
+    (root / 'masks/b.png').unlink()
+  elif fault == 'mask without image':
+    (root / 'images/b.png').unlink()
+  elif fault == 'ambiguous pair':
+    Image.new('RGB', (48, 40)).save(root / 'images/b.jpg')
+  elif fault == 'empty list':
+    (root / 'train.txt').write_text('')
+  elif fault == 'no train list':
+    (root / 'val.txt').write_text('a')
+  elif fault == 'listed without file':
+    (root / 'train.txt').write_text('a\nzebra')
+  elif fault == 'listed twice':
+    (root / 'train.txt').write_text('a\na')
+  elif fault == 'size mismatch':
+    Image.new('L', (47, 40)).save(root / 'masks/b.png')
+  elif fault == 'transposed mask':
+    Image.new('L', (40, 48)).save(root / 'masks/b.png')
+  elif fault == 'EXIF rotation':
+    turn(root / 'images/b.png', 6)
+  elif fault == 'empty folder':
+    for path in (root / 'masks').iterdir():
+      path.unlink()
+  elif fault == 'no folder':
+    (root / 'images').rename(root / 'pictures')
+  elif fault == 'absent class':
+    (root / 'train.txt').write_text('a\nb\nc\nd')
+    for path in (root / 'masks').iterdir():
+      Image.new('L', (48, 40)).save(path)
+
+
+@pytest.mark.parametrize(
+  'fault',
+  [
+    *('image without mask', 'mask without image', 'ambiguous pair'),
+    *('empty list', 'no train list', 'listed without file', 'listed twice'),
+    *('size mismatch', 'transposed mask', 'EXIF rotation'),
+    *('empty folder', 'no folder', 'absent class'),
+  ],
+)
+def test_training_refuses_in_the_doctor_s_words(
+  write_folder, diagnose, load_config, fault
+):
+  root = write_folder()
+  plant(fault, root)
+  finding = diagnose(root)[fault]
+  assert finding.severity == 'error'
+  wanted = spec.read(load_config('binary:folder', **{'data.root': str(root)}))
+  wanted = wanted._replace(classes=('a',))
+  with pytest.raises(errors.InputError) as caught:
+    sources.load(wanted, sources.open_layout(wanted))
+  assert finding.text in str(caught.value)
+  assert mend(finding) in str(caught.value)
+  assert '\n' not in str(caught.value)
+
+
+def test_image_without_a_field_of_view_is_an_error(write_folder, diagnose):
+  root = write_folder()
+  (root / 'fov').mkdir()
+  for name in 'abc':
+    Image.new('L', (48, 40), 255).save(root / f'fov/{name}.png')
+  finding = diagnose(root, fov='fov')['image without field of view']
+  assert finding.files == (str(root / 'images/d.png'),)
+  assert mend(finding).endswith('--config.data.fov=estimate')
+  Image.new('L', (48, 40), 255).save(root / 'fov/d.png')
+  assert 'image without field of view' not in diagnose(root, fov='fov')
 
 
 def test_what_no_check_explains_is_still_an_error(write_folder, diagnose):

@@ -41,6 +41,7 @@ def blob(
   rng: Rng,
   centre: np.ndarray,
   radius: float,
+  *,
   stretch: float = 1.0,
   angle: float = 0.0,
   rough: float = 0.2,

@@ -32,7 +32,9 @@ def _hard_exudates(rng: canvas.Rng, eye: canvas.Eye, load: float) -> tuple:
       spot = place + reach * np.array([np.cos(angle), np.sin(angle)])
       radius = np.clip(rng.lognormal(0.4, 0.4), 0.9, 4)
       stretch = rng.uniform(1, 1.4)
-      outlines.append(canvas.blob(rng, spot, radius, stretch, angle))
+      outlines.append(
+        canvas.blob(rng, spot, radius, stretch=stretch, angle=angle)
+      )
   return canvas.fill(outlines, rng.uniform(0.45, 0.95, len(outlines)), 0.2)
 
 
@@ -42,7 +44,9 @@ def _soft_exudates(rng: canvas.Rng, eye: canvas.Eye, load: float) -> tuple:
   for place in _places(rng, eye, rng.poisson(4 * load), 0.55):
     radius, stretch = rng.uniform(4.5, 9.5), rng.uniform(1, 1.5)
     angle = rng.uniform(0, np.pi)
-    outlines.append(canvas.blob(rng, place, radius, stretch, angle, 0.16))
+    outlines.append(
+      canvas.blob(rng, place, radius, stretch=stretch, angle=angle, rough=0.16)
+    )
   strengths = rng.uniform(0.45, 0.8, len(outlines))
   shape, paint = canvas.fill(outlines, strengths, 2.0)
   return shape, paint * np.clip(1 + 0.12 * canvas.noise(rng, 48, 96), 0.6, 1.3)
@@ -58,7 +62,9 @@ def _hemorrhages(rng: canvas.Rng, eye: canvas.Eye, load: float) -> tuple:
     else:
       along, stretch, rough = rng.uniform(0, np.pi), rng.uniform(1, 1.4), 0.22
     radius = np.clip(rng.lognormal(1.45, 0.4), 2.3, 9)
-    outlines.append(canvas.blob(rng, place, radius, stretch, along, rough))
+    outlines.append(
+      canvas.blob(rng, place, radius, stretch=stretch, angle=along, rough=rough)
+    )
   return canvas.fill(outlines, rng.uniform(0.45, 0.9, len(outlines)), 0.8)
 
 
@@ -67,7 +73,11 @@ def _red_dots(rng: canvas.Rng, eye: canvas.Eye, load: float) -> tuple:
   places = _places(rng, eye, 4 + rng.poisson(36 * load), 0.5)
   outlines = [
     canvas.blob(
-      rng, place, rng.uniform(1.25, 2.3), rng.uniform(1, 1.2), rough=0.1
+      rng,
+      place,
+      rng.uniform(1.25, 2.3),
+      stretch=rng.uniform(1, 1.2),
+      rough=0.1,
     )
     for place in places
   ]
