@@ -2,37 +2,46 @@
 --output DIR"""
 
 import pathlib
+from collections.abc import Sequence
 
 from absl import flags
 
-from unet_jax import command_line, errors
-
-WORKDIR = flags.DEFINE_string('workdir', '', 'Folder of the run.')
-INPUT = flags.DEFINE_multi_string(
-  'input', [], 'Image, or a folder; may repeat.'
-)
-OUTPUT = flags.DEFINE_string('output', '', 'Folder for masks and overlays.')
-CHECKPOINT = flags.DEFINE_string(
-  'checkpoint', 'best', 'best, latest or a step.'
-)
+from unet_jax import command_line
 
 
-def main() -> None:
-  """Writes a mask and an overlay for each image."""
-  for name in ('workdir', 'input', 'output'):
-    if not flags.FLAGS[name].value:
-      raise errors.InputError(f'--{name} is missing; see --help')
-  from unet_jax import build  # Below, since --help needs none of it.
-  from unet_jax.evaluation import predictions
+def main(argv: Sequence[str]) -> int:
+  """Segments images as the flags say; see command_line.call."""
+  return command_line.call(COMMAND, argv)
 
-  build.start()
-  paths = predictions.find_images(INPUT.value)
-  output = pathlib.Path(OUTPUT.value)
-  predictions.write(
-    pathlib.Path(WORKDIR.value), CHECKPOINT.value, paths, output
+
+def define(args: flags.FlagValues) -> None:
+  """Defines the flags."""
+  flags.DEFINE_string('workdir', '', 'Folder of the run.', flag_values=args)
+  flags.DEFINE_multi_string(
+    'input', [], 'Image, or a folder; may repeat.', flag_values=args
   )
+  flags.DEFINE_string(
+    'output', '', 'Folder for masks and overlays.', flag_values=args
+  )
+  flags.DEFINE_string(
+    'checkpoint', 'best', 'best, latest or a step.', flag_values=args
+  )
+
+
+def run(args: flags.FlagValues) -> None:
+  """Writes a mask and an overlay for each image."""
+  from unet_jax.evaluation import predictions  # Late: --help needs no JAX.
+
+  paths = predictions.find_images(args.input)
+  output = pathlib.Path(args.output)
+  predictions.write(pathlib.Path(args.workdir), args.checkpoint, paths, output)
   print(f'{len(paths)} masks and overlays are in {output}')
 
 
+COMMAND = command_line.Command(
+  *(define, run, command_line.start_jax),
+  required=('workdir', 'input', 'output'),
+)
+
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(COMMAND)
