@@ -133,7 +133,8 @@ def describe(
   return '\n\n'.join(
     [
       f'{len(kernels)} kernels, {total / 1e9:.2f} GB: '
-      f'{1e3 * total / bandwidth:.2f} ms at the full bandwidth. Of libraries: {named}.',
+      f'{1e3 * total / bandwidth:.2f} ms at the full bandwidth. '
+      f'Of libraries: {named}.',
       trainer.table(['group', 'kernels', 'GB'], rows),
       trainer.table(['largest kernels', 'MB', 'result'], map(_row, largest)),
     ]

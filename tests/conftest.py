@@ -1,8 +1,19 @@
-"""Strictness, four simulated devices, and small data sets."""
+"""Strictness, four simulated devices, a count of processes, small data."""
+# ruff: noqa: E402
 
+import os
 import pathlib
 import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
 
+# For child processes, too. XLA for CPU then compiles in two thirds of the time.
+os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = '1'
+
+import commands
 import jax
 import numpy as np
 import pytest
@@ -13,6 +24,82 @@ jax.config.update('jax_num_cpu_devices', 4)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 CONFIGS = pathlib.Path(__file__).parents[1] / 'configs'
+# Of the whole suite; most of them import JAX, which takes seconds.
+MOST_PROCESSES = 30
+IS_WORKER = 'PYTEST_XDIST_WORKER' in os.environ
+started = []  # The command lines of the processes that tests have started.
+
+# The session's folder, which workers of pytest-xdist share. What is compiled is
+# kept there, for child processes, too.
+if not IS_WORKER:
+  os.environ['UNET_JAX_SESSION'] = tempfile.mkdtemp()
+SESSION = pathlib.Path(os.environ['UNET_JAX_SESSION'])
+os.environ['JAX_COMPILATION_CACHE_DIR'] = str(SESSION / 'xla')
+jax.config.update('jax_compilation_cache_dir', str(SESSION / 'xla'))
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+
+
+def pytest_configure():
+  """Counts the processes that are started from here on."""
+  init = subprocess.Popen.__init__
+
+  def counted(self, args, *rest, **settings):
+    started.append(args)
+    init(self, args, *rest, **settings)
+
+  subprocess.Popen.__init__ = counted
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+  """Adds the processes that a worker of pytest-xdist has started."""
+  started.extend(getattr(node, 'workeroutput', {}).get('started', ()))
+
+
+def pytest_sessionfinish(session):
+  """Fails the whole suite if it has started too many processes."""
+  if IS_WORKER:
+    session.config.workeroutput['started'] = [*map(str, started)]
+    return
+  shutil.rmtree(SESSION, ignore_errors=True)
+  config = session.config
+  is_part = config.args_source == pytest.Config.ArgsSource.ARGS
+  is_whole = not (is_part or config.option.keyword or config.option.markexpr)
+  if is_whole and len(started) > MOST_PROCESSES:
+    session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter):
+  """Says how many processes were started."""
+  terminalreporter.write_line(
+    f'{len(started)} processes started; the whole suite may start '
+    f'{MOST_PROCESSES}'
+  )
+
+
+@pytest.fixture
+def counted_python(tmp_path):
+  """Gives the path of a Python whose starts by a script are counted, too."""
+  log, path = tmp_path / 'started', tmp_path / 'python'
+  path.write_text(
+    f'#!/bin/sh\necho "$0" >> {shlex.quote(str(log))}\n'
+    f'exec {shlex.quote(sys.executable)} "$@"\n'
+  )
+  path.chmod(0o755)
+  log.touch()
+  yield str(path)
+  started.extend(log.read_text().splitlines())
+
+
+@pytest.fixture(scope='session')
+def finished(tmp_path_factory, fundus_root):
+  """Gives the folder of a finished tiny run, to be read only; its output."""
+  workdir = tmp_path_factory.mktemp('runs') / 'tiny'
+  done = commands.call(
+    *('main', *commands.TINY, '--workdir', workdir),
+    f'--config.data.root={fundus_root}',
+  )
+  return workdir, done.stdout
 
 
 @pytest.fixture(scope='session')
@@ -30,13 +117,13 @@ def load_config():
 
 
 @pytest.fixture(scope='session')
-def fundus_root(tmp_path_factory):
+def fundus_root():
   """Builds the embedded data set once; use it as config.data.root."""
   from unet_jax.data.synthetic_fundus import embedded
 
-  root = tmp_path_factory.mktemp('fundus')
-  embedded.make_builder(str(root))
-  return str(root)
+  root = str(SESSION / 'fundus')
+  embedded.make_builder(root)
+  return root
 
 
 @pytest.fixture

@@ -1,20 +1,15 @@
 """What a user gets wrong stops before step 1, in one line that helps."""
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+from commands import call
+from commands import run as run_process
 from PIL import Image
 
 from unet_jax import config as config_lib
 from unet_jax import errors
 from unet_jax.data import sources
 from unet_jax.training import loop, resume
-
-ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -201,9 +196,15 @@ OUT_OF_RANGE = [
 
 
 @pytest.mark.parametrize(('key', 'value'), OUT_OF_RANGE)
-def test_value_out_of_range_is_named_before_the_data(refused, key, value):
-  text = refused('/untouched', **{key: value})
-  assert_says(text, f'config.{key} is {value!r}', 'it must be ')
+def test_value_out_of_range_is_named(load_config, key, value):
+  config = load_config('binary:tiny', **{key: value})
+  with pytest.raises(errors.InputError, match='it must be ') as caught:
+    config_lib.check(config)
+  assert_says(str(caught.value), f'config.{key} is {value!r}')
+
+
+def test_value_out_of_range_is_named_before_the_data(refused):
+  assert_says(refused('/untouched', seed=-1), 'config.seed is -1')
 
 
 @pytest.mark.parametrize(
@@ -298,32 +299,19 @@ def test_workdir_that_can_not_be_written(
   assert file.read_text() == 'mine'
 
 
-# The command line, as a process of its own.
-
-
-BROKEN = 'def get_config(arg=\n'
-RAISING = 'def get_config(arg=""):\n  return {}["nothing"]\n'
-UNKNOWN = 'import no_such_package\n'
+# The command line.
 
 
 def fail_main(tmp_path, *args):
-  """Runs the door with a workdir, and returns its last line of stderr."""
+  """Calls main with a workdir, and returns the line of its error."""
   workdir = tmp_path / 'run'
-  done = subprocess.run(
-    [sys.executable, '-m', 'unet_jax.main', f'--workdir={workdir}', *args],
-    cwd=ROOT,
-    env=os.environ | {'JAX_PLATFORMS': 'cpu'},
-    capture_output=True,
-    text=True,
-    timeout=100,
-    check=False,
-  )
-  assert done.returncode != 0
-  assert 'Traceback' not in done.stderr + done.stdout
+  done = call('main', f'--workdir={workdir}', *args, check=False)
+  assert done.returncode == 1
+  assert not done.stdout
   assert not workdir.exists()
-  last = done.stderr.rstrip().splitlines()[-1]
-  assert last.startswith('error: ')
-  return last
+  (line,) = done.stderr.splitlines()
+  assert line.startswith('error: ')
+  return line
 
 
 @pytest.mark.parametrize(
@@ -352,18 +340,13 @@ def test_command_line_that_is_wrong_fails_in_one_line(tmp_path, args, parts):
   assert_says(fail_main(tmp_path, '--config=configs/binary.py', *args), *parts)
 
 
-def test_help_has_the_config_and_is_no_failure():
-  done = subprocess.run(
-    [sys.executable, '-m', 'unet_jax.main', '--help'],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    timeout=100,
-    check=False,
-  )
-  assert done.returncode == 0
-  assert_says(done.stdout, '  --config: ', '  --workdir: ', 'defaults.py')
-  assert not done.stderr
+@pytest.mark.process
+def test_a_process_fails_in_one_line_too(tmp_path):
+  done = run_process('-m', 'unet_jax.main', '--workdri=x')
+  assert done.returncode == 1
+  assert not done.stdout
+  (line,) = done.stderr.splitlines()
+  assert_says(line, 'error: ', "'workdri'", 'workdir')
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,28 @@
 """Scripts that no test runs to their end: they start. mypy checks the rest."""
 
 import pathlib
-import subprocess
-import sys
 
 import pytest
+from commands import run
 
 FOLDER = pathlib.Path(__file__).parents[1] / 'benchmarks'
 
 
-@pytest.mark.parametrize(
-  'name', ['input', 'memory', 'operations', 'scaling', 'train_step']
-)
-def test_a_benchmark_starts(name):
-  done = subprocess.run(
-    [sys.executable, FOLDER / f'{name}.py', '--help'],
-    capture_output=True,
-    text=True,
-    env={'PYTHONPATH': str(FOLDER.parent)},
+@pytest.mark.process
+def test_benchmarks_start():
+  """Asks them all for help in one process, which sets JAX up as they do."""
+  program = (
+    'import runpy, sys\n'
+    'for path in sys.argv[1:]:\n'
+    "  sys.argv = [path, '--help']\n"
+    '  try:\n'
+    "    runpy.run_path(path, run_name='__main__')\n"
+    '  except SystemExit as end:\n'
+    '    assert not end.code, path\n'
   )
+  names = ('input', 'memory', 'operations', 'scaling', 'train_step')
+  paths = [FOLDER / f'{name}.py' for name in names]
+  settings = {'PYTHONPATH': f'{FOLDER}:{FOLDER.parent}'}
+  done = run('-c', program, *paths, **settings)
   assert done.returncode == 0, done.stderr
-  assert 'usage' in done.stdout
+  assert done.stdout.count('usage') == len(names)

@@ -1,16 +1,12 @@
 """What a comparison says of a warm start, from made-up and from real runs."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import pytest
+from commands import call
 
 from unet_jax import errors
 from unet_jax.experiments import comparison
-
-ROOT = pathlib.Path(__file__).parents[1]
 
 
 def test_the_first_step_with_a_score_is_found_or_never():
@@ -63,15 +59,7 @@ def test_an_error_names_the_config_at_fault(tmp_path, args, said):
     '--config',
     'configs/binary.py',
   )
-  done = subprocess.run(
-    [
-      *(sys.executable, '-m', 'unet_jax.compare', *files, *args),
-      *('--workdir', str(tmp_path)),
-    ],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-  )
+  done = call('compare', *files, *args, '--workdir', tmp_path, check=False)
   assert done.returncode == 1
   assert done.stderr.startswith(f'error: {said}')
 
@@ -88,20 +76,16 @@ def test_an_error_about_the_sources_data_names_its_flags(tmp_path, load_config):
 
 
 def test_one_command_trains_all_and_does_not_do_so_twice(tmp_path, fundus_root):
-  command = [
-    *(sys.executable, '-m', 'unet_jax.compare', '--seeds=1'),
-    *('--source', 'configs/binary.py:tiny', '--workdir', str(tmp_path)),
+  args = (
+    *('compare', '--seeds=1', '--workdir', tmp_path),
+    *('--source', 'configs/binary.py:tiny'),
     *('--config', 'configs/transfer.py:tiny'),
     "--config.transfer.freeze=('encoder',)",
-    *(f'--{name}.data.root={fundus_root}' for name in ('source', 'config')),
-  ]
-
-  def call():
-    return subprocess.run(
-      command, cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout
-
-  text = call()
+  )
+  for name in ('source', 'config'):
+    args += (f'--{name}.data.root={fundus_root}', f'--{name}.image_size=32')
+    args += (f'--{name}.model.depth=1', f'--{name}.total_steps=2')
+  text = call(*args).stdout
   report = (tmp_path / 'comparison.md').read_text()
   assert text.endswith(report)
   assert f'starts from {tmp_path}/source, step' in text
@@ -114,6 +98,6 @@ def test_one_command_trains_all_and_does_not_do_so_twice(tmp_path, fundus_root):
   assert configs[0]['transfer'].pop('freeze') == ['encoder']
   assert configs[1]['transfer'].pop('freeze') == []
   assert configs[0] == configs[1]
-  again = call()
-  assert again.count('is finished, at step 4') == 3
+  again = call(*args).stdout
+  assert again.count('is finished, at step 2') == 3
   assert again.endswith(report)

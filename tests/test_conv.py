@@ -421,6 +421,7 @@ def test_xlas_onednn_is_asked_for_where_the_native_operation_lacks(
   xla_onednn.jaxlib.version.__version_info__[:2] not in xla_onednn._VERSIONS,
   reason='not known to this jaxlib',
 )
+@pytest.mark.process
 def test_xlas_onednn_is_right_with_the_gradients_rewritten():
   # At sizes at which XLA takes it, too: at least thousands of products.
   code = (
@@ -440,50 +441,44 @@ def test_xlas_onednn_is_right_with_the_gradients_rewritten():
   assert done.stdout == 'right\n', done.stderr
 
 
-def elsewhere(tmp_path, **env):
-  """What a fresh process says of the native operation under other settings."""
-  code = (
-    'from unet_jax.nn import conv; from unet_jax.nn.native import native;'
-    "print(conv.choose_engine('cpu'), native.problem(), sep='|')"
-  )
-  root = str(pathlib.Path(conv.__file__).parents[2])
-  settings = {**os.environ, 'XDG_CACHE_HOME': str(tmp_path)}
-  settings.update({'PYTHONPATH': root, **env})
-  done = subprocess.run(
-    [sys.executable, '-c', code],
-    env=settings,
-    capture_output=True,
-    text=True,
-    check=True,
-  )
-  return done.stdout.strip().split('|')
+@pytest.fixture
+def problem(tmp_path, monkeypatch):
+  """Gives a function that readies the native operation in an empty cache."""
+  monkeypatch.setattr(native, 'problem', native.problem.__wrapped__)
+
+  def again(**env):
+    for name, value in (env | {'XDG_CACHE_HOME': str(tmp_path)}).items():
+      monkeypatch.setenv(name, value)
+    return native.problem()
+
+  return again
 
 
 @needs_native
-def test_without_a_compiler_it_falls_back_and_says_so(tmp_path):
-  engine, reason = elsewhere(tmp_path, PATH='', CXX='')
-  assert engine == 'rewritten'
+def test_without_a_compiler_it_falls_back_and_says_so(problem):
+  reason = problem(PATH='', CXX='')
+  assert conv.choose_engine('cpu') == 'rewritten'
   assert 'no C++ compiler; install g++' in reason
   assert '\n' not in reason
 
 
 @needs_native
-def test_a_failing_compiler_is_quoted(tmp_path):
+@pytest.mark.process
+def test_a_failing_compiler_is_quoted(problem, tmp_path):
   compiler = tmp_path / 'c++'
   compiler.write_text('#!/bin/sh\necho "x.cc:1: error: no luck" >&2; exit 1\n')
   compiler.chmod(0o755)
-  engine, reason = elsewhere(tmp_path, CXX=str(compiler))
-  assert engine == 'rewritten'
+  reason = problem(CXX=str(compiler))
+  assert conv.choose_engine('cpu') == 'rewritten'
   assert 'error: no luck' in reason
   assert not list(tmp_path.glob('unet_jax/*'))
 
 
 @needs_native
-def test_a_broken_cached_library_is_named(tmp_path):
-  assert elsewhere(tmp_path) == ['native', '']
-  (built,) = tmp_path.glob('unet_jax/*.so')
-  built.unlink()
+def test_a_broken_cached_library_is_named(problem, tmp_path):
+  built = tmp_path / 'unet_jax' / native._built().name
+  built.parent.mkdir()
   built.write_bytes(b'')
-  engine, reason = elsewhere(tmp_path)
-  assert engine == 'rewritten'
+  reason = problem()
+  assert conv.choose_engine('cpu') == 'rewritten'
   assert str(built) in reason

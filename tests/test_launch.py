@@ -2,36 +2,38 @@
 
 import json
 import os
-import pathlib
 import subprocess
-import sys
 
 import numpy as np
-from test_run import call, rows
+import pytest
+from commands import ROOT, call, rows
 
-ROOT = pathlib.Path(__file__).parents[1]
+pytestmark = pytest.mark.process
 
 
-def test_two_processes_end_with_the_losses_and_scores_of_one(
-  tmp_path, fundus_root
-):
-  args = (
-    *('--config', 'configs/multiclass.py:tiny'),
-    f'--config.data.root={fundus_root}',
-    '--config.precision=float32',
-  )
-  call('main', *args, '--workdir', tmp_path / 'one')
-  done = subprocess.run(
-    [
-      *('launch/local.sh', '--processes', '2', *args),
-      *('--workdir', str(tmp_path / 'two')),
-    ],
+def launch(python, *args):
+  """Runs launch/local.sh over two processes of the Python, to its end."""
+  return subprocess.run(
+    ['launch/local.sh', '--processes', '2', *map(str, args)],
     cwd=ROOT,
     capture_output=True,
     text=True,
     check=False,
-    env=os.environ | {'PYTHON': sys.executable},
+    timeout=300,
+    env=os.environ | {'PYTHON': python},
   )
+
+
+def test_two_processes_end_with_the_losses_and_scores_of_one(
+  tmp_path, fundus_root, counted_python
+):
+  args = (
+    *('--config', 'configs/multiclass.py:tiny', '--config.image_size=32'),
+    *(f'--config.data.root={fundus_root}', '--config.precision=float32'),
+    '--config.model.depth=1',
+  )
+  call('main', *args, '--workdir', tmp_path / 'one')
+  done = launch(counted_python, *args, '--workdir', tmp_path / 'two')
   assert done.returncode == 0, done.stdout + done.stderr
   assert 'over 2 processes' in done.stdout
   assert done.stdout.count('written to') == 1
@@ -53,19 +55,10 @@ def test_two_processes_end_with_the_losses_and_scores_of_one(
     np.testing.assert_allclose(a['tp'], b['tp'], atol=0.001 * 20 * 256 * 256)
 
 
-def test_a_process_that_fails_ends_the_launch(tmp_path):
-  done = subprocess.run(
-    [
-      *('launch/local.sh', '--processes', '2'),
-      *('--config', 'configs/multiclass.py:tiny', '--config.batch_size=3'),
-      *('--workdir', str(tmp_path / 'run')),
-    ],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-    timeout=120,
-    env=os.environ | {'PYTHON': sys.executable},
+def test_a_process_that_fails_ends_the_launch(tmp_path, counted_python):
+  done = launch(
+    *(counted_python, '--config', 'configs/multiclass.py:tiny'),
+    *('--config.batch_size=3', '--workdir', tmp_path / 'run'),
   )
   assert done.returncode != 0
   assert 'config.batch_size is 3; it must be a multiple of the 2' in done.stderr

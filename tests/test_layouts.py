@@ -6,8 +6,8 @@ import json
 import jax
 import numpy as np
 import pytest
+from commands import call
 from PIL import Image
-from test_run import call
 
 from unet_jax import config as config_lib
 from unet_jax import parallel

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from test_run import call
+from commands import call
 
 from unet_jax import errors
 from unet_jax.data import files, prepared, sources, spec

@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from test_run import call
+from commands import call
 
 from unet_jax.doctor import diagnosis, survey
 
@@ -13,9 +13,9 @@ pytestmark = pytest.mark.skipif(
   not os.path.isdir(DATA), reason='UNET_JAX_DATA names no folder'
 )
 SHORT = (
-  *('--config.total_steps=2', '--config.image_size=64'),
-  *('--config.batch_size=2', '--config.eval_every=2'),
-  *('--config.model.depth=2', '--config.model.width=4'),
+  *('--config.total_steps=2', '--config.image_size=32'),
+  *('--config.batch_size=4', '--config.eval_every=2'),
+  *('--config.model.depth=1', '--config.model.width=4'),
 )
 
 

@@ -10,8 +10,8 @@ import optax
 import pytest
 import test_prepared
 import test_step
+from commands import call, rows
 from PIL import Image
-from test_run import call, rows
 
 from unet_jax import errors, parallel
 from unet_jax.data import files, labels, pipeline, sources, spec
@@ -340,7 +340,7 @@ def test_run_with_maps_is_another_and_is_scored_without(write_folder, tmp_path):
       f'--config.data.root={root}',
       f'--config.data.weights={weights}',
       *('--config.total_steps=2', '--config.eval_every=2'),
-      *('--config.batch_size=2', '--config.image_size=16'),
+      *('--config.batch_size=4', '--config.image_size=16'),
       *('--config.model.depth=1', '--config.model.width=4'),
     )
     losses.append(rows(workdir))

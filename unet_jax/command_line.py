@@ -1,4 +1,4 @@
-"""Flags of the commands, and how a command ends: in one line, if it fails."""
+"""The commands' flags, and how a command ends: in one line if it fails."""
 
 import os
 import re
@@ -6,7 +6,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import ml_collections
 from absl import app, flags, logging
@@ -15,41 +16,103 @@ from ml_collections import config_flags
 from unet_jax import config as config_lib
 from unet_jax import errors
 
-# What is defined here is its caller's, a command's, whose --help then has it.
-flags.disclaim_key_flags()
+CONFIG = {'config': 'Config file[:VARIANT]'}  # For `Command.configs`.
 
 
-def define_flag(
-  name: str = 'config', what: str = 'Config file[:VARIANT]'
-) -> flags.FlagHolder:
-  """Defines --NAME FILE[:VARIANT] and its --NAME.KEY=VALUE overrides."""
-  return config_flags.DEFINE_config_file(
-    name,
-    None,
-    f'{what}, as those in configs/, whose first lines list theirs; '
-    f'--{name}.KEY=VALUE sets a key of unet_jax/defaults.py.',
-    lock_config=True,
-  )
+class Command(NamedTuple):
+  """A module that `python -m` runs: its flags, and what it does with them."""
+
+  define: Callable[[flags.FlagValues], None]  # Defines the other flags.
+  run: Callable[[flags.FlagValues], int | None]  # Returns the exit code.
+  # Before `run`, in a process of the command's own; never in a caller's.
+  start: Callable[[flags.FlagValues], None] | None = None
+  configs: Mapping[str, str] = {}  # Flags of config files, with their help.
+  required: tuple[str, ...] = ()  # Flags besides those of config files.
 
 
-def run(main: Callable[[], None]) -> None:
-  """Runs a command: parses flags, calls `main`, ends on errors in one line."""
+class _TextShown(Exception):
+  """Ends the parsing of flags once a PrintFlag has printed its text."""
+
+
+class PrintFlag(flags.BooleanFlag):
+  """Prints a text as soon as it is parsed, and ends, whatever else is wrong."""
+
+  def __init__(
+    self,
+    name: str,
+    help: str,
+    text: Callable[[], str],
+    short_name: str | None = None,
+  ):
+    self._text = text
+    super().__init__(name, False, help, short_name)
+
+  def parse(self, argument: str | bool) -> None:
+    if self._parse(argument):
+      print(self._text(), end='')
+      raise _TextShown
+
+
+def call(command: Command, argv: Sequence[str]) -> int:
+  """Runs a command inside the caller's process, as often as wanted.
+
+  Args:
+    command: of the module that is to run.
+    argv: the arguments, without the program's name.
+
+  Returns:
+    The exit code: 1 after an error, which is printed in one line.
+  """
+  try:
+    return command.run(_parse(command, argv)) or 0
+  except _TextShown:
+    return 0
+  except errors.InputError as error:
+    return _fail(error)
+
+
+def run(command: Command) -> None:
+  """Runs a command as this process, with the arguments of sys.argv."""
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _interrupt)
     sys.unraisablehook = _interrupt_again
+
+  def parse(argv: list[str]) -> flags.FlagValues:
+    flags.FLAGS(argv[:1])  # absl wants its own flags parsed.
+    # JAX, orbax and TFDS log much that no user can act on.
+    flags.FLAGS.verbosity = logging.ERROR
+    return _parse(command, argv[1:])
+
+  def run_process(args: flags.FlagValues) -> int | None:
+    if command.start:
+      command.start(args)
+    return command.run(args)
+
   try:
-    app.run(lambda _: main(), flags_parser=_parse_flags)
+    app.run(run_process, flags_parser=parse)
+  except _TextShown:
+    sys.exit(0)
   except errors.InputError as error:
-    sys.stdout.flush()
-    print(f'error: {error}', file=sys.stderr)
-    sys.stderr.flush()
-    sys.exit(1)
+    sys.exit(_fail(error))
   except KeyboardInterrupt as error:
     sys.stdout.flush()
     print('interrupted', *error.args, sep='; ', file=sys.stderr, flush=True)
-    # As shells have it for Ctrl-C; at once, since orbax's threads, cut short,
-    # would print tracebacks.
+    # The exit code of shells for Ctrl-C; at once, since orbax's threads, cut
+    # short, would print tracebacks.
     os._exit(130)
+
+
+def start_jax(args: flags.FlagValues) -> None:
+  """Readies the process for JAX, and for the engine if a config names one."""
+  from unet_jax import build  # Late, since --help needs no JAX.
+
+  build.start(args.config.engine if 'config' in args else 'auto')
+
+
+def _fail(error: errors.InputError) -> int:
+  sys.stdout.flush()
+  print(f'error: {error}', file=sys.stderr, flush=True)
+  return 1
 
 
 def _interrupt(number: int, frame) -> None:
@@ -69,23 +132,26 @@ def _interrupt_again(ignored) -> None:
     sys.__unraisablehook__(ignored)
 
 
-def _parse_flags(argv: list[str]) -> list[str]:
-  """Parses absl's flags; turns what it raises into one line."""
-  name = 'config'
+def _parse(command: Command, argv: Sequence[str]) -> flags.FlagValues:
+  """Parses the arguments into flags of this call's own.
+
+  Raises:
+    InputError: in one line, for what absl or the config file raises.
+  """
+  args = _define(command, argv)
+  name = next(iter(command.configs), 'config')
   try:
-    rest = flags.FLAGS(argv)
-    if flags.FLAGS['verbosity'].using_default_value:
-      # JAX, orbax and TFDS tell much that no user can act on.
-      flags.FLAGS.verbosity = logging.ERROR
-    for name in ('config', 'source'):
-      if name in flags.FLAGS and flags.FLAGS[name].present:
-        config = flags.FLAGS[name].value
-        if not isinstance(config, ml_collections.ConfigDict):
-          getattr(config, 'seed', None)  # Raises what loading the file did.
-          raise TypeError(f'get_config gave {type(config).__name__}, no config')
-  except SystemExit as end:
-    if end.code == 1:  # Of absl's --help, which is no failure.
-      sys.exit(0)
+    rest = args(['', *argv])
+    for name in command.configs:
+      if args[name].present and not isinstance(
+        args[name].value, ml_collections.ConfigDict
+      ):
+        getattr(args[name].value, 'seed', None)  # Raises what loading did.
+        kind = type(args[name].value).__name__
+        raise TypeError(f'get_config gave {kind}, no config')
+  except _TextShown:
+    raise
+  except SystemExit as end:  # Of the config file.
     raise errors.InputError(f'--{name}: {end.code}') from None
   except Exception as error:  # absl's, or whatever the config file raises.
     raise errors.InputError(
@@ -93,7 +159,53 @@ def _parse_flags(argv: list[str]) -> list[str]:
     ) from None
   if len(rest) > 1:
     raise errors.InputError(f'unexpected argument {rest[1]!r}; see --help')
-  return rest
+  _require(command, args)
+  return args
+
+
+def _require(command: Command, args: flags.FlagValues) -> None:
+  """Raises InputError if a flag that the command needs is missing."""
+  for name in command.configs:
+    if args[name].value is None:
+      raise errors.InputError(
+        f'no {name}; give one, e.g. --{name} configs/multiclass.py'
+      )
+  for name in command.required:
+    if not args[name].value:
+      raise errors.InputError(f'--{name} is missing; see --help')
+
+
+def _define(command: Command, argv: Sequence[str]) -> flags.FlagValues:
+  """Defines the command's flags, and beside them absl's, for one call."""
+  args = flags.FlagValues()
+  for name, what in command.configs.items():
+    config_flags.DEFINE_config_file(
+      name,
+      None,
+      f'{what}, as those in configs/, whose first lines list theirs; '
+      f'--{name}.KEY=VALUE sets a key of unet_jax/defaults.py.',
+      flag_values=args,
+      lock_config=True,
+      sys_argv=list(argv),
+    )
+    # ml_collections would load the file over what an earlier call's left there.
+    sys.modules.pop(f'{name}_config', None)
+  command.define(args)
+  args.flags_by_module_dict().clear()  # The help is one list of them all.
+  doc = sys.modules[command.run.__module__].__doc__
+  own = args.get_help(prefix='  ', include_special_flags=False)
+  text = f'{doc}\nflags:\n{own}\n'
+  short = f'{text}\nTry --helpfull to get a list of all flags.\n'
+  full = f'{text}{flags.FLAGS.get_help()}\n'
+  what = 'show this help'
+  args['help'] = PrintFlag('help', what, lambda: short, '?')
+  args['helpshort'] = PrintFlag('helpshort', what, lambda: short)
+  args['helpfull'] = PrintFlag('helpfull', what, lambda: full)
+  for name in flags.FLAGS:
+    flag = flags.FLAGS[name]
+    if name == flag.name and name not in args:  # Not by its short name, too.
+      args[name] = flag
+  return args
 
 
 def _failed_flag(error: Exception) -> str:

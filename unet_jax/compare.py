@@ -2,31 +2,40 @@
 unet_jax.compare --source FILE --config FILE --workdir DIR"""
 
 import pathlib
+from collections.abc import Sequence
 
 from absl import flags
 
-from unet_jax import command_line, errors
-
-CONFIG = command_line.define_flag()
-SOURCE = command_line.define_flag(
-  'source', 'Config file[:VARIANT] to start from'
-)
-WORKDIR = flags.DEFINE_string('workdir', '', 'Folder for all runs.')
-SEEDS = flags.DEFINE_integer('seeds', 3, 'Pairs of runs.', lower_bound=1)
+from unet_jax import command_line
 
 
-def main() -> None:
+def main(argv: Sequence[str]) -> int:
+  """Trains and compares as the flags say; see command_line.call."""
+  return command_line.call(COMMAND, argv)
+
+
+def define(args: flags.FlagValues) -> None:
+  """Defines the flags."""
+  flags.DEFINE_string('workdir', '', 'Folder for all runs.', flag_values=args)
+  flags.DEFINE_integer(
+    'seeds', 3, 'Pairs of runs.', lower_bound=1, flag_values=args
+  )
+
+
+def run(args: flags.FlagValues) -> None:
   """Trains what has not been trained, and prints the comparison."""
-  for name in ('source', 'config', 'workdir'):
-    if not flags.FLAGS[name].value:
-      raise errors.InputError(f'--{name} is missing; see --help')
-  from unet_jax import build  # Below, since --help needs none of it.
-  from unet_jax.experiments import comparison
+  from unet_jax.experiments import comparison  # Late: --help needs no JAX.
 
-  build.start(CONFIG.value.engine)
-  workdir = pathlib.Path(WORKDIR.value)
-  print(comparison.compare(SOURCE.value, CONFIG.value, workdir, SEEDS.value))
+  workdir = pathlib.Path(args.workdir)
+  print(comparison.compare(args.source, args.config, workdir, args.seeds))
 
+
+COMMAND = command_line.Command(
+  *(define, run, command_line.start_jax),
+  configs=command_line.CONFIG
+  | {'source': 'Config file[:VARIANT] to start from'},
+  required=('workdir',),
+)
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(COMMAND)

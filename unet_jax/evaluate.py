@@ -1,39 +1,51 @@
 """Scores a run: python -m unet_jax.evaluate --workdir runs/multiclass"""
 
 import pathlib
+from collections.abc import Sequence
 
 from absl import flags
 
-from unet_jax import command_line, errors
-
-WORKDIR = flags.DEFINE_string('workdir', '', 'Folder of the run.')
-SPLIT = flags.DEFINE_string('split', 'test', 'train, val or test.')
-CHECKPOINT = flags.DEFINE_string(
-  'checkpoint', 'best', 'best, latest or a step.'
-)
-DATA_ROOT = flags.DEFINE_string(
-  'data_root', '', "The data's folder, where it is no longer the training's."
-)
+from unet_jax import command_line
 
 
-def main() -> None:
-  """Evaluates as the flags say."""
-  if not WORKDIR.value:
-    raise errors.InputError('no run; give its folder with --workdir')
-  from unet_jax import build  # Below, since --help needs none of it.
-  from unet_jax.data import sources, spec, splits
+def main(argv: Sequence[str]) -> int:
+  """Evaluates as the flags say; see command_line.call."""
+  return command_line.call(COMMAND, argv)
+
+
+def define(args: flags.FlagValues) -> None:
+  """Defines the flags."""
+  flags.DEFINE_string('workdir', '', 'Folder of the run.', flag_values=args)
+  flags.DEFINE_string('split', 'test', 'train, val or test.', flag_values=args)
+  flags.DEFINE_string(
+    'checkpoint', 'best', 'best, latest or a step.', flag_values=args
+  )
+  flags.DEFINE_string(
+    'data_root',
+    '',
+    "The data's folder, where it is no longer the training's.",
+    flag_values=args,
+  )
+
+
+def run(args: flags.FlagValues) -> None:
+  """Scores a split, and prints the scores."""
+  from unet_jax.data import sources, spec, splits  # Late: --help needs no JAX.
   from unet_jax.evaluation import trained
 
-  build.start()
-  workdir = pathlib.Path(WORKDIR.value)
-  run = trained.load(workdir, CHECKPOINT.value)
-  if DATA_ROOT.value:
-    run.config.data.root = DATA_ROOT.value
+  workdir = pathlib.Path(args.workdir)
+  model = trained.load(workdir, args.checkpoint)
+  if args.data_root:
+    model.config.data.root = args.data_root
   saved = splits.load(workdir)
-  source = sources.open_split(spec.read(run.config), SPLIT.value, saved)
-  _, table = trained.evaluate(run, source, workdir, SPLIT.value)
+  source = sources.open_split(spec.read(model.config), args.split, saved)
+  _, table = trained.evaluate(model, source, workdir, args.split)
   print(table)
 
 
+COMMAND = command_line.Command(
+  define, run, command_line.start_jax, required=('workdir',)
+)
+
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(COMMAND)

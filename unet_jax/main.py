@@ -2,58 +2,84 @@
 
 import functools
 import pathlib
+from collections.abc import Sequence
 
 from absl import flags
 
 from unet_jax import command_line, errors
 
-CONFIG = command_line.define_flag()
-WORKDIR = flags.DEFINE_string(
-  'workdir', '', "Run's folder; by default runs/CONFIG[-VARIANT]."
-)
-INIT_FROM = flags.DEFINE_string(
-  'init_from', '', "Another run's folder, to start from its best weights."
-)
-OVERWRITE = flags.DEFINE_bool(
-  'overwrite', False, 'Remove the run that the workdir holds.'
-)
-FOLDS = flags.DEFINE_integer(
-  'folds', 0, 'Cross-validate in so many folds, each a run in WORKDIR/foldN.'
-)
-COORDINATOR = flags.DEFINE_string(
-  'coordinator', '', 'HOST:PORT of process 0, where there are several.'
-)
-NUM_PROCESSES = flags.DEFINE_integer('num_processes', 1, 'Of all machines.')
-PROCESS_ID = flags.DEFINE_integer('process_id', 0, 'Of this process.')
+
+def main(argv: Sequence[str]) -> int:
+  """Trains and evaluates as the flags say; see command_line.call."""
+  return command_line.call(COMMAND, argv)
 
 
-def main() -> None:
-  """Trains and evaluates as the flags say."""
-  if CONFIG.value is None:
-    raise errors.InputError(
-      'no config; give one, e.g. --config configs/multiclass.py'
-    )
-  # Below, since --help and misspelt flags need none of these slow imports.
-  from unet_jax import build, parallel
-  from unet_jax.experiments import folds
+def define(args: flags.FlagValues) -> None:
+  """Defines the flags."""
+  flags.DEFINE_string(
+    'workdir',
+    '',
+    "Run's folder; by default runs/CONFIG[-VARIANT].",
+    flag_values=args,
+  )
+  flags.DEFINE_string(
+    'init_from',
+    '',
+    "Another run's folder, to start from its best weights.",
+    flag_values=args,
+  )
+  flags.DEFINE_bool(
+    'overwrite',
+    False,
+    'Remove the run that the workdir holds.',
+    flag_values=args,
+  )
+  flags.DEFINE_integer(
+    'folds',
+    0,
+    'Cross-validate in so many folds, each a run in WORKDIR/foldN.',
+    flag_values=args,
+  )
+  flags.DEFINE_string(
+    'coordinator',
+    '',
+    'HOST:PORT of process 0, where there are several.',
+    flag_values=args,
+  )
+  flags.DEFINE_integer('num_processes', 1, 'Of all machines.', flag_values=args)
+  flags.DEFINE_integer('process_id', 0, 'Of this process.', flag_values=args)
+
+
+def start(args: flags.FlagValues) -> None:
+  """Readies the process for JAX, and joins it to the run's other processes."""
+  from unet_jax import parallel  # Late, since --help needs no JAX.
+
+  command_line.start_jax(args)
+  parallel.join(args.coordinator, args.num_processes, args.process_id)
+
+
+def run(args: flags.FlagValues) -> None:
+  """Trains and evaluates.
+
+  Raises:
+    InputError: if the run can't begin, or ended in a fault.
+    KeyboardInterrupt: after Ctrl-C, with the way to go on.
+  """
+  from unet_jax.experiments import folds  # Late, since --help needs no JAX.
   from unet_jax.training import loop
 
-  build.start(CONFIG.value.engine)
-  parallel.join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
-  workdir = WORKDIR.value or default_workdir(
-    flags.FLAGS['config'].config_filename
-  )
-  if FOLDS.value and not WORKDIR.value:
+  workdir = args.workdir or default_workdir(args['config'].config_filename)
+  if args.folds and not args.workdir:
     workdir = f'{workdir}-folds'
   train = loop.train_and_evaluate
-  if FOLDS.value:
-    train = functools.partial(folds.cross_validate, num_folds=FOLDS.value)
+  if args.folds:
+    train = functools.partial(folds.cross_validate, num_folds=args.folds)
   try:
     fault = train(
-      CONFIG.value,
+      args.config,
       pathlib.Path(workdir),
-      init_from=INIT_FROM.value,
-      overwrite=OVERWRITE.value,
+      init_from=args.init_from,
+      overwrite=args.overwrite,
     )
   except KeyboardInterrupt:
     raise KeyboardInterrupt(
@@ -73,5 +99,7 @@ def default_workdir(config_filename: str) -> pathlib.Path:
   return pathlib.Path('runs') / (f'{name}-{variant}' if variant else name)
 
 
+COMMAND = command_line.Command(define, run, start, configs=command_line.CONFIG)
+
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(COMMAND)

@@ -2,36 +2,47 @@
 --output DIR"""
 
 import pathlib
+from collections.abc import Sequence
 
 from absl import flags
 
-from unet_jax import command_line, errors
-
-WORKDIR = flags.DEFINE_string('workdir', '', 'Folder of the run.')
-INPUT = flags.DEFINE_multi_string(
-  'input', [], 'Image, or a folder; may repeat.'
-)
-OUTPUT = flags.DEFINE_string('output', '', 'Folder for masks and overlays.')
-CHECKPOINT = flags.DEFINE_string(
-  'checkpoint', 'best', 'best, latest or a step.'
-)
+from unet_jax import command_line
 
 
-def main() -> None:
+def main(argv: Sequence[str]) -> int:
+  """Segments images as the flags say; see command_line.call."""
+  return command_line.call(COMMAND, argv)
+
+
+def define(args: flags.FlagValues) -> None:
+  """Defines the flags."""
+  flags.DEFINE_string('workdir', '', 'Folder of the run.', flag_values=args)
+  flags.DEFINE_multi_string(
+    'input', [], 'Image, or a folder; may repeat.', flag_values=args
+  )
+  flags.DEFINE_string(
+    'output', '', 'Folder for masks and overlays.', flag_values=args
+  )
+  flags.DEFINE_string(
+    'checkpoint', 'best', 'best, latest or a step.', flag_values=args
+  )
+
+
+def run(args: flags.FlagValues) -> None:
   """Writes a mask and an overlay for each image."""
-  for name in ('workdir', 'input', 'output'):
-    if not flags.FLAGS[name].value:
-      raise errors.InputError(f'--{name} is missing; see --help')
-  from unet_jax import build  # Below, since --help needs none of it.
-  from unet_jax.evaluation import predictions, trained
+  from unet_jax.evaluation import predictions, trained  # Late, for --help.
 
-  build.start()
-  paths = predictions.find_images(INPUT.value)
-  output = pathlib.Path(OUTPUT.value)
-  model = trained.load(pathlib.Path(WORKDIR.value), CHECKPOINT.value)
+  paths = predictions.find_images(args.input)
+  output = pathlib.Path(args.output)
+  model = trained.load(pathlib.Path(args.workdir), args.checkpoint)
   predictions.write(model, paths, output)
   print(f'{len(paths)} masks and overlays are in {output}')
 
 
+COMMAND = command_line.Command(
+  *(define, run, command_line.start_jax),
+  required=('workdir', 'input', 'output'),
+)
+
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(COMMAND)

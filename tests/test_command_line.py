@@ -1,0 +1,102 @@
+"""The commands, all in one process, as often as wanted."""
+
+import json
+
+import pytest
+from commands import TINY, call, run, write_images
+
+COMMANDS = ('main', 'evaluate', 'predict', 'prepare', 'compare', 'doctor')
+
+
+@pytest.mark.parametrize('name', COMMANDS)
+def test_flags_of_one_call_are_unknown_to_the_next(name):
+  for _ in range(2):
+    done = call(name, '--help')
+    lines = done.stdout.splitlines()
+    assert '  --[no]overfit: ' in done.stdout or name != 'doctor'
+    assert any(line.startswith('  --workdir: ') for line in lines) == (
+      name not in ('prepare', 'doctor')
+    )
+    assert 'Try --helpfull' in lines[-1]
+    assert not done.stderr
+  done = call(name, '--helpfull')
+  assert 'absl.logging:' in done.stdout
+  done = call(name, '--workdri=x', check=False)
+  assert done.returncode == 1
+  assert done.stderr.startswith("error: Unknown command line flag 'workdri'")
+
+
+@pytest.mark.parametrize(
+  ('name', 'args', 'said'),
+  [
+    ('main', (), 'no config; give one, e.g. --config configs/multiclass.py'),
+    ('doctor', (), 'no config; give one'),
+    ('prepare', (), 'no config; give one'),
+    ('prepare', ('--config=configs/binary.py',), '--output is missing; see'),
+    ('compare', ('--config=configs/binary.py',), 'no source; give one'),
+    ('evaluate', (), '--workdir is missing; see --help'),
+    ('predict', ('--workdir=x', '--output=y'), '--input is missing; see'),
+  ],
+)
+def test_what_is_missing_is_named(name, args, said):
+  done = call(name, *args, check=False)
+  assert done.returncode == 1
+  assert done.stderr.startswith(f'error: {said}')
+
+
+def test_every_command_runs_in_one_process_twice(
+  finished, fundus_root, tmp_path
+):
+  workdir, _ = finished
+  tiny = (*TINY, f'--config.data.root={fundus_root}')
+  root = write_images(tmp_path / 'data', 6)
+  folder = ('--config', 'configs/binary.py:tiny', '--config.data.source=folder')
+  folder += (f'--config.data.root={root}', '--config.model.depth=1')
+  for i in range(2):
+    assert 'is finished' in call('main', *tiny, '--workdir', workdir).stdout
+    # What was set for one call isn't for the next.
+    done = call('main', *folder, '--config.batch_size=3', check=False)
+    assert 'config.batch_size is 3' in done.stderr
+    masks, findings = tmp_path / f'masks{i}', tmp_path / f'{i}.json'
+    call(
+      *('predict', '--workdir', workdir, '--output', masks),
+      *('--input', root / 'images/im0.png'),
+    )
+    assert (masks / 'im0.png').exists()
+    call('doctor', *folder, '--json', findings)
+    assert json.loads(findings.read_text())['findings']
+    done = call('prepare', *folder, '--output', tmp_path / f'prepared{i}')
+    assert 'python -m unet_jax.main --config configs/binary.py' in done.stdout
+    done = call('evaluate', '--workdir', workdir, '--split=no', check=False)
+    assert 'error: --split no: there is none' in done.stderr
+    done = call(
+      *('compare', *tiny, '--source=configs/binary.py:tiny'),
+      *('--source.optim.lr=-1', '--workdir', tmp_path),
+      check=False,
+    )
+    assert done.stderr.startswith('error: --source.optim.lr is -1.0')
+
+
+def test_a_file_may_hold_the_flags(tmp_path):
+  path = tmp_path / 'flags'
+  path.write_text('--config=configs/binary.py:tiny\n--config.optim.lr=-1\n')
+  done = call('main', '--flagfile', path, check=False)
+  assert done.stderr.startswith('error: config.optim.lr is -1.0')
+
+
+@pytest.mark.process
+@pytest.mark.parametrize('name', ['evaluate', 'prepare', 'compare'])
+def test_a_process_has_help_and_that_is_no_failure(name):
+  done = run('-m', f'unet_jax.{name}', '--help')
+  assert done.returncode == 0
+  assert 'flags:' in done.stdout
+  assert not done.stderr
+
+
+@pytest.mark.process
+def test_the_help_of_main_has_the_config():
+  done = run('-m', 'unet_jax.main', '--help')
+  assert done.returncode == 0
+  for part in ('  --config: ', '  --workdir: ', 'defaults.py'):
+    assert part in done.stdout
+  assert not done.stderr
