@@ -97,15 +97,22 @@ def make_batches(
   """
   return pipeline.train_batches(
     dataset.splits['train'],
+    make_sampling(config, dataset),
     batch_size=config.batch_size,
-    image_size=config.image_size,
-    window_size=window_size(config),
-    table=dataset.places,
-    foreground_share=config.data.foreground_share,
-    seed=config.seed,
     first_step=first_step,
     process_index=jax.process_index(),
     process_count=jax.process_count(),
+  )
+
+
+def make_sampling(config, dataset: sources.Dataset) -> pipeline.Sampling:
+  """Binds the config and the classes' pixels to how samples are drawn."""
+  return pipeline.Sampling(
+    image_size=config.image_size,
+    window_size=window_size(config),
+    seed=config.seed,
+    table=dataset.places,
+    foreground_share=config.data.foreground_share,
   )
 
 

@@ -127,8 +127,7 @@ def make_init(
 
   @jax.jit
   def init() -> step_lib.TrainState:
-    # With the default, threefry, XLA:CPU compiles two seconds a parameter. The
-    # price of rbg: for one seed, kinds of devices may draw different weights.
+    # With the default, threefry, XLA:CPU compiles two seconds a parameter.
     rng_params = jax.random.key(config.seed, impl='rbg')
     side = 2**config.model.depth
     variables = model.init(rng_params, jnp.zeros((1, side, side, channels)))
