@@ -181,10 +181,13 @@ def _define(command: Command, argv: Sequence[str]) -> flags.FlagValues:
       lock_config=True,
       sys_argv=list(argv),
     )
+    # ml_collections would load the file over what an earlier call's left there.
+    sys.modules.pop(f'{name}_config', None)
   command.define(args)
   args.flags_by_module_dict().clear()  # The help is one list of them all.
   doc = sys.modules[command.run.__module__].__doc__
-  text = f'{doc}\nflags:\n{args.get_help(include_special_flags=False)}\n'
+  own = args.get_help(prefix='  ', include_special_flags=False)
+  text = f'{doc}\nflags:\n{own}\n'
   short = f'{text}\nTry --helpfull to get a list of all flags.'
   full = f'{text}{flags.FLAGS.get_help()}\n'
   args['help'] = _HelpFlag('help', '?', short)
