@@ -63,8 +63,11 @@ def resumed(tmp_path_factory, fundus_root):
   old = unpack(workdir, fundus_root)
   (workdir / 'evaluation/test.json').unlink()
   config = config_lib.load(workdir / 'config.json')
+  # It was compiled as users' runs are; conftest.py leaves optimizations out.
+  jax.config.update('jax_disable_most_optimizations', False)
   loop.train_and_evaluate(config, workdir)
-  return workdir, *old
+  yield workdir, *old
+  jax.config.update('jax_disable_most_optimizations', True)
 
 
 def assert_equal(new, old):
