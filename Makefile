@@ -21,7 +21,7 @@ train: setup  ## Trains configs/multiclass.py; ARGS are passed on.
 	$(VENV)/bin/python -m unet_jax.main --config configs/multiclass.py $(ARGS)
 
 test: $(VENV)/test.stamp  ## Runs the tests; ARGS are passed on to pytest.
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --durations 10 $(ARGS)
 
 format: $(VENV)/test.stamp  ## Formats and checks the code.
 	$(VENV)/bin/ruff format .
