@@ -29,12 +29,13 @@ MOST_PROCESSES = 30
 IS_WORKER = 'PYTEST_XDIST_WORKER' in os.environ
 started = []  # The command lines of the processes that tests have started.
 
-# What is compiled is kept for the session, for its child processes, too.
+# The session's folder, which workers of pytest-xdist share. What is compiled is
+# kept there, for child processes, too.
 if not IS_WORKER:
-  os.environ['JAX_COMPILATION_CACHE_DIR'] = tempfile.mkdtemp()
-jax.config.update(
-  'jax_compilation_cache_dir', os.environ['JAX_COMPILATION_CACHE_DIR']
-)
+  os.environ['UNET_JAX_SESSION'] = tempfile.mkdtemp()
+SESSION = pathlib.Path(os.environ['UNET_JAX_SESSION'])
+os.environ['JAX_COMPILATION_CACHE_DIR'] = str(SESSION / 'xla')
+jax.config.update('jax_compilation_cache_dir', str(SESSION / 'xla'))
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 
 
@@ -60,7 +61,7 @@ def pytest_sessionfinish(session):
   if IS_WORKER:
     session.config.workeroutput['started'] = [*map(str, started)]
     return
-  shutil.rmtree(os.environ['JAX_COMPILATION_CACHE_DIR'], ignore_errors=True)
+  shutil.rmtree(SESSION, ignore_errors=True)
   config = session.config
   is_part = config.args_source == pytest.Config.ArgsSource.ARGS
   is_whole = not (is_part or config.option.keyword or config.option.markexpr)
@@ -116,13 +117,13 @@ def load_config():
 
 
 @pytest.fixture(scope='session')
-def fundus_root(tmp_path_factory):
+def fundus_root():
   """Builds the embedded data set once; use it as config.data.root."""
   from unet_jax.data.synthetic_fundus import embedded
 
-  root = tmp_path_factory.mktemp('fundus')
-  embedded.make_builder(str(root))
-  return str(root)
+  root = str(SESSION / 'fundus')
+  embedded.make_builder(root)
+  return root
 
 
 @pytest.fixture

@@ -33,11 +33,11 @@ def config(load_config, write_folder):
 
 def test_folds_share_out_train_and_are_summed(config, tmp_path, capsys):
   workdir = tmp_path / 'run'
-  folds.cross_validate(config, workdir, 3)
+  folds.cross_validate(config, workdir, 2)
   path = workdir / 'evaluation' / 'folds.json'
   text, report = path.read_text(), json.loads(path.read_text())
   held = []
-  for i in range(3):
+  for i in range(2):
     lists = json.loads((workdir / f'fold{i}' / 'splits.json').read_text())
     assert set(lists['train']) == set(TRAIN) - set(lists['val'])
     assert not set(lists['test']) & {*lists['train'], *lists['val']}
@@ -47,9 +47,9 @@ def test_folds_share_out_train_and_are_summed(config, tmp_path, capsys):
 
   each = [
     json.loads((workdir / f'fold{i}' / 'evaluation' / 'val.json').read_text())
-    for i in range(3)
+    for i in range(2)
   ]
-  assert [x['num_images'] for x in report['folds']] == [3, 2, 2]
+  assert [x['num_images'] for x in report['folds']] == [4, 3]
   assert {x['checkpoint_step'] for x in each} == {2}  # The last weights.
   for name in ('background', 'a', 'b'):
     summed = {
@@ -69,7 +69,7 @@ def test_folds_share_out_train_and_are_summed(config, tmp_path, capsys):
   shutil.rmtree(workdir / 'evaluation')
   before = (workdir / 'fold0' / 'metrics.jsonl').stat().st_mtime_ns
   capsys.readouterr()
-  folds.cross_validate(config, workdir, 3)
+  folds.cross_validate(config, workdir, 2)
   told = capsys.readouterr().out
   assert f'{workdir}/fold0 is finished, at step 2' in told
   assert f'{workdir}/fold1 is finished' not in told

@@ -107,6 +107,7 @@ def test_images_are_chosen_that_have_all_classes():
 
 def test_step_s_memory_grows_with_the_batch(load_config):
   config = load_config('binary:tiny')
+  config.model.depth = 1
   config.loss.class_weights = 'inverse'
   small = memory.step_bytes(config, ('a',), channels=3)
   config.batch_size *= 4
