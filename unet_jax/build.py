@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from unet_jax import cache, errors, parallel
-from unet_jax.data import labels, pipeline, sources
+from unet_jax.data import crops, labels, pipeline, sources
 from unet_jax.nn import augment, conv, preprocess, tutorial_unet, unet
 from unet_jax.nn.native import cpu, xla_onednn
 
@@ -103,6 +103,22 @@ def make_batches(
     process_index=jax.process_index(),
     process_count=jax.process_count(),
   )
+
+
+def abstract_batch(config, example: dict) -> dict[str, jax.ShapeDtypeStruct]:
+  """Returns shapes and types of a placed batch of training, [devices, b, ...].
+
+  Args:
+    config: of the run.
+    example: one of the training images; only its shapes and types count.
+  """
+  side = window_size(config)
+  sample = {'index': jax.ShapeDtypeStruct((), np.int32)}
+  for key in crops.MOVED:
+    if key in example:
+      shape = (side, side, *example[key].shape[2:])
+      sample[key] = jax.ShapeDtypeStruct(shape, example[key].dtype)
+  return parallel.abstract_batch(sample, config.batch_size)
 
 
 def make_sampling(config, dataset: sources.Dataset) -> pipeline.Sampling:

@@ -133,6 +133,18 @@ def abstract(tree: Any) -> Any:
   )
 
 
+def abstract_batch(
+  sample: dict[str, jax.ShapeDtypeStruct], batch_size: int
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Returns what `place_batch` makes of so many such samples, abstractly."""
+  sharding = NamedSharding(make_mesh(), P(AXIS))
+  lead = (jax.device_count(), batch_size // jax.device_count())
+  return {
+    key: jax.ShapeDtypeStruct((*lead, *x.shape), x.dtype, sharding=sharding)
+    for key, x in sample.items()
+  }
+
+
 def place_batch(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
   """Spreads this process's part [B, ...] of a batch as [devices, b, ...]."""
   sharding = NamedSharding(make_mesh(), P(AXIS))

@@ -1,4 +1,4 @@
-"""Training's batches on the devices, cut on the host or on the device itself."""
+"""Training's batches on the devices, cut by the host or by the device."""
 
 import functools
 from collections.abc import Iterator
@@ -76,15 +76,19 @@ def find_problem(source: sources.Source) -> str:
   num_pixels = sum(x['label'].shape[0] * x['label'].shape[1] for x in examples)
   if num_pixels > MOST_PIXELS:
     return f'the training images have {num_pixels} pixels, over 2**31'
-  arrays = (x[key] for x in examples for key in crops.MOVED if key in x)
-  needed = sum(array.nbytes for array in arrays)
-  memory = device_memory()
+  needed, memory = num_bytes(source), device_memory()
   if memory and needed > SHARE * memory:
     return (
       f'the training images take {needed:.2g} bytes, over a quarter of the '
       f"device's {memory:.2g}"
     )
   return ''
+
+
+def num_bytes(source: sources.Source) -> int:
+  """Returns the bytes of a split's decoded images, labels and weights."""
+  arrays = (x[key] for x in source for key in crops.MOVED if key in x)
+  return sum(array.nbytes for array in arrays)
 
 
 def device_memory() -> int:

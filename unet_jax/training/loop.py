@@ -9,7 +9,15 @@ import ml_collections
 from unet_jax import checkpoint, parallel
 from unet_jax.data import sources
 from unet_jax.evaluation import predictor, scores, trained
-from unet_jax.training import feed, logs, resume, setup, trace, warm_start
+from unet_jax.training import (
+  feed,
+  logs,
+  memory,
+  resume,
+  setup,
+  trace,
+  warm_start,
+)
 from unet_jax.training import job as job_lib
 from unet_jax.training import monitor as monitor_lib
 from unet_jax.training import step as step_lib
@@ -51,7 +59,9 @@ def train_and_evaluate(
   )
   if job is None:
     return resume.recall_faults(workdir)
-  config, dataset, run = job.config, job.dataset, job.run
+  config, dataset = job.config, job.dataset
+  parallel.say(setup.describe(config, dataset, job.run))
+  run = memory.compile_step(job.run, config, dataset)
   state = parallel.on_host(run.init)
   job_lib.begin(config, workdir, dataset, overwrite=overwrite)
   has_val = 'val' in dataset.splits
@@ -61,7 +71,6 @@ def train_and_evaluate(
       state = warm_start.start(config, dataset, run, state, job.transfer)
       workdir_lib.write_plan(workdir, planning.describe(job.transfer.plan))
     state = parallel.replicate(state)
-    parallel.say(setup.describe(config, dataset, run, state))
     if steps_done:
       parallel.say(f'resumed from step {steps_done}')
     total_steps = config.total_steps
