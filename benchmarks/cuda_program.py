@@ -2,12 +2,13 @@
 
   make cuda-program [ARGS='--cases 32x256x32 --infer']
 
-benchmarks/cuda_program.md has the last output. The script compiles for the card that benchmarks/cards/ describes and lists how each
+Compiles for the card that benchmarks/cards/ describes and lists how each
 convolution is executed, the bytes that kernels move, by group, and the largest
-kernels. Plans are cuDNN's first guesses, since tuning needs the card. Exits
-with 1 if a convolution is neither a cuDNN graph nor a matrix product, or if a
-conditional is left. It needs `jax[cuda12]` and a cuDNN that takes the card's
-description as this XLA gives it; `make cuda-program` makes such an environment.
+kernels; benchmarks/cuda_program.md is its last output. Plans are cuDNN's first
+guesses, since tuning needs the card. Exits with 1 if a convolution is neither a
+cuDNN graph nor a matrix product, or if a conditional is left. It needs
+`jax[cuda12]` and a cuDNN that takes the card's description as this XLA gives
+it; `make cuda-program` makes such an environment.
 """
 
 import argparse
