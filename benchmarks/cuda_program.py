@@ -104,7 +104,7 @@ def compile_case(case: str, *, infer: bool) -> str:
       'batch_size': batch,
       'image_size': size,
       'precision': 'bfloat16',
-      'engine': 'xla',
+      'engine': 'cudnn',
       'model.depth': DEPTH,
       'model.width': width,
     }

@@ -12,7 +12,7 @@ import pytest
 
 from unet_jax import cache
 from unet_jax.nn import conv, norm
-from unet_jax.nn.native import cpu, native, xla_onednn
+from unet_jax.nn.native import build, cpu, native, xla_onednn
 
 # Batch, height, width, parts of C, K, kernel size, dilation.
 SHAPES = [
@@ -105,6 +105,14 @@ def test_engine_gives_what_xla_gives_in_float32(shape, engine):
   arrays = example(shape)
   got = jax.jit(outputs, static_argnums=(3, 4))(*arrays, shape[-1], engine)
   for a, b in zip(truth(*arrays, shape[-1]), got, strict=True):
+    assert relative(a, b) < 1e-5
+
+
+def test_cudnn_only_keeps_convolutions_apart():
+  arrays = example(SHAPES[0])
+  run = jax.jit(outputs, static_argnums=(3, 4))
+  apart = run(*arrays, SHAPES[0][-1], 'cudnn')
+  for a, b in zip(run(*arrays, SHAPES[0][-1], 'xla'), apart, strict=True):
     assert relative(a, b) < 1e-5
 
 
@@ -332,7 +340,8 @@ def test_a_wrong_shape_is_named(x, kernel, text):
 
 
 def test_engines_are_chosen_by_platform():
-  assert conv.choose_engine('gpu') == conv.choose_engine('tpu') == 'xla'
+  assert conv.choose_engine('gpu') == 'cudnn'
+  assert conv.choose_engine('tpu') == 'xla'
   assert conv.choose_engine('cpu', 'rewritten') == 'rewritten'
   if expects_native():
     assert conv.choose_engine('cpu') == 'native'
@@ -379,7 +388,7 @@ def test_xla_flags_are_read(flags, is_on, monkeypatch):
   if is_on:
     with pytest.raises(ValueError, match='XLA_FLAGS'):
       conv.choose_engine('cpu', 'xla')
-  assert conv.choose_engine('gpu') == 'xla'
+  assert conv.choose_engine('gpu') == 'cudnn'
 
 
 @pytest.mark.parametrize(
@@ -476,7 +485,7 @@ def test_a_failing_compiler_is_quoted(problem, tmp_path):
 
 @needs_native
 def test_a_broken_cached_library_is_named(problem, tmp_path):
-  built = tmp_path / 'unet_jax' / native._built().name
+  built = tmp_path / 'unet_jax' / build.library().name
   built.parent.mkdir()
   built.write_bytes(b'')
   reason = problem()

@@ -56,7 +56,7 @@ def abstract_batch(size=16, batch=1, devices=4):
 
 def lower_for_cuda(**model):
   """Returns the abstract state and the text of the mapped step."""
-  state, step = make(**model)
+  state, step = make(engine='cudnn', **model)
   mapped = parallel.shard_step(step, parallel.make_mesh(), donate=True)
   traced = mapped.trace(state, abstract_batch())
   return state, traced.lower(lowering_platforms=('cuda',)).as_text()

@@ -231,19 +231,27 @@ def _gradient(x, dy, affine, rest, engine):
   return dx.astype(x.dtype)
 
 
-@jax.custom_vjp
-def max_pool2x2(x: jax.Array) -> jax.Array:
+def max_pool2x2(x: jax.Array, *, engine: str) -> jax.Array:
   """Takes the maximum of 2x2 windows; an odd last row or column is left out.
 
-  The gradient goes to the first of equal maxima, row by row, as in XLA, but
-  without XLA's select-and-scatter: that took 94 ms on 2 CPU cores where this
-  takes 10, and was the largest operation of a training step on a GPU.
+  The gradient goes to the first of equal maxima, row by row, as in XLA.
 
   Args:
     x: float32 | bfloat16[B, H, W, C].
+    engine: as conv.choose_engine gives it.
 
   Returns:
     [B, H // 2, W // 2, C] in the type of x.
+  """
+  return nn.max_pool(x, (2, 2), (2, 2)) if engine == 'xla' else _pool(x)
+
+
+@jax.custom_vjp
+def _pool(x: jax.Array) -> jax.Array:
+  """Pools without XLA's select-and-scatter in the gradient.
+
+  That took 94 ms on 2 CPU cores where this takes 10, and was the largest
+  operation of a training step on a GPU.
   """
   return nn.max_pool(x, (2, 2), (2, 2))
 
@@ -272,4 +280,4 @@ def _pool_backward(x, dy):
   return (jnp.pad(dx, ((0, 0), (0, h % 2), (0, w % 2), (0, 0))),)
 
 
-max_pool2x2.defvjp(lambda x: (max_pool2x2(x), x), _pool_backward)
+_pool.defvjp(lambda x: (_pool(x), x), _pool_backward)

@@ -73,7 +73,7 @@ class TutorialUNet(nn.Module):
         x = dropout.sample_dropout(rng_dropout, x, rate=self.dropout, layer=i)
       if i < self.depth:
         skips.append(x)
-        x = norm.max_pool2x2(x)
+        x = norm.max_pool2x2(x, engine=self.engine)
     for i in reversed(range(self.depth)):
       features = self.width * 2**i
       x = up_conv(features, name=f'up{i}')(x)

@@ -161,7 +161,7 @@ class UNet(nn.Module):
       dilation = 2 if i < self.dilated else 1
       x = block(i, features, f'down{i}', dilation)(x)
       skips.append(drop(x, layer=0) if i == self.depth - 1 else x)
-      x = norm.max_pool2x2(skips[-1])
+      x = norm.max_pool2x2(skips[-1], engine=self.engine)
     x = drop(block(self.depth, bottleneck, 'bottleneck')(x), layer=1)
     for i, features in reversed(list(enumerate(encoder))):
       x = up_conv(features, name=f'up{i}')(x)
