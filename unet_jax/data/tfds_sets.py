@@ -79,8 +79,8 @@ def _check_settings(spec: Spec) -> None:
   for split in ('train', 'val', 'test'):
     if getattr(spec.split, split):
       raise errors.InputError(
-        f'config.data.{split} names images of a folder, but config.data.source '
-        f'is {source}, which has its own splits; empty it'
+        f'config.data.split.{split} names images of a folder, but '
+        f'config.data.source is {source}, which has its own splits; empty it'
       )
   if fov not in ('', 'estimate'):
     raise errors.InputError(
