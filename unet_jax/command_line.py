@@ -223,7 +223,8 @@ def _old_key(error: Exception) -> str:
     paths = map(frame.f_locals.get, ('config_path', 'field_path'))
     places += [path for path in paths if isinstance(path, str)]
   if error.args and isinstance(error.args[0], KeyError):  # In a config file.
-    places += [x.line for x in traceback.extract_tb(error.__traceback__)]
+    lines = traceback.extract_tb(error.__traceback__)
+    places += [x.line or '' for x in lines]
   for key in (*config_lib.RENAMED, *config_lib.REMOVED):
     if any(re.search(rf'\b{re.escape(key)}\b', place) for place in places):
       return key
