@@ -10,9 +10,9 @@ PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3 \
     head -n 1 | cut -d' ' -f2)
 INSTALL = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help setup train test format
+.PHONY: help setup train test format cuda-program
 help:  ## Lists the targets.
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 	@echo 'Variables: PYTHON (to make the environment with), VENV, ARGS.'
 
 setup: $(VENV)/setup.stamp  ## Makes the environment in VENV, by default .venv.
@@ -27,6 +27,16 @@ format: $(VENV)/test.stamp  ## Formats the code, and checks it and its types.
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/mypy
+
+cuda-program: .venv-cuda/stamp  ## Lists what XLA makes of a step for an H100.
+	@.venv-cuda/bin/python benchmarks/cuda_program.py $(ARGS)
+
+# XLA and cuDNN must agree on how a card that is absent is described.
+.venv-cuda/stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-cuda
+	.venv-cuda/bin/python -m pip install --quiet --constraint constraints.txt \
+	    --editable '.[cuda12]' nvidia-cudnn-cu12==9.23.2.1
+	@touch $@
 
 $(VENV)/setup.stamp: pyproject.toml constraints.txt
 	@test -n '$(PYTHON)' || { echo 'no Python 3.11 to 3.14 found: install' \

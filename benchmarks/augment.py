@@ -127,7 +127,7 @@ def make_step(**settings):
     first_step=1,
   )
   placed = parallel.place_ahead(batches)
-  state = parallel.replicate(run.init())
+  state = parallel.replicate(parallel.on_host(run.init))
 
   def step() -> None:
     nonlocal state

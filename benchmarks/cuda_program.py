@@ -4,10 +4,11 @@
 
 Compiles for the card that benchmarks/cards/ describes and lists how each
 convolution is executed, the bytes that kernels move, by group, and the largest
-kernels. Plans are cuDNN's first guesses, since tuning needs the card. Exits
-with 1 if a convolution is neither a cuDNN graph nor a matrix product, or if a
-conditional is left. It needs `jax[cuda12]` and a cuDNN that takes the card's
-description as this XLA gives it; `make cuda-program` makes such an environment.
+kernels; benchmarks/cuda_program.md is its last output. Plans are cuDNN's first
+guesses, since tuning needs the card. Exits with 1 if a convolution is neither a
+cuDNN graph nor a matrix product, or if a conditional is left. It needs
+`jax[cuda12]` and a cuDNN that takes the card's description as this XLA gives
+it; `make cuda-program` makes such an environment.
 """
 
 import argparse
@@ -28,6 +29,8 @@ from jax.experimental import topologies
 from jax.sharding import Mesh
 
 from unet_jax import compiler, parallel
+from unet_jax.data import sources
+from unet_jax.training import memory, setup
 
 CARDS = pathlib.Path(__file__).parent / 'cards'
 DEPTH = 4
@@ -75,13 +78,16 @@ def main() -> None:
   topology = topologies.get_topology_desc(
     platform='cuda', target_config=description, topology='1x1x1'
   )
+  # What the product builds from here on is for the card.
   mesh = Mesh(np.array(topology.devices), (parallel.AXIS,))
+  parallel.make_mesh = lambda: mesh
+  compiler.options = lambda: compiler.CUDA_OPTIONS | OPTIONS
   kind = 'Inference' if args.infer else 'A training step'
   cudnn = importlib.metadata.version('nvidia-cudnn-cu12')
   print(f'{kind} for {name}, jax {jax.__version__}, cuDNN {cudnn}')
   faults = []
   for case in args.cases:
-    text = compile_case(case, mesh, infer=args.infer)
+    text = compile_case(case, infer=args.infer)
     computations = hlo.parse(text)
     print(f'\n## {case} (width, size, batch), depth {DEPTH}, bfloat16\n')
     print(describe(computations, float(bandwidth)))
@@ -90,14 +96,28 @@ def main() -> None:
     sys.exit('\n'.join(faults))
 
 
-def compile_case(case: str, mesh: Mesh, *, infer: bool) -> str:
+def compile_case(case: str, *, infer: bool) -> str:
   """Returns the compiled program's text for WIDTHxSIZExBATCH."""
   width, size, batch = map(int, case.split('x'))
-  config = trainer.make_config(width, size, batch, DEPTH)
-  step, args = trainer.abstract_step(config, mesh, infer=infer)
-  options = compiler.CUDA_OPTIONS | OPTIONS
-  mapped = parallel.shard_step(step, mesh, donate=not infer, options=options)
-  return mapped.lower(*args).compile().as_text()
+  config = trainer.make_config(
+    **{
+      'batch_size': batch,
+      'image_size': size,
+      'precision': 'bfloat16',
+      'engine': 'xla',
+      'model.depth': DEPTH,
+      'model.width': width,
+    }
+  )
+  stats = sources.Stats(('a', 'b', 'c'), (128.0,) * 3, (64.0,) * 3)
+  run = setup.make_run(config, stats)
+  if infer:
+    variables = parallel.abstract(jax.eval_shape(run.init).averaged)
+    shape = jax.ShapeDtypeStruct((batch, size, size, 3), np.uint8)
+    lowered = run.predictor.predict.lower(variables, parallel.abstract(shape))
+  else:
+    lowered = memory.lower(run, config, trainer.make_examples(size, 1)[0])
+  return lowered.compile().as_text()
 
 
 def find_faults(computations: dict[str, list[hlo.Instruction]]) -> list[str]:
@@ -118,7 +138,7 @@ def describe(
   """Returns the tables of a program; the bandwidth is in bytes a second."""
   kernels = hlo.kernels(computations)
   calls = collections.Counter(x.instruction.library for x in kernels)
-  groups = {name: [] for name, _ in GROUPS}
+  groups: dict[str, list[hlo.Kernel]] = {name: [] for name, _ in GROUPS}
   for kernel in kernels:
     scope = kernel.instruction.scope
     groups[next(n for n, p in GROUPS if re.search(p, scope))].append(kernel)
@@ -129,6 +149,7 @@ def describe(
   ]
   total = hlo.total(kernels)
   largest = sorted(kernels, key=lambda x: -hlo.total([x]))[:NUM_LARGEST]
+  rows_of_largest = [_row(x) for x in largest]
   named = ', '.join(f'{n} {name}' for name, n in sorted(calls.items()) if name)
   return '\n\n'.join(
     [
@@ -136,7 +157,7 @@ def describe(
       f'{1e3 * total / bandwidth:.2f} ms at the full bandwidth. '
       f'Of libraries: {named}.',
       trainer.table(['group', 'kernels', 'GB'], rows),
-      trainer.table(['largest kernels', 'MB', 'result'], map(_row, largest)),
+      trainer.table(['largest kernels', 'MB', 'result'], rows_of_largest),
     ]
   )
 

@@ -91,7 +91,7 @@ def rate(config, source, steps: int) -> str:
 def wait(config, dataset, steps: int) -> tuple[str, str]:
   """Trains; returns ms a step, and the share of asking for data, in percent."""
   run = setup.make_run(config, dataset.stats)
-  state = parallel.replicate(run.init())
+  state = parallel.replicate(parallel.on_host(run.init))
   placed = parallel.place_ahead(batches(config, dataset.splits['train']))
   for _ in range(5):
     state, _ = run.train_step(state, next(placed))

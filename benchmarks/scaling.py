@@ -104,7 +104,7 @@ def measure(rounds: int, *, devices, size, batch, width, engine) -> dict:
   run = trainer.make_run(
     **{'engine': engine, 'image_size': size, 'model.width': width}
   )
-  state = parallel.replicate(run.init())
+  state = parallel.replicate(parallel.on_host(run.init))
   rng = np.random.default_rng(0)
   placed = parallel.place_batch(
     dict(

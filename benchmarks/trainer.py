@@ -70,7 +70,7 @@ def make_case(
   examples = make_examples(size, batch)
   batches = make_batches(make_config(**settings), examples)
   image = jax.device_put(np.stack([e['image'] for e in examples]))
-  state = parallel.replicate(run.init())
+  state = parallel.replicate(parallel.on_host(run.init))
 
   def infer_step(variables, image):
     return model.apply(variables, preprocess.normalise(image, mean, std))
@@ -99,13 +99,11 @@ def make_case(
 
 def make_batches(config, examples: list[dict]) -> Iterator[dict]:
   """Yields placed batches of examples, as the training loop does."""
+  sampling = pipeline.Sampling(
+    config.image_size, build.window_size(config), config.seed
+  )
   batches = pipeline.train_batches(
-    examples,
-    batch_size=config.batch_size,
-    image_size=config.image_size,
-    window_size=build.window_size(config),
-    seed=config.seed,
-    first_step=1,
+    examples, sampling, batch_size=config.batch_size
   )
   return parallel.place_ahead(batches)
 

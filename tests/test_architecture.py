@@ -11,6 +11,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 # the modules that run as commands, `ground` the other modules beside the rooms.
 FLOORS = (
   ('doors',),
+  ('command_line',),
   ('experiments', 'doctor'),
   ('training',),
   ('evaluation',),
@@ -18,8 +19,9 @@ FLOORS = (
   ('nn', 'data'),
   ('ground',),
 )
-# Beside itself, nn knows the codes of labels and the cache of compiled code.
-MAY_NN = {'unet_jax.data.codes', 'unet_jax.cache'}
+# Beside itself, nn knows the codes of labels, examples in one buffer, and the
+# cache of compiled code.
+MAY_NN = {'unet_jax.data.codes', 'unet_jax.data.packed', 'unet_jax.cache'}
 
 
 @functools.cache
@@ -58,9 +60,10 @@ def room_of(module):
   path = ROOT.joinpath(*module.split('.'))
   if not parts or parts[-1] == '__main__':
     return 'doors'
-  if parts[0] == 'build' or len(parts) > 1 or path.is_dir():
+  alone = parts[0] in ('build', 'command_line')
+  if alone or len(parts) > 1 or path.is_dir():
     return parts[0]
-  is_door = "if __name__ == '__main__'" in path.with_suffix('.py').read_text()
+  is_door = 'def main(argv' in path.with_suffix('.py').read_text()
   return 'doors' if is_door else 'ground'
 
 

@@ -50,7 +50,7 @@ def test_what_the_user_sets_is_left_alone(cuda, monkeypatch, tmp_path, in_file):
 
 def test_an_unknown_option_is_left_out_and_named(cuda, monkeypatch):
   name = 'xla_gpu_that_never_was'
-  monkeypatch.setitem(compiler._CUDA_OPTIONS, name, True)
+  monkeypatch.setitem(compiler.CUDA_OPTIONS, name, True)
   assert sorted(compiler.options()) == NAMES
   assert name in compiler.problem()
 

@@ -222,8 +222,8 @@ def test_a_layout_gives_its_labels_and_trains(
     np.testing.assert_array_equal(example['label'], label)
   batches = pipeline.train_batches(
     dataset.splits['train'],
-    **dict(batch_size=4, image_size=SIZE, window_size=SIZE),
-    **dict(seed=0, first_step=1),
+    pipeline.Sampling(image_size=SIZE, window_size=SIZE, seed=0),
+    batch_size=4,
   )
   run = train_steps(config, dataset)
   state = parallel.replicate(run.init())

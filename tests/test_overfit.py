@@ -5,7 +5,6 @@ import pytest
 
 from unet_jax.data import labels
 from unet_jax.doctor import overfit, statistics, survey
-from unet_jax.doctor.checks import memory
 
 
 def make_example(seed, *, is_learnable=True):
@@ -105,14 +104,3 @@ def test_images_are_chosen_that_have_all_classes():
   taken = survey.Survey(None, ('a', 'b'), None, records, None)
   assert overfit.choose(taken) == ['1', '3']
   assert overfit.choose(taken._replace(records=records[2:3])) == ['2']
-
-
-def test_step_s_memory_grows_with_the_batch(load_config):
-  config = load_config('binary:tiny')
-  config.model.depth = 1
-  config.loss.class_weights = 'inverse'
-  small = memory.step_bytes(config, ('a',), channels=3)
-  config.batch_size *= 4
-  large = memory.step_bytes(config, ('a',), channels=3)
-  assert 2 * small < large < 5 * small
-  assert memory.device_bytes() > large

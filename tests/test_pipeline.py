@@ -21,9 +21,18 @@ def make_source(sizes, planes=()):
   return examples
 
 
-def train_batches(source, num_steps, *, first_step=1, **settings):
-  settings = dict(batch_size=4, image_size=8, window_size=8, seed=0) | settings
-  batches = pipeline.train_batches(source, first_step=first_step, **settings)
+def make_sampling(**settings):
+  return pipeline.Sampling(
+    **dict(image_size=8, window_size=8, seed=0) | settings
+  )
+
+
+def train_batches(source, num_steps, **settings):
+  ours = settings.keys() & pipeline.Sampling._fields
+  sampling = make_sampling(**{key: settings.pop(key) for key in ours})
+  batches = pipeline.train_batches(
+    source, sampling, **dict(batch_size=4) | settings
+  )
   return list(itertools.islice(batches, num_steps))
 
 
@@ -238,4 +247,4 @@ def test_names_are_those_of_the_crops_at_each_position():
     for batch in batches
     for i, image in zip(batch['index'], batch['image'], strict=True)
   }
-  assert pipeline.names(source, **settings, seed=0, positions=shown) == shown
+  assert pipeline.names(source, make_sampling(**settings), shown) == shown

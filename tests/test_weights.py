@@ -222,11 +222,8 @@ def test_map_stays_with_its_image_through_crop_and_augmentation():
     )
   batches = pipeline.train_batches(
     source,
+    pipeline.Sampling(16, augment.window_size(16, RANGES), seed=0),
     batch_size=6,
-    image_size=16,
-    window_size=augment.window_size(16, RANGES),
-    seed=0,
-    first_step=1,
   )
   change = jax.vmap(
     lambda *args: augment.augment(*args, size=16, ranges=RANGES)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from unet_jax import cache, errors, parallel
-from unet_jax.data import labels, pipeline, sources
+from unet_jax.data import crops, labels, pipeline, sources
 from unet_jax.nn import augment, conv, preprocess, tutorial_unet, unet
 from unet_jax.nn.native import cpu, xla_onednn
 
@@ -97,15 +97,38 @@ def make_batches(
   """
   return pipeline.train_batches(
     dataset.splits['train'],
+    make_sampling(config, dataset),
     batch_size=config.batch_size,
-    image_size=config.image_size,
-    window_size=window_size(config),
-    table=dataset.places,
-    foreground_share=config.data.foreground_share,
-    seed=config.seed,
     first_step=first_step,
     process_index=jax.process_index(),
     process_count=jax.process_count(),
+  )
+
+
+def abstract_batch(config, example: dict) -> dict[str, jax.ShapeDtypeStruct]:
+  """Returns shapes and types of a placed batch of training, [devices, b, ...].
+
+  Args:
+    config: of the run.
+    example: one of the training images; only its shapes and types count.
+  """
+  side = window_size(config)
+  sample = {'index': jax.ShapeDtypeStruct((), np.int32)}
+  for key in crops.MOVED:
+    if key in example:
+      shape = (side, side, *example[key].shape[2:])
+      sample[key] = jax.ShapeDtypeStruct(shape, example[key].dtype)
+  return parallel.abstract_batch(sample, config.batch_size)
+
+
+def make_sampling(config, dataset: sources.Dataset) -> pipeline.Sampling:
+  """Binds the config and the classes' pixels to how samples are drawn."""
+  return pipeline.Sampling(
+    image_size=config.image_size,
+    window_size=window_size(config),
+    seed=config.seed,
+    table=dataset.places,
+    foreground_share=config.data.foreground_share,
   )
 
 

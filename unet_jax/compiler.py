@@ -15,7 +15,7 @@ import re
 import jax
 import jaxlib
 
-_CUDA_OPTIONS = {
+CUDA_OPTIONS = {
   # Convolutions as cuDNN graphs rather than custom calls.
   'xla_gpu_experimental_enable_conv_fusion': True,
   # Two compilations and timings for each of some 60 fusions, for no gain.
@@ -50,7 +50,7 @@ def _wanted() -> dict[str, bool]:
   if 'cuda' not in jax.devices()[0].client.platform_version.lower():
     return {}
   user = _user_flags()
-  return {k: v for k, v in _CUDA_OPTIONS.items() if f'--{k}' not in user}
+  return {k: v for k, v in CUDA_OPTIONS.items() if f'--{k}' not in user}
 
 
 def _user_flags() -> set[str]:

@@ -30,6 +30,7 @@ RENAMED = {
 # Keys that went, with the only value whose effect is still there.
 REMOVED = {'transfer.resize': 'never'}
 # Keys of config.loss that are weights of a loss.
+MACHINE = ('engine', 'input')  # A run may go on with others.
 TERMS = (
   'dice',
   'negative_dice',
@@ -241,14 +242,14 @@ def differences(
 ) -> list[str]:
   """Returns a line `key: old -> new` for each key that differs.
 
-  The engine is left out: it belongs to the machine, not to the run.
+  MACHINE is left out: it belongs to the machine, not to the run.
   """
   old, new = flatten(old), flatten(new)
   missing = '(absent)'
   return [
     f'config.{key}: {old.get(key, missing)!r} -> {new.get(key, missing)!r}'
     for key in sorted(old | new)
-    if old.get(key, missing) != new.get(key, missing) and key != 'engine'
+    if old.get(key, missing) != new.get(key, missing) and key not in MACHINE
   ]
 
 

@@ -98,6 +98,11 @@ OTHER = {
   'engine': choice(
     ('auto', 'native', 'rewritten', 'xla'), 'Implementation of convolutions.'
   ),
+  'input': choice(
+    ('auto', 'host', 'device'),
+    'Where training images lie and crops are cut; auto takes a GPU that has '
+    'room for them.',
+  ),
   'early_stop': number(
     0, (0, 2**31 - 1), 'Evaluations without a new best that end a run; 0: none.'
   ),

@@ -74,6 +74,50 @@ def shard_step(
   )
 
 
+def on_host(function: Callable[[], Any]) -> Any:
+  """Runs a compiled function on the CPU, where XLA has a backend for it.
+
+  With `jax.random.key(impl='rbg')` other devices draw other numbers, and a GPU
+  takes seconds to compile what runs once.
+
+  Returns:
+    What the function returns; with other devices than CPUs its arrays are
+    NumPy's, but for keys.
+  """
+  if jax.default_backend() == 'cpu' or not _has_cpu():
+    return function()
+  with jax.default_device(jax.local_devices(backend='cpu')[0]):
+    tree = function()
+  return jax.tree.map(_fetch, tree)
+
+
+def _has_cpu() -> bool:
+  try:
+    return bool(jax.local_devices(backend='cpu'))
+  except RuntimeError:  # JAX_PLATFORMS names no cpu.
+    return False
+
+
+def _fetch(x: jax.Array) -> jax.Array | np.ndarray:
+  if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+    return jax.device_get(x)
+  data = jax.device_get(jax.random.key_data(x))
+  return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+
+
+def map_batches(function: Callable) -> Callable:
+  """Maps (replicated, batch) -> batch over every device, and compiles.
+
+  Args:
+    function: (tree, one device's part of a batch) -> another such part.
+
+  Returns:
+    A function of a tree placed by `replicate` and a batch by `place_batch`.
+  """
+  sharding = NamedSharding(make_mesh(), P(AXIS))
+  return jax.jit(jax.vmap(function, (None, 0)), out_shardings=sharding)
+
+
 def replicate(tree: Any) -> Any:
   """Places the same arrays on every device, so that a step finds them there."""
   # device_put refuses the devices of other processes for some arrays.
@@ -87,6 +131,18 @@ def abstract(tree: Any) -> Any:
   return jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
   )
+
+
+def abstract_batch(
+  sample: dict[str, jax.ShapeDtypeStruct], batch_size: int
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Returns what `place_batch` makes of so many such samples, abstractly."""
+  sharding = NamedSharding(make_mesh(), P(AXIS))
+  lead = (jax.device_count(), batch_size // jax.device_count())
+  return {
+    key: jax.ShapeDtypeStruct((*lead, *x.shape), x.dtype, sharding=sharding)
+    for key, x in sample.items()
+  }
 
 
 def place_batch(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:

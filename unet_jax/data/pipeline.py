@@ -2,7 +2,8 @@
 
 import collections
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import grain
 import numpy as np
@@ -16,16 +17,31 @@ NO_END = 2**40
 AHEAD = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)
 
 
+class Sampling(NamedTuple):
+  """What decides, with its position in the stream, where a sample is cut.
+
+  Attributes:
+    image_size: side of the random crop.
+    window_size: W, side of the larger square that is cut about the crop; the
+      device rotates and deforms it.
+    seed: of order and crops.
+    table: pixels of each class, from `crops.make_table`.
+    foreground_share: share of the samples that are cropped about such a pixel.
+  """
+
+  image_size: int
+  window_size: int
+  seed: int
+  table: Sequence = ()
+  foreground_share: float = 0.0
+
+
 def train_batches(
   source: Sequence[dict],
+  sampling: Sampling,
   *,
   batch_size: int,
-  image_size: int,
-  window_size: int,
-  table: Sequence = (),
-  foreground_share: float = 0.0,
-  seed: int,
-  first_step: int,
+  first_step: int = 1,
   process_index: int = 0,
   process_count: int = 1,
 ) -> Iterator[dict[str, np.ndarray]]:
@@ -33,13 +49,8 @@ def train_batches(
 
   Args:
     source: random access to examples.
+    sampling: where the samples are cut.
     batch_size: images of the global batch.
-    image_size: side of the random crop.
-    window_size: W, side of the larger square that is cut about the crop; the
-      device rotates and deforms it.
-    table: pixels of each class, from `crops.make_table`.
-    foreground_share: share of the samples that are cropped about such a pixel.
-    seed: of order and crops.
     first_step: steps count from 1; step s reads the stream's element s.
     process_index: of this process.
     process_count: its places are every `process_count`-th of the stream.
@@ -49,44 +60,82 @@ def train_batches(
     int32[B], the sample's position in the global stream; where the examples
     have one, also weight_map float32[B, W, W].
   """
-  margin = (window_size - image_size) // 2
-  choose = _chooser(len(source), table, foreground_share, seed)
+  choose = _chooser(len(source), sampling)
 
   def crop(index: int) -> dict:
-    rng, i, place = choose(index)
+    rng, i, pixel = choose(index)
     example = source[i]
     shape = example['label'].shape[:2]
-    if place is None:
-      top, left = crops.anywhere(rng, shape, image_size)
-    else:
-      top, left = crops.about(rng, place, shape, image_size)
+    top, left = _window_corner(rng, pixel, shape, sampling)
+    window = dict(top=top, left=left, side=sampling.window_size)
     moved = {key: example[key] for key in crops.MOVED if key in example}
-    window = dict(top=top - margin, left=left - margin, side=window_size)
     arrays = crops.cut(*moved.values(), **window)
     return dict(zip(moved, arrays, strict=True), index=np.int32(index))
 
-  stream = grain.MapDataset.range(NO_END).map(crop)
-  stream = stream[process_index::process_count]
-  batches = stream.batch(batch_size // process_count)[first_step - 1 :]
+  part = (process_index, process_count)
+  return _batches(crop, batch_size, first_step, part)
+
+
+def train_places(
+  shapes: Sequence[tuple[int, int]],
+  sampling: Sampling,
+  *,
+  batch_size: int,
+  first_step: int = 1,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> Iterator[dict[str, np.ndarray]]:
+  """Yields where `train_batches` cuts, and cuts nothing.
+
+  Args:
+    shapes: height and width of each example.
+    sampling: as `train_batches` takes it, and so are the others.
+    batch_size: images of the global batch.
+    first_step: of the first batch.
+    process_index: of this process.
+    process_count: of all.
+
+  Yields:
+    int32[B] each: `example`, the window's `top` and `left`, which may lie
+    outside the image, and `index`.
+  """
+  choose = _chooser(len(shapes), sampling)
+
+  def place(index: int) -> dict:
+    rng, i, pixel = choose(index)
+    top, left = _window_corner(rng, pixel, shapes[i], sampling)
+    place = dict(example=i, top=top, left=left, index=index)
+    return {key: np.int32(value) for key, value in place.items()}
+
+  part = (process_index, process_count)
+  return _batches(place, batch_size, first_step, part)
+
+
+def _batches(
+  sample: Callable[[int], dict],
+  batch_size: int,
+  first_step: int,
+  part: tuple[int, int],
+) -> Iterator[dict[str, np.ndarray]]:
+  """Batches what a function gives for each position of an endless stream."""
+  index, count = part
+  stream = grain.MapDataset.range(NO_END).map(sample)[index::count]
+  batches = stream.batch(batch_size // count)[first_step - 1 :]
   return iter(batches.to_iter_dataset(AHEAD))
 
 
 def names(
-  source: Sequence[dict],
-  *,
-  table: Sequence,
-  foreground_share: float,
-  seed: int,
-  positions: Sequence[int],
+  source: Sequence[dict], sampling: Sampling, positions: Iterable[int]
 ) -> dict[int, str]:
   """Finds the examples at positions of `train_batches`' global stream."""
-  choose = _chooser(len(source), table, foreground_share, seed)
+  choose = _chooser(len(source), sampling)
   return {int(i): source[choose(int(i))[1]]['name'] for i in positions}
 
 
-def _chooser(num: int, table: Sequence, share: float, seed: int) -> Callable:
+def _chooser(num: int, sampling: Sampling) -> Callable:
   """Returns position -> its random numbers, example, and pixel or None."""
-  share = share if any(table) else 0.0
+  table, seed = sampling.table, sampling.seed
+  share = sampling.foreground_share if any(table) else 0.0
 
   def choose(index: int) -> tuple[np.random.Generator, int, int | None]:
     rng = np.random.default_rng((seed, index))
@@ -95,6 +144,22 @@ def _chooser(num: int, table: Sequence, share: float, seed: int) -> Callable:
     return rng, int(_order(num, seed, index // num)[index % num]), None
 
   return choose
+
+
+def _window_corner(
+  rng: np.random.Generator,
+  pixel: int | None,
+  shape: tuple[int, int],
+  sampling: Sampling,
+) -> tuple[int, int]:
+  """Draws a crop of an image [H, W]; returns its window's top left corner."""
+  size = sampling.image_size
+  if pixel is None:
+    top, left = crops.anywhere(rng, shape, size)
+  else:
+    top, left = crops.about(rng, pixel, shape, size)
+  margin = (sampling.window_size - size) // 2
+  return top - margin, left - margin
 
 
 @functools.lru_cache(maxsize=4)

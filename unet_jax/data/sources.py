@@ -46,6 +46,10 @@ class Source:
     key = self.keys[i]
     return self.kept[key] if key in self.kept else self.read(key)
 
+  def is_kept(self) -> bool:
+    """Returns whether every example is in memory, decoded."""
+    return all(key in self.kept for key in self.keys)
+
 
 class Stats(NamedTuple):
   """What a run must know of its training split before it can be built."""

@@ -41,6 +41,12 @@ def define(args: flags.FlagValues) -> None:
     'list', 'List every finding that there can be, and do no more.', _list
   )
   flags.DEFINE_bool(
+    'largest_batch',
+    False,
+    'Whether to find the largest batch that fits, by compiling.',
+    flag_values=args,
+  )
+  flags.DEFINE_bool(
     'overfit',
     False,
     'Whether to try if two crops can be learnt by heart.',
@@ -70,6 +76,7 @@ def run(args: flags.FlagValues) -> int:
     report,
     survey,
   )
+  from unet_jax.doctor.checks import memory
 
   config, title = args.config, args['config'].config_filename
   config_lib.check(config)
@@ -79,6 +86,8 @@ def run(args: flags.FlagValues) -> int:
     parallel.num_devices(),
     trials=('step', 'overfit') if args.overfit else ('step',),
   )
+  if args.largest_batch and not diagnosis.has_errors(findings):
+    print(memory.say_largest_batch(surveyed))
   facts = report.figures(diagnosis.tally(surveyed), surveyed.classes)
   report.print_report(findings, report.tables(facts))
   if args.json:

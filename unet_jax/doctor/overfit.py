@@ -149,7 +149,7 @@ def learn(
   weight = (np.arange(config.batch_size) < len(crops)).astype(np.float32)
   placed = parallel.place_batch(batch)
   to_count = parallel.place_batch(batch | dict(weight=weight))
-  state, losses, dice = parallel.replicate(run.init()), [], 0.0
+  state, losses, dice = parallel.replicate(parallel.on_host(run.init)), [], 0.0
   for step in range(1, STEPS + 1):
     state, metrics = run.train_step(state, placed)
     if step % EVERY and step > 1:

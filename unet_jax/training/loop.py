@@ -6,11 +6,19 @@ import pathlib
 import jax
 import ml_collections
 
-from unet_jax import build, checkpoint, parallel
+from unet_jax import checkpoint, parallel
 from unet_jax.data import sources
 from unet_jax.evaluation import predictor, scores, trained
+from unet_jax.training import (
+  feed,
+  logs,
+  memory,
+  resume,
+  setup,
+  trace,
+  warm_start,
+)
 from unet_jax.training import job as job_lib
-from unet_jax.training import logs, resume, setup, trace, warm_start
 from unet_jax.training import monitor as monitor_lib
 from unet_jax.training import step as step_lib
 from unet_jax.training import workdir as workdir_lib
@@ -51,8 +59,10 @@ def train_and_evaluate(
   )
   if job is None:
     return resume.recall_faults(workdir)
-  config, dataset, run = job.config, job.dataset, job.run
-  state = run.init()
+  config, dataset = job.config, job.dataset
+  parallel.say(setup.describe(config, dataset, job.run))
+  run = memory.compile_step(job.run, config, dataset)
+  state = parallel.on_host(run.init)
   job_lib.begin(config, workdir, dataset, overwrite=overwrite)
   has_val = 'val' in dataset.splits
   with checkpoint.make_manager(workdir, has_scores=has_val) as manager:
@@ -61,7 +71,6 @@ def train_and_evaluate(
       state = warm_start.start(config, dataset, run, state, job.transfer)
       workdir_lib.write_plan(workdir, planning.describe(job.transfer.plan))
     state = parallel.replicate(state)
-    parallel.say(setup.describe(config, dataset, run, state))
     if steps_done:
       parallel.say(f'resumed from step {steps_done}')
     total_steps = config.total_steps
@@ -104,8 +113,8 @@ def train(
   """
   meta = resume.make_meta(config, dataset)
   clock, recent = logs.Stopwatch(), []
-  batches = build.make_batches(config, dataset, first_step=steps_done + 1)
-  batches = clock.timed(parallel.place_ahead(batches))
+  batches = feed.batches(config, dataset, first_step=steps_done + 1)
+  batches = clock.timed(batches)
 
   def locate(failed_step: int) -> str:  # `state` is the loop's, as it is then.
     return trace.locate(

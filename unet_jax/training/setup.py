@@ -127,8 +127,7 @@ def make_init(
 
   @jax.jit
   def init() -> step_lib.TrainState:
-    # With the default, threefry, XLA:CPU compiles two seconds a parameter. The
-    # price of rbg: for one seed, kinds of devices may draw different weights.
+    # With the default, threefry, XLA:CPU compiles two seconds a parameter.
     rng_params = jax.random.key(config.seed, impl='rbg')
     side = 2**config.model.depth
     variables = model.init(rng_params, jnp.zeros((1, side, side, channels)))
@@ -142,16 +141,16 @@ def describe(
   config: ml_collections.ConfigDict,
   dataset: sources.Dataset,
   run: Run,
-  state: step_lib.TrainState,
 ) -> str:
   """Says what will run on what, a line for each subject."""
-  num_params = sum(x.size for x in jax.tree.leaves(state.params))
+  params = jax.eval_shape(run.init).params
+  num_params = sum(x.size for x in jax.tree.leaves(params))
   num_train = len(dataset.splits['train'])
   sizes = ', '.join(f'{k} {len(v)}' for k, v in dataset.splits.items())
   length = run_checks.length(config.total_steps, config.batch_size, num_train)
   num_frozen = sum(
     x.size
-    for path, x in traverse_util.flatten_dict(state.params, sep='/').items()
+    for path, x in traverse_util.flatten_dict(params, sep='/').items()
     if parts.is_in(path, config.transfer.freeze)
   )
   model = run.predictor.model

@@ -107,13 +107,8 @@ def locate(
   """
   batch = next(build.make_batches(config, dataset, first_step=step))
   traced = jax.device_get(trace_step(state, parallel.place_batch(batch)))
-  names = pipeline.names(
-    dataset.splits['train'],
-    table=dataset.places,
-    foreground_share=config.data.foreground_share,
-    seed=config.seed,
-    positions=traced['index'],
-  )
+  sampling = build.make_sampling(config, dataset)
+  names = pipeline.names(dataset.splits['train'], sampling, traced['index'])
   return f'in step {step}, {explain(traced, names)}'
 
 

@@ -1,0 +1,43 @@
+"""Examples of any sizes in one buffer, to be cut where the buffer lies."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Packed(NamedTuple):
+  """N examples, one after the other, row by row.
+
+  Attributes:
+    image: uint8[P, C], the pixels of all images.
+    label: uint8[P] or [P, K].
+    weight_map: float32[P]; None if no example has one.
+    offset: int32[N], the place of each image's first pixel.
+    shape: int32[N, 2], height and width.
+  """
+
+  image: np.ndarray
+  label: np.ndarray
+  weight_map: np.ndarray | None
+  offset: np.ndarray
+  shape: np.ndarray
+
+
+def pack(examples: Iterable[dict]) -> Packed:
+  """Packs examples; all have a map of weights, or none has."""
+  examples = list(examples)
+  shape = np.array([x['label'].shape[:2] for x in examples], np.int32)
+  sizes = np.prod(shape, axis=1, dtype=np.int64)
+
+  def flat(name: str) -> np.ndarray:
+    arrays = [x[name].reshape(-1, *x[name].shape[2:]) for x in examples]
+    return np.concatenate(arrays)
+
+  return Packed(
+    image=flat('image'),
+    label=flat('label'),
+    weight_map=flat('weight_map') if 'weight_map' in examples[0] else None,
+    offset=(np.cumsum(sizes) - sizes).astype(np.int32),
+    shape=shape,
+  )

@@ -1,0 +1,97 @@
+"""Training's batches on the devices, cut by the host or by the device."""
+
+import functools
+from collections.abc import Iterator
+
+import jax
+import ml_collections
+
+from unet_jax import build, errors, parallel
+from unet_jax.data import crops, packed, pipeline, sources
+from unet_jax.nn import windows
+
+# Of a device's memory that images may take; the rest is the step's.
+SHARE = 0.25
+MOST_PIXELS = 2**31 - 1  # Of all images together: places are int32.
+
+
+def batches(
+  config: ml_collections.ConfigDict,
+  dataset: sources.Dataset,
+  *,
+  first_step: int = 1,
+) -> Iterator[dict[str, jax.Array]]:
+  """Yields the batches of pipeline.train_batches, placed on the devices.
+
+  With `config.input=device` each device holds all training images and cuts its
+  windows itself. The batches are the same to the bit.
+
+  Args:
+    config: of the run.
+    dataset: of the run.
+    first_step: the first batch is this step's; steps count from 1.
+  """
+  if choose(config, dataset) == 'host':
+    host = build.make_batches(config, dataset, first_step=first_step)
+    return parallel.place_ahead(host)
+  examples = packed.pack(dataset.splits['train'])
+  shapes = [tuple(shape) for shape in examples.shape.tolist()]
+  places = pipeline.train_places(
+    shapes,
+    build.make_sampling(config, dataset),
+    batch_size=config.batch_size,
+    first_step=first_step,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
+  placed = parallel.replicate(examples)
+  side = build.window_size(config)
+  cut = parallel.map_batches(functools.partial(windows.cut, side=side))
+  return (cut(placed, batch) for batch in parallel.place_ahead(places))
+
+
+def choose(config: ml_collections.ConfigDict, dataset: sources.Dataset) -> str:
+  """Returns `host` or `device`: what the config asks for, or what fits.
+
+  Raises:
+    InputError: if the device is asked for and has no room.
+  """
+  if config.input == 'host':
+    return 'host'
+  if config.input == 'auto' and jax.default_backend() == 'cpu':
+    return 'host'  # Its own memory has the images already.
+  problem = find_problem(dataset.splits['train'])
+  if config.input == 'device' and problem:
+    raise errors.InputError(
+      f'config.input is device, but {problem}; set config.input=host'
+    )
+  return 'host' if problem else 'device'
+
+
+def find_problem(source: sources.Source) -> str:
+  """Says why a device can't hold all examples of a split; '' if it can."""
+  if not source.is_kept():
+    return 'the decoded images are too many to be kept in memory'
+  examples = list(source)
+  num_pixels = sum(x['label'].shape[0] * x['label'].shape[1] for x in examples)
+  if num_pixels > MOST_PIXELS:
+    return f'the training images have {num_pixels} pixels, over 2**31'
+  needed, memory = num_bytes(source), device_memory()
+  if memory and needed > SHARE * memory:
+    return (
+      f'the training images take {needed:.2g} bytes, over a quarter of the '
+      f"device's {memory:.2g}"
+    )
+  return ''
+
+
+def num_bytes(source: sources.Source) -> int:
+  """Returns the bytes of a split's decoded images, labels and weights."""
+  arrays = (x[key] for x in source for key in crops.MOVED if key in x)
+  return sum(array.nbytes for array in arrays)
+
+
+def device_memory() -> int:
+  """Returns the bytes of a device that JAX may use; 0 if that is unknown."""
+  stats = jax.local_devices()[0].memory_stats() or {}
+  return stats.get('bytes_limit', 0)
