@@ -75,8 +75,8 @@ def train(run: dict, folder: pathlib.Path) -> float:
   print(f'\n{run}', flush=True)
   get_config = runpy.run_path(str(CONFIGS / SETS[run['set']]))['get_config']
   config = get_config(run['set'])
-  config.data.folds = run['folds']
-  config.data.fold = run['seed'] % run['folds']
+  config.data.split.folds = run['folds']
+  config.data.split.fold = run['seed'] % run['folds']
   config.seed = run['seed']
   config.total_steps = config.eval_every = config.save_every = run['steps']
   config.image_size = run['image_size'] or config.image_size

@@ -19,7 +19,8 @@ def get_config(arg=''):
   config.task = 'binary'
   config.image_size = 256
   config.total_steps = 600
-  config.data.update(mask='binary', classes=('vessels',))
+  config.data.classes = ('vessels',)
+  config.data.masks.kind = 'binary'
   if arg == 'residual':
     config.model.name = 'residual'
   elif arg == 'folder':

@@ -25,12 +25,14 @@ def get_config(arg=''):
   root = defaults.data_root()
   if arg in ('', 'tiny', 'diaretdb1'):
     lesions = defaults.LESIONS
-    config.data.update(mask='folders', classes=tuple(lesions), merge=lesions)
+    config.data.classes = tuple(lesions)
+    config.data.masks.update(kind='folders', merge=lesions)
   if arg == 'folder':
     config.data.source = 'folder'
   elif arg == 'diaretdb1':
     config.data.update(source='folder', root=f'{root}/diaretdb1_lesions')
-    config.data.threshold = 26  # A tenth of full agreement, as the tutorial.
+    # A tenth of full agreement, as the tutorial.
+    config.data.masks.threshold = 26
     # Outlines are rough and wide: a crop has to show what lies about them.
     config.data.resize = 256
     # Without class weights no pixel is called red: see docs/augmentation.md.
@@ -46,7 +48,8 @@ def get_config(arg=''):
   elif arg == 'camvid':
     config.data.update(source='folder', root=f'{root}/camvid')
     # Every pixel is of a class, or void, so sky is not the background.
-    config.data.update(classes=STREET, background='', void=(11,))
+    config.data.update(classes=STREET, background='')
+    config.data.masks.void = (11,)
     config.image_size = 256
     config.augment.update(vertical_flip=False, quarter_turns=False)
     config.total_steps = 2000

@@ -19,7 +19,7 @@ def get_config(arg=''):
   """Returns the configuration of one run; `arg` is the variant's name."""
   config = defaults.get_config()
   config.task = 'multilabel'
-  config.data.mask = 'folders'
+  config.data.masks.kind = 'folders'
   if arg != 'folder':
     config.data.classes = LESIONS
   if arg == 'folder':
@@ -27,8 +27,9 @@ def get_config(arg=''):
   elif arg in ('diaretdb1', 'soft'):
     root = f'{defaults.data_root()}/diaretdb1_lesions'
     config.data.update(source='folder', root=root)
-    config.data.threshold = 26  # A majority leaves 1 in 40 red small dots.
-    config.data.soft = 252 if arg == 'soft' else 0
+    # A majority leaves 1 in 40 red small dots.
+    config.data.masks.threshold = 26
+    config.data.masks.soft = 252 if arg == 'soft' else 0
     config.image_size = 256
     config.total_steps = 1000
   elif arg == 'tiny':

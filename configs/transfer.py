@@ -22,22 +22,25 @@ def get_config(arg=''):
   root = defaults.data_root()
   if arg in ('vessels', 'stare'):
     config.task = 'binary'
-    config.data.update(mask='binary', classes=('vessels',))
+    config.data.classes = ('vessels',)
+    config.data.masks.kind = 'binary'
   else:
     lesions = defaults.LESIONS
-    config.data.update(mask='folders', classes=tuple(lesions), merge=lesions)
+    config.data.classes = tuple(lesions)
+    config.data.masks.update(kind='folders', merge=lesions)
     # The head starts fresh: with transfer.classes = {'red_lesions': 'vessels'}
     # a run of 100 steps stood at 0.31 after 50 of them, and fresh at 0.43.
     config.total_steps = 200
     config.eval_every = config.save_every = 20
   if arg in ('stare', 'diaretdb1'):
     # A quarter of train decides; the test images are left alone.
-    config.data.update(source='folder', val_share=0.25)
+    config.data.source = 'folder'
+    config.data.split.val_share = 0.25
   if arg == 'stare':
     config.data.root = f'{root}/stare_vessels'
   elif arg == 'diaretdb1':  # As configs/multiclass.py:diaretdb1.
-    config.data.update(root=f'{root}/diaretdb1_lesions', threshold=26)
-    config.data.resize = 256
+    config.data.update(root=f'{root}/diaretdb1_lesions', resize=256)
+    config.data.masks.threshold = 26
     config.loss.class_weights = 'inverse'
   elif arg == 'tiny':
     defaults.shrink(config)

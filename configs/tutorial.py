@@ -28,7 +28,7 @@ def get_config(arg=''):
   config.optim.update(lr=1e-4, schedule='constant', warmup=0.0, ema=0.0)
   config.data.update(channels='green', foreground_share=0.0)
   lesions = dict(source='folder', root=f'{root}/diaretdb1_lesions')
-  lesions.update(mask='folders', threshold=26)
+  lesions.update(masks=dict(kind='folders', threshold=26))
   if not arg:
     config.task, config.model.name = 'binary', 'tutorial'
     config.image_size = config.data.resize = 256
@@ -39,13 +39,15 @@ def get_config(arg=''):
     config.task, config.model.name = 'binary', 'tutorial_vessels'
     config.model.dilated = 2
     config.data.update(source='folder', root=f'{root}/stare_vessels')
-    config.data.update(mask='binary', classes=('vessels',))
+    config.data.classes = ('vessels',)
+    config.data.masks.kind = 'binary'
     config.loss.dice = 0.0
     config.augment.update(augment(shift=0.05, vertical_flip=False))
   elif arg == 'lesions':
     config.model.update(name='tutorial_lesions', depth=3, width=32)
     classes = defaults.LESIONS
-    config.data.update(lesions, classes=tuple(classes), merge=classes)
+    config.data.update(lesions, classes=tuple(classes))
+    config.data.masks.merge = classes
     config.loss.dice = 0.0
     config.augment.update(augment(shift=0.2, vertical_flip=True))
   else:

@@ -18,6 +18,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from settings import set_data
 
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 4)
@@ -133,12 +134,10 @@ def diagnose(load_config):
 
   def run(root, mask='binary', classes=('a',), task='', **overrides):
     config = load_config('binary:folder')
-    overrides = {f'data.{k}': v for k, v in overrides.items()}
     with config.unlocked():
       config.task = task or ('binary' if len(classes) == 1 else 'multiclass')
       config.update(image_size=32, batch_size=4, total_steps=20)
-      config.data.update(root=str(root), mask=mask, classes=classes)
-      config.update_from_flattened_dict(overrides)
+    set_data(config, root=str(root), mask=mask, classes=classes, **overrides)
     found = diagnosis.diagnose(survey.take(config), num_devices=4)
     return {finding.title: finding for finding in found}
 
@@ -152,7 +151,7 @@ def write_folder(tmp_path):
   Args:
     names: of the images.
     mask: `binary` (0 and 255), `index` (0 to 2) or `folders` (GT/a, GT/b,
-      which overlap), as config.data.mask.
+      which overlap), as config.data.masks.kind.
     size: height and width.
     lists: of names, as train, val and test.
 

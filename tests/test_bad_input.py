@@ -5,6 +5,7 @@ import pytest
 from commands import call
 from commands import run as run_process
 from PIL import Image
+from settings import set_data
 
 from unet_jax import config as config_lib
 from unet_jax import errors
@@ -19,8 +20,7 @@ def refused(load_config, tmp_path):
   def run(root='', name='binary:tiny', workdir=None, **overrides):
     config = load_config(name)
     with config.unlocked():
-      config.data.update(source='folder', root=str(root), mask='binary')
-      config.data.merge = {}
+      set_data(config, source='folder', root=str(root), mask='binary', merge={})
       config.update_from_flattened_dict(overrides)
     workdir = workdir or tmp_path / 'run'
     with pytest.raises(errors.InputError) as caught:
@@ -82,7 +82,7 @@ def test_mask_value_that_is_not_declared(refused, write_folder):
   mask = np.zeros((40, 48), np.uint8)
   mask[:5, :5] = 9
   Image.fromarray(mask).save(root / 'masks' / 'a.png')
-  name, overrides = 'multiclass:tiny', {'data.mask': 'index'}
+  name, overrides = 'multiclass:tiny', {'data.masks.kind': 'index'}
   text = refused(root, name, **overrides)
   assert_says(text, f'{root}/masks/a.png', 'value 9 in 25 pixels', '0 to 2')
   assert_says(text, 'config.data.classes')
@@ -93,7 +93,7 @@ def test_binary_mask_of_0_and_1(refused, write_folder):
   mask = np.eye(40, 48, dtype=np.uint8)
   Image.fromarray(mask).save(root / 'masks' / 'd.png')
   text = refused(root)
-  assert_says(text, f'{root}/masks/d.png', '--config.data.mask=index')
+  assert_says(text, f'{root}/masks/d.png', '--config.data.masks.kind=index')
 
 
 @pytest.mark.parametrize('folder', ['images', 'masks'])
@@ -147,14 +147,14 @@ OUT_OF_RANGE = [
   ('total_steps', 2**31),
   ('eval_every', 0),
   ('save_every', 0),
-  ('data.threshold', 256),
-  ('data.soft', 256),
-  ('data.folds', -1),
-  ('data.fold', 100),
-  ('data.missing', 'maybe'),
+  ('data.masks.threshold', 256),
+  ('data.masks.soft', 256),
+  ('data.split.folds', -1),
+  ('data.split.fold', 100),
+  ('data.masks.missing', 'maybe'),
   ('data.resize', -1),
-  ('data.val_share', 1.0),
-  ('data.val_share', -0.1),
+  ('data.split.val_share', 1.0),
+  ('data.split.val_share', -0.1),
   ('data.channels', 'blue'),
   ('data.foreground_share', 1.5),
   ('augment.rotation_range', -5.0),
@@ -180,7 +180,7 @@ OUT_OF_RANGE = [
   ('task', 'ternary'),
   ('precision', 'float16'),
   ('data.source', 'internet'),
-  ('data.mask', 'coloured'),
+  ('data.masks.kind', 'coloured'),
   ('model.norm', 'layer'),
   ('model.name', 'vnet'),
   ('model.dilated', -1),
@@ -261,16 +261,28 @@ def test_configs_of_the_project_are_in_range(load_config, name):
   ('overrides', 'parts'),
   [
     ({'data.background': ''}, ['config.data.background is empty']),
-    ({'data.soft': 252}, ['config.data.soft is 252', 'folders or planes']),
     (
-      {'data.missing': 'absent', 'data.mask': 'index'},
-      ['config.data.missing', 'config.data.mask=binary'],
+      {'data.masks.soft': 252},
+      ['config.data.masks.soft is 252', 'folders or planes'],
     ),
-    ({'data.folds': 1}, ['config.data.folds to 2 or more']),
-    ({'data.folds': 3, 'data.fold': 3}, ['config.data.fold is 3 of 3']),
-    ({'data.folds': 3, 'data.val_share': 0.1}, ['both draw val']),
-    ({'data.group': 'im'}, ["config.data.group 'im' has no (group)"]),
-    ({'data.group': '(im'}, ["config.data.group '(im'", 'unterminated']),
+    (
+      {'data.masks.missing': 'absent', 'data.masks.kind': 'index'},
+      ['config.data.masks.missing', 'config.data.masks.kind=binary'],
+    ),
+    ({'data.split.folds': 1}, ['config.data.split.folds to 2 or more']),
+    (
+      {'data.split.folds': 3, 'data.split.fold': 3},
+      ['config.data.split.fold is 3 of 3'],
+    ),
+    ({'data.split.folds': 3, 'data.split.val_share': 0.1}, ['both draw val']),
+    (
+      {'data.split.group': 'im'},
+      ["config.data.split.group 'im' has no (group)"],
+    ),
+    (
+      {'data.split.group': '(im'},
+      ["config.data.split.group '(im'", 'unterminated'],
+    ),
   ],
 )
 def test_settings_that_do_not_go_together(refused, overrides, parts):
@@ -279,7 +291,7 @@ def test_settings_that_do_not_go_together(refused, overrides, parts):
 
 def test_early_stopping_without_validation_images(refused, write_folder):
   root = write_folder(train='abcd')
-  overrides = {'early_stop': 3, 'data.val_share': 0.0}
+  overrides = {'early_stop': 3, 'data.split.val_share': 0.0}
   assert_says(refused(root, **overrides), 'config.early_stop', 'val_share=0.2')
 
 
@@ -324,6 +336,18 @@ def fail_main(tmp_path, *args):
     (
       ['--config.loss.beta=.5'],
       ['loss.beta is now called --config.loss.tversky_beta;'],
+    ),
+    (
+      ['--config.data.val_share=0.2'],
+      ['data.val_share is now called --config.data.split.val_share;'],
+    ),
+    (
+      ['--config.data.mask=index'],
+      ['--config.data.mask is now called --config.data.masks.kind;'],
+    ),
+    (
+      ["--config.data.merge.a=('b',)"],
+      ['--config.data.merge is now called --config.data.masks.merge;'],
     ),
     (
       ['--config.transfer.resize=corner'],
@@ -378,6 +402,18 @@ def test_config_that_is_missing_fails_in_one_line(tmp_path, args, part):
     ('get_config = dict\n', ['get_config gave dict']),
     ('import sys\nsys.exit("set it first")\n', ['set it first']),
     ('', ["no attribute 'get_config'"]),
+    (
+      'from unet_jax import defaults\n'
+      'config = defaults.get_config()\n'
+      'config.data.merge["a"] = ("b",)\n',
+      ['config.data.merge is now called --config.data.masks.merge;'],
+    ),
+    (
+      'from unet_jax import defaults\n'
+      'config = defaults.get_config()\n'
+      'config.data.threshold //= 2\n',
+      ['config.data.threshold is now called --config.data.masks.threshold;'],
+    ),
   ],
 )
 def test_broken_config_file_fails_in_one_line(tmp_path, content, parts):

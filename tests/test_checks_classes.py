@@ -62,7 +62,7 @@ def test_a_single_class_on_most_pixels_may_be_inside_out():
   (finding,) = classes.inside_out(tally(*rows), ['a'])
   assert finding.severity == 'warning'
   assert finding.text.startswith("a is 92 % of train's pixels")
-  assert 'config.data.merge' in finding.remedy
+  assert 'config.data.masks.merge' in finding.remedy
   assert not classes.inside_out(tally(*rows, (600,)), ['a'])  # 84 %.
   assert not classes.inside_out(tally((940, 50)), NAMES)
 

@@ -94,7 +94,7 @@ def test_missing_mask_file_may_mean_absent(write_folder, diagnose):
   root = write_folder()
   (root / 'masks/b.png').unlink()
   finding = diagnose(root)['image without mask']
-  assert '--config.data.missing=absent' in finding.remedy
+  assert '--config.data.masks.missing=absent' in finding.remedy
   assert 'image without mask' not in diagnose(root, missing='absent')
 
 

@@ -134,7 +134,9 @@ def test_groups_found_in_names_can_be_drawn_whole(write_folder, diagnose):
   names = [f'p{i}_{side}' for i in range(9) for side in ('left', 'right')]
   root = write_folder(names)
   settings = diagnose(root)['group leakage'].settings
-  assert 'group leakage' not in diagnose(root, group=settings['data.group'])
+  assert 'group leakage' not in diagnose(
+    root, group=settings['data.split.group']
+  )
 
 
 def test_numbered_names_are_no_groups(write_folder, diagnose):

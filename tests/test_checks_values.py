@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from settings import set_data
 
 from unet_jax.data import sources, spec
 from unet_jax.doctor.checks import meanings
@@ -27,7 +28,7 @@ def load_proposed(load_config):
     config = load_config('binary:folder')
     with config.unlocked():
       config.task = 'binary' if len(classes) == 1 else 'multiclass'
-      config.data.update(root=str(root), mask=mask, classes=classes)
+      set_data(config, root=str(root), mask=mask, classes=classes)
       for key, value in settings.items():
         group, _, name = key.rpartition('.')
         (config[group] if group else config)[name] = value
@@ -77,7 +78,7 @@ def test_foreground_of_255_in_an_index_mask_is_void(
 ):
   root = write_folder()
   finding = diagnose(root, 'index')['foreground is void']
-  assert finding.settings == {'data.mask': 'binary'}
+  assert finding.settings == {'data.masks.kind': 'binary'}
 
 
 def test_a_value_between_may_be_void(write_folder, diagnose, load_proposed):
@@ -86,7 +87,10 @@ def test_a_value_between_may_be_void(write_folder, diagnose, load_proposed):
   square[:9, :9] = True
   recode(root / 'masks', lambda m: np.where(square, 127, m).astype(np.uint8))
   finding = diagnose(root)['undeclared mask values']
-  assert finding.settings == {'data.mask': 'binary', 'data.void': (127,)}
+  assert finding.settings == {
+    'data.masks.kind': 'binary',
+    'data.masks.void': (127,),
+  }
   for label in labels(load_proposed(root, finding.settings)).values():
     np.testing.assert_array_equal(label == 255, square)
 
@@ -120,7 +124,7 @@ def test_agreement_levels_of_folders_are_told_with_the_threshold_s_effect(
   for low in (26, 126, 189):
     share = (stored >= low).sum() / (stored > 0).sum()
     assert f'{100 * share:.0f} % are {low} or more' in finding.text
-  assert '--config.data.soft=252' in finding.remedy
+  assert '--config.data.masks.soft=252' in finding.remedy
   soft = diagnose(root, 'folders', ('a', 'b'), 'multilabel', soft=252)
   assert 'agreement levels' not in soft
 
@@ -130,7 +134,7 @@ def test_folder_masks_of_0_and_1_need_another_threshold(write_folder, diagnose):
   for folder in 'ab':
     recode(root / 'GT' / folder, lambda m: m // 255)
   found = diagnose(root, 'folders', ('a', 'b'), 'multilabel')
-  assert found['undeclared mask values'].settings == {'data.threshold': 1}
+  assert found['undeclared mask values'].settings == {'data.masks.threshold': 1}
   found = diagnose(root, 'folders', ('a', 'b'), 'multilabel', threshold=1)
   assert not any(x.severity == 'error' for x in found.values())
 
@@ -161,7 +165,7 @@ def test_palette_is_read_as_indices(write_folder, diagnose, load_proposed):
     image.save(path)
   assert 'undeclared mask values' not in diagnose(root, 'index', ('a', 'b'))
   finding = diagnose(root)['undeclared mask values']  # As binary masks.
-  assert finding.settings['data.mask'] == 'index'
+  assert finding.settings['data.masks.kind'] == 'index'
   assert finding.settings['task'] == 'multiclass'
   assert finding.settings['data.classes'] == ('a', 'class_2')
   after = labels(load_proposed(root, finding.settings))
@@ -177,7 +181,7 @@ def test_few_colours_are_proposed_as_classes(
   colours = np.array([(0, 0, 0), (0, 128, 0), (128, 0, 0)], np.uint8)
   recode(root / 'masks', lambda m: colours[m])
   finding = diagnose(root, 'index', ('a', 'b'))['undeclared mask values']
-  assert finding.settings['data.merge'] == {
+  assert finding.settings['data.masks.merge'] == {
     'background': ('#000000',),
     'a': ('#008000',),
     'b': ('#800000',),

@@ -115,7 +115,7 @@ def test_what_most_runs_set_is_a_short_list_with_all_that_configs_change(
     if value != usual[key] and variant != 'tiny' and name != 'tutorial'
   }
   # Probabilities as labels are one variant's, and rare.
-  assert changed - {'data.soft'} <= set(defaults.MAIN)
+  assert changed - {'data.masks.soft'} <= set(defaults.MAIN)
   assert len(defaults.MAIN) <= 25
 
 
@@ -144,7 +144,7 @@ def test_every_usual_value_is_allowed():
     ('optim.clip', -1.0, 'must be a number, 0 or more and finite'),
     ('transfer.lr_decay', 2.0, 'must be a number above 0, to 1'),
     ('data.classes', 'vessels', 'must be a tuple'),
-    ('data.merge', {'a': 'b'}, 'of class names, each with a tuple'),
+    ('data.masks.merge', {'a': 'b'}, 'of class names, each with a tuple'),
   ],
 )
 def test_a_value_that_is_not_allowed_is_told_what_it_must_be(key, value, text):
@@ -200,14 +200,25 @@ def test_a_key_that_an_old_run_saved_comes_back_by_its_new_name(load_config):
   ]
 
 
-def test_a_renamed_map_keeps_its_entries(load_config, monkeypatch):
-  monkeypatch.setitem(config_lib.RENAMED, 'masks.union', 'data.merge')
-  merge = {'x': ('a', 'b')}
-  tree = old_tree(load_config, **{'masks.union': merge})
-  del tree['data']['merge']
-  again = config_lib.from_dict(tree)
+def test_a_run_that_was_saved_with_old_names_alone_is_the_same_run(load_config):
+  values = {
+    'data.masks.kind': 'folders',
+    'data.masks.merge': {'x': ('a', 'b')},
+    'data.masks.void': ('c', 'd'),
+    'data.masks.threshold': 26,
+    'data.masks.missing': 'absent',
+    'data.split.train': 'a-k',
+    'data.split.val_share': 0.2,
+    'data.split.group': '(im)',
+  }
+  flat = config_lib.flatten(load_config('multiclass')) | values
+  config = defaults.unflatten(flat)
+  old_names = {new: old for old, new in config_lib.RENAMED.items()}
+  old = defaults.unflatten({old_names.get(k, k): v for k, v in flat.items()})
+  assert not {'masks', 'split'} & set(old.data)
+  again = config_lib.from_dict(json.loads(old.to_json()))
   config_lib.check(again)
-  assert again.data.merge.to_dict() == merge
+  assert config_lib.differences(config, again) == []
 
 
 def test_a_removed_key_is_refused_where_it_changed_something(load_config):
@@ -227,6 +238,9 @@ def test_a_removed_key_is_refused_where_it_changed_something(load_config):
   ('key', 'text'),
   [
     ('loss.gamma', 'config.loss.gamma is now called config.loss.focal_gamma;'),
+    ('data.mask', 'config.data.mask is now called config.data.masks.kind;'),
+    ('data.void', 'config.data.void is now called config.data.masks.void;'),
+    ('data.fold', 'config.data.fold is now called config.data.split.fold;'),
     ('transfer.resize', 'config.transfer.resize no longer exists; remove it'),
     ('loss.hinge', 'config.loss.hinge is unknown; remove it'),
   ],

@@ -74,7 +74,10 @@ def test_faulty_data_ends_with_1_and_the_written_config_trains(
   assert 'error undeclared mask values: 10 masks' in done.stdout
   assert 'Traceback' not in done.stderr
   text = path.read_text()
-  assert "config.data.merge = {'background': (0,), 'foreground': (99,)}" in text
+  assert (
+    "config.data.masks.merge = {'background': (0,), 'foreground': (99,)}"
+    in text
+  )
   assert f'config.data.root = {str(root)!r}' in text
   again = call('doctor', '--config', path)
   assert '0 errors' in again.stdout
@@ -120,11 +123,11 @@ def test_report_that_can_not_be_written_is_told(tmp_path):
 
 def test_mend_is_words_then_flags():
   assert mend(FINDING) == 'add images: --config.data.resize=96'
-  assert command(FINDING._replace(settings={'data.void': (127,)})) == (
-    "--config.data.void='(127,)'"
+  assert command(FINDING._replace(settings={'data.masks.void': (127,)})) == (
+    "--config.data.masks.void='(127,)'"
   )
-  merged = command(FINDING._replace(settings={'data.merge': {'a': (1,)}}))
-  assert "config.data.merge = {'a': (1,)}" in merged
+  merged = command(FINDING._replace(settings={'data.masks.merge': {'a': (1,)}}))
+  assert "config.data.masks.merge = {'a': (1,)}" in merged
   assert '--config.data' not in merged
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from settings import set_data
 
 from unet_jax import errors
 from unet_jax.data import folder, spec
@@ -14,9 +15,8 @@ def open_folder(load_config):
 
   def open_with(root, mask='binary', classes=('a',), merge=None, threshold=128):
     config = load_config('binary:folder')
-    with config.unlocked():
-      config.data.update(root=str(root), mask=mask, classes=classes)
-      config.data.update(merge=merge or {}, threshold=threshold)
+    set_data(config, root=str(root), mask=mask, classes=classes)
+    set_data(config, merge=merge or {}, threshold=threshold)
     return folder.open_folder(spec.read(config))
 
   return open_with
@@ -213,7 +213,7 @@ def test_folder_without_images_or_masks_is_named(write_folder, open_folder):
 
 def test_wrong_encoding_is_told_by_the_folders(write_folder, open_folder):
   root = write_folder(mask='folders')
-  with pytest.raises(errors.InputError, match='data.mask=folders'):
+  with pytest.raises(errors.InputError, match='data.masks.kind=folders'):
     open_folder(root, 'binary')
   message = r'GT has no folder c \(it has: a, b\).*config\.data\.classes'
   with pytest.raises(errors.InputError, match=message):

@@ -24,8 +24,8 @@ def config(load_config, write_folder):
       'model.depth': 1,
       'data.source': 'folder',
       'data.root': str(root),
-      'data.mask': 'index',
-      'data.merge': {},
+      'data.masks.kind': 'index',
+      'data.masks.merge': {},
       'data.classes': ('a', 'b'),
     },
   )

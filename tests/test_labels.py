@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from settings import set_data
 
 from unet_jax import defaults, errors
 from unet_jax.data import labels, spec
@@ -15,10 +16,7 @@ def decode(
 ):
   config = defaults.get_config()
   config.task = task
-  with config.unlocked():
-    config.data.update(
-      source='folder', mask=encoding, merge=merge or {}, **data
-    )
+  set_data(config, source='folder', mask=encoding, merge=merge or {}, **data)
   coding = labels.make_coding(spec.read(config), classes)
   return labels.decode(mask, coding, 'masks/x.png')
 
@@ -47,7 +45,7 @@ def test_one_bit_mask_is_taken_as_it_is():
 
 def test_binary_mask_of_0_and_1_is_told_to_be_an_index():
   mask = np.array([[0, 1]], np.uint8)
-  message = r'masks/x\.png.* use --config\.data\.mask=index'
+  message = r'masks/x\.png.* use --config\.data\.masks\.kind=index'
   with pytest.raises(errors.InputError, match=message):
     decode(mask, 'binary', classes=('a',))
 
@@ -167,7 +165,7 @@ def test_colors_are_classes():
   [
     ('index', {'a': (2,), 'b': (2,)}, 'value 2 means a and b'),
     ('index', {'a': (2,)}, 'value 2 means a and b'),
-    ('index', {'a': ('x',)}, "'x' in config.data.merge"),
+    ('index', {'a': ('x',)}, "'x' in config.data.masks.merge"),
     ('index', {'a': (300,)}, 'a value from 0 to 255'),
     ('color', {}, 'no mask value means background; name its colours'),
     ('color', COLORS | {'a': ('red',)}, "'red' .* a colour '#rrggbb'"),

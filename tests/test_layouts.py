@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from commands import call
 from PIL import Image
+from settings import set_data
 
 from unet_jax import config as config_lib
 from unet_jax import parallel
@@ -180,9 +181,8 @@ def load(load_config, root, task='multiclass', classes='ab', **data):
   config = load_config('multiclass:tiny', task=task)
   classes = tuple(classes[:1] if task == 'binary' else classes)
   with config.unlocked():
-    config.data.update(source='folder', root=str(root), classes=classes)
-    config.data.merge = {}
-    config.data.update(data)
+    set_data(config, source='folder', root=str(root), classes=classes)
+    set_data(config, **{'merge': {}} | data)
     config.model.depth = 1
   config_lib.check(config)
   wanted = spec.read(config)
@@ -195,7 +195,7 @@ def train_steps():
   runs = {}
 
   def make(config, dataset):
-    key = (config.task, config.data.background, config.data.soft > 0)
+    key = (config.task, config.data.background, config.data.masks.soft > 0)
     if key not in runs:
       runs[key] = setup.make_run(config, dataset.stats)
     return runs[key]
@@ -283,8 +283,8 @@ def test_overlapping_classes_go_from_files_to_scores_and_masks(tmp_path):
   call(
     *('main', '--config', 'configs/multilabel.py:tiny', '--workdir', workdir),
     *(f'--config.data.root={root}', '--config.data.source=folder'),
-    *("--config.data.classes=('a', 'b')", '--config.data.train=im0-im5'),
-    *('--config.data.test=im6-im7', '--config.data.val_share=0.3'),
+    *("--config.data.classes=('a', 'b')", '--config.data.split.train=im0-im5'),
+    *('--config.data.split.test=im6-im7', '--config.data.split.val_share=0.3'),
     *('--config.image_size=32', '--config.model.depth=1'),
   )
   done = call('evaluate', '--workdir', workdir, '--split', 'val')

@@ -88,8 +88,10 @@ def test_its_config_has_todays_keys_and_is_what_the_same_flags_give(
   unpack(tmp_path, '/data/fundus')
   old = config_lib.load(tmp_path / 'config.json')
   keys = config_lib.flatten(defaults.get_config()).keys()
-  own = {key for key in config_lib.flatten(old) if 'data.merge' not in key}
-  assert own == {key for key in keys if 'data.merge' not in key}
+  own = {
+    key for key in config_lib.flatten(old) if 'data.masks.merge' not in key
+  }
+  assert own == {key for key in keys if 'data.masks.merge' not in key}
   new = load_config(
     'multiclass:tiny', image_size=32, engine='xla', precision='float32'
   )

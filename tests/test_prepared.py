@@ -7,7 +7,9 @@ import shutil
 import numpy as np
 import pytest
 from commands import call
+from settings import set_data
 
+from unet_jax import config as config_lib
 from unet_jax import errors
 from unet_jax.data import files, prepared, sources, spec
 
@@ -19,8 +21,7 @@ def prepare(load_config, monkeypatch):
 
   def run(root, output, name='multiclass:folder', say=lambda _: None, **data):
     config = load_config(name)
-    with config.unlocked():
-      config.data.update(root=str(root), **data)
+    set_data(config, root=str(root), **data)
     wanted = spec.read(config)
     opened = sources.open_layout(wanted)
     read = sources.example_reader(wanted, opened)
@@ -32,8 +33,7 @@ def prepare(load_config, monkeypatch):
 
 def as_prepared(config, output, **data):
   again = config.copy_and_resolve_references()
-  with again.unlocked():
-    again.data.update(source='tfds', name='prepared', root=str(output), **data)
+  set_data(again, source='tfds', name='prepared', root=str(output), **data)
   return again
 
 
@@ -154,8 +154,8 @@ def test_foreign_folders_are_refused(prepare, write_folder, tmp_path):
       dict(resize=20),
       r'with config\.data\.resize=0, not 20; run unet_jax\.prep',
     ),
-    (dict(void=(9,)), r'with config\.data\.void=\[\], not \[9\]'),
-    (dict(merge={'x': (2,)}), r"data\.merge={}, not {'x': \[2\]}"),
+    (dict(void=(9,)), r'with config\.data\.masks\.void=\[\], not \[9\]'),
+    (dict(merge={'x': (2,)}), r"data\.masks\.merge={}, not {'x': \[2\]}"),
     (dict(classes=('x', 'q')), 'with the classes x, y; set'),
   ],
 )
@@ -166,6 +166,41 @@ def test_other_settings_than_it_was_prepared_with_are_refused(
   config = prepare(root, output, classes=('x', 'y'))
   with pytest.raises(errors.InputError, match=message):
     load(as_prepared(config, output, **data))
+
+
+def write_old_names(output):
+  """Gives the settings in the manifest the names of earlier versions."""
+  path = output / 'prepared/1.0.0' / prepared.MANIFEST
+  manifest = json.loads(path.read_text())
+  old_names = {new: old for old, new in config_lib.RENAMED.items()}
+  settings = {old_names.get(k, k): v for k, v in manifest['settings'].items()}
+  assert {'data.mask', 'data.merge', 'data.train'} <= settings.keys()
+  path.write_text(json.dumps(manifest | {'settings': settings}))
+
+
+def test_a_set_that_an_earlier_version_prepared_is_read(
+  prepare, write_folder, tmp_path
+):
+  root, output = write_folder(mask='index'), tmp_path / 'out'
+  config = prepare(root, output, classes=('x', 'y'), void=(7,))
+  write_old_names(output)
+  dataset = load(as_prepared(config, output))
+  assert dataset.stats == load(config).stats
+  with pytest.raises(
+    errors.InputError, match=r'config\.data\.masks\.void=\[7\], not \[9\]'
+  ):
+    load(as_prepared(config, output, void=(9,)))
+
+
+def test_a_set_that_an_earlier_version_began_is_finished(
+  prepare, write_folder, tmp_path
+):
+  root, output = write_folder('abcdef', mask='index'), tmp_path / 'out'
+  prepare(root, output, classes=('x', 'y'))
+  write_old_names(output)
+  lines = []
+  prepare(root, output, classes=('x', 'y'), say=lines.append)
+  assert lines == []  # Nothing is written again.
 
 
 def test_folder_that_was_never_prepared_is_told(load_config, tmp_path):

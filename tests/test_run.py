@@ -499,8 +499,8 @@ def test_early_stopping_ends_a_run_and_stays_ended(tmp_path):
 def test_the_images_held_back_in_training_are_those_evaluated(tmp_path):
   root, workdir = tmp_path / 'data', tmp_path / 'run'
   call(
-    *('main', *small(tmp_path), '--config.data.folds=4'),
-    '--config.data.fold=2',
+    *('main', *small(tmp_path), '--config.data.split.folds=4'),
+    '--config.data.split.fold=2',
   )
   saved = json.loads((workdir / 'splits.json').read_text())
   assert sorted(sum(saved['folds'], [])) == sorted(

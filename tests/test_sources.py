@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
+from settings import set_data
 
 from unet_jax import errors
 from unet_jax.data import sources, spec, stats
@@ -62,8 +63,7 @@ def load(load_config):
 
   def load_with(config_name, /, **data):
     config = load_config(config_name)
-    with config.unlocked():
-      config.data.update(data)
+    set_data(config, **data)
     wanted = spec.read(config)
     return sources.load(wanted, sources.open_layout(wanted))
 
@@ -150,7 +150,7 @@ def test_constant_images_get_a_std_of_1(write_folder, load):
       {'train': 'abc', 'test': 'de'},
       0.0,
       {'train': 3, 'test': 2},
-      ('--config.data.val_share=0.2',),
+      ('--config.data.split.val_share=0.2',),
     ),
     (
       {'train': 'ab', 'val': 'c', 'test': 'de'},
@@ -258,8 +258,7 @@ def test_classes_that_can_not_be_told_apart_are_refused(
 ):
   config = load_config('binary:folder', task=task)
   root = write_folder(mask='folders' if mask == 'folders' else 'index')
-  with config.unlocked():
-    config.data.update(root=str(root), mask=mask, classes=classes)
+  set_data(config, root=str(root), mask=mask, classes=classes)
   with pytest.raises(errors.InputError, match=message):
     sources.open_layout(spec.read(config))
 
@@ -388,8 +387,8 @@ def test_any_tfds_set_with_one_mask_is_read(load_tfds):
       r'no mask disc \(it has: segmentation_mask\)',
     ),
     (dict(classes=('disc',)), 'mask value 2 in 77 pixels'),
-    (dict(mask='planes'), 'config.data.mask=planes takes one'),
-    (dict(train='a-b'), 'config.data.train names images of a folder'),
+    (dict(mask='planes'), 'config.data.masks.kind=planes takes one'),
+    (dict(train='a-b'), 'config.data.split.train names images of a folder'),
     (dict(fov='fov'), 'config.data.fov names the folder fov'),
     (dict(weights='maps'), 'config.data.weights names the folder maps'),
   ],

@@ -1,6 +1,7 @@
 """Lists and ranges of names."""
 
 import pytest
+from settings import set_data
 
 from unet_jax import errors
 from unet_jax.data import spec, splits
@@ -19,7 +20,7 @@ def test_no_list_at_all_is_not_an_error(tmp_path):
 
 def ranges(load_config, names, **splits_of):
   config = load_config('binary:folder')
-  config.data.update(splits_of)
+  set_data(config, **splits_of)
   return splits.from_ranges(spec.read(config).split, names)
 
 
@@ -48,13 +49,16 @@ def test_names_may_have_dashes_themselves(load_config):
 @pytest.mark.parametrize(
   ('splits_of', 'message'),
   [
-    (dict(train='image001-image100'), "data.train: 'image001-image100' is no"),
-    (dict(train='image009-image002'), 'data.train'),
+    (
+      dict(train='image001-image100'),
+      "data.split.train: 'image001-image100' is no",
+    ),
+    (dict(train='image009-image002'), 'data.split.train'),
     (
       dict(train='image001-image005', test='image005'),
-      'data.test has image005, as has config.data.train',
+      'data.split.test has image005, as has config.data.split.train',
     ),
-    (dict(test='image005'), 'data.train is not'),
+    (dict(test='image005'), 'data.split.train is not'),
   ],
 )
 def test_ranges_that_mean_nothing_are_told(load_config, splits_of, message):

@@ -12,6 +12,7 @@ import test_prepared
 import test_step
 from commands import call, rows
 from PIL import Image
+from settings import set_data
 
 from unet_jax import errors, parallel
 from unet_jax.data import files, labels, pipeline, sources, spec
@@ -24,8 +25,7 @@ prepare = test_prepared.prepare
 def load(load_config):
   def run(root, weights='maps', **data):
     config = load_config('binary:folder')
-    with config.unlocked():
-      config.data.update(root=str(root), weights=weights, **data)
+    set_data(config, root=str(root), weights=weights, **data)
     wanted = spec.read(config)
     return sources.load(wanted, sources.open_layout(wanted))
 

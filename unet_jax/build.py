@@ -37,7 +37,7 @@ def make_classes(config, names: Sequence[str]) -> labels.ClassSpec:
     planes=labels.class_names(config.task, names, config.data.background),
     num_foreground=len(names),
     exclusive=config.task == 'multiclass',
-    soft=config.data.soft > 0,
+    soft=config.data.masks.soft > 0,
   )
 
 
@@ -145,7 +145,7 @@ def make_augment(config) -> Callable[..., tuple[jax.Array, ...]]:
     augment.augment,
     size=config.image_size,
     ranges=ranges,
-    soft=config.data.soft > 0,
+    soft=config.data.masks.soft > 0,
   )
 
 

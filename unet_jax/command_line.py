@@ -215,19 +215,28 @@ def _failed_flag(error: Exception) -> str:
   return next((x.name for x in owners if isinstance(x, flags.Flag)), '')
 
 
-def _failed_key(error: Exception) -> str:
-  """Returns the key that ml_collections looked up in the config, or ''."""
-  frames = traceback.walk_tb(error.__traceback__)
-  paths = [frame.f_locals.get('config_path') for frame, _ in frames]
-  return next((x for x in paths if isinstance(x, str)), '')
+def _old_key(error: Exception) -> str:
+  """Returns the key of an earlier version that was looked up, or ''."""
+  places = []
+  for frame, _ in traceback.walk_tb(error.__traceback__):
+    # ml_collections' names for the key of a flag.
+    paths = map(frame.f_locals.get, ('config_path', 'field_path'))
+    places += [path for path in paths if isinstance(path, str)]
+  if error.args and isinstance(error.args[0], KeyError):  # In a config file.
+    lines = traceback.extract_tb(error.__traceback__)
+    places += [x.line or '' for x in lines]
+  for key in (*config_lib.RENAMED, *config_lib.REMOVED):
+    if any(re.search(rf'\b{re.escape(key)}\b', place) for place in places):
+      return key
+  return ''
 
 
 def _explain(error: Exception, name: str) -> str:
   """Says in a line why the flags or the config file can't be read."""
   text = str(error)
-  key = _failed_key(error)
-  if key in config_lib.RENAMED or key in config_lib.REMOVED:
-    return config_lib.explain_unknown(key, f'--{name}')
+  old_key = _old_key(error)
+  if old_key:
+    return config_lib.explain_unknown(old_key, f'--{name}')
   hint = re.search('Did you mean "(.+)" instead of "(.+)"', text)
   if hint:
     return f'--{name} has no key {hint[2]}; did you mean {hint[1]}?'

@@ -5,6 +5,7 @@
 
 import pathlib
 import re
+from typing import Any
 
 import ml_collections
 
@@ -13,6 +14,15 @@ from unet_jax import knob as knob_lib
 
 # Keys of earlier versions, which old runs and config files may have.
 RENAMED = {
+  'data.mask': 'data.masks.kind',
+  **{
+    f'data.{name}': f'data.masks.{name}'
+    for name in ('merge', 'void', 'threshold', 'soft', 'missing')
+  },
+  **{
+    f'data.{name}': f'data.split.{name}'
+    for name in ('train', 'val', 'test', 'val_share', 'group', 'folds', 'fold')
+  },
   'loss.beta': 'loss.tversky_beta',
   'loss.gamma': 'loss.focal_gamma',
   'loss.radius': 'loss.cldice_radius',
@@ -34,7 +44,7 @@ PLANES = ('folders', 'planes')  # Masks that may overlap.
 
 
 def flatten(config: ml_collections.ConfigDict, prefix: str = '') -> dict:
-  """Returns {'data.root': value, ...}; a map such as data.merge is a value."""
+  """Returns {'data.root': value, ...}; maps as data.masks.merge are values."""
   flat = {}
   for name, value in config.items():
     key = prefix + name
@@ -77,7 +87,7 @@ def explain_unknown(key: str, config: str = 'config') -> str:
 
 def _check_data(config: ml_collections.ConfigDict) -> None:
   """Refuses settings of the data that don't go together."""
-  data = config.data
+  data, masks, split = config.data, config.data.masks, config.data.split
   if config.task == 'binary' and len(data.classes) > 1:
     raise errors.InputError(
       f'config.data.classes has {len(data.classes)} names; task binary '
@@ -88,36 +98,37 @@ def _check_data(config: ml_collections.ConfigDict) -> None:
       'config.data.background is empty, but task binary has a background; name '
       'it'
     )
-  if data.soft and (config.task == 'multiclass' or data.mask not in PLANES):
+  if masks.soft and (config.task == 'multiclass' or masks.kind not in PLANES):
     raise errors.InputError(
-      f'config.data.soft is {data.soft}: probabilities need masks of folders '
-      'or planes and task binary or multilabel; set these, or '
-      'config.data.soft=0'
+      f'config.data.masks.soft is {masks.soft}: probabilities need masks of '
+      'folders or planes and task binary or multilabel; set these, or '
+      'config.data.masks.soft=0'
     )
-  if data.missing == 'absent' and data.mask not in ('binary', 'folders'):
+  if masks.missing == 'absent' and masks.kind not in ('binary', 'folders'):
     raise errors.InputError(
-      'config.data.missing is absent; it needs config.data.mask=binary or '
-      'folders'
+      'config.data.masks.missing is absent; it needs '
+      'config.data.masks.kind=binary or folders'
     )
-  if data.folds == 1 or data.fold >= max(1, data.folds):
+  if split.folds == 1 or split.fold >= max(1, split.folds):
     raise errors.InputError(
-      f'config.data.fold is {data.fold} of {data.folds} folds; set '
-      'config.data.folds to 2 or more, and fold to less than that'
+      f'config.data.split.fold is {split.fold} of {split.folds} folds; set '
+      'config.data.split.folds to 2 or more, and fold to less than that'
     )
-  if data.folds and data.val_share:
+  if split.folds and split.val_share:
     raise errors.InputError(
-      'config.data.val_share and config.data.folds both draw val; set one to 0'
+      'config.data.split.val_share and config.data.split.folds both draw val; '
+      'set one to 0'
     )
   try:
-    has_group = '.csv:' in data.group or re.compile(data.group).groups
+    has_group = '.csv:' in split.group or re.compile(split.group).groups
   except re.error as error:
     raise errors.InputError(
-      f'config.data.group {data.group!r}: {error}'
+      f'config.data.split.group {split.group!r}: {error}'
     ) from None
-  if data.group and not has_group:
+  if split.group and not has_group:
     raise errors.InputError(
-      f'config.data.group {data.group!r} has no (group) that is the patient; '
-      'put parentheses around it'
+      f'config.data.split.group {split.group!r} has no (group) that is the '
+      'patient; put parentheses around it'
     )
 
 
@@ -218,8 +229,12 @@ def from_dict(tree: dict) -> ml_collections.ConfigDict:
         f'config.{key} of this run is not {harmless!r}, and this version has '
         'no such key; use the version that trained the run'
       )
-  renamed = {RENAMED.get(key, key): value for key, value in saved.items()}
-  return defaults.unflatten(flatten(defaults.get_config()) | renamed)
+  return defaults.unflatten(flatten(defaults.get_config()) | rename(saved))
+
+
+def rename(settings: dict[str, Any]) -> dict[str, Any]:
+  """Returns settings with today's name for each key of an earlier version."""
+  return {RENAMED.get(key, key): value for key, value in settings.items()}
 
 
 def differences(

@@ -29,25 +29,25 @@ MAIN = {
     'The embedded drawings, a folder of images, or a TFDS data set.',
   ),
   'data.root': free('', 'Folder of the images, or of the TFDS data sets.'),
-  'data.mask': choice(
-    ('index', 'binary', 'color', 'folders', 'planes'),
-    'How masks are stored: class indices; 0 and 255; colours; a folder per '
-    'class, GT/CLASS; NAME.npy, [H, W, K]. The embedded set has folders.',
-  ),
   'data.classes': free((), 'Foreground classes; () reads them from the data.'),
   'data.background': free(
     'background', "Name of the background; '': every pixel is of a class."
   ),
-  'data.merge': free(
+  'data.masks.kind': choice(
+    ('index', 'binary', 'color', 'folders', 'planes'),
+    'How masks are stored: class indices; 0 and 255; colours; a folder per '
+    'class, GT/CLASS; NAME.npy, [H, W, K]. The embedded set has folders.',
+  ),
+  'data.masks.merge': free(
     {},
     'Class to a tuple of the mask folders whose union it is, or of its values '
     "in the masks: numbers in index masks and planes, or colours '#rrggbb'.",
     entry=tuple,
   ),
-  'data.void': free(
+  'data.masks.void': free(
     (), 'Mask folders, numbers or colours whose pixels count nowhere.'
   ),
-  'data.threshold': number(
+  'data.masks.threshold': number(
     128,
     (1, 255),
     'Least value of a mask folder that means the class. In the 0 to 252 of '
@@ -56,7 +56,7 @@ MAIN = {
   'data.resize': number(
     0, (0, 2**15), 'Longer side in pixels after scaling; 0 scales nothing.'
   ),
-  'data.val_share': number(
+  'data.split.val_share': number(
     0.0, (0.0, 0.9), 'Share of train that becomes val where there is no val.'
   ),
   'image_size': number(128, (1, 2**15), 'Side in pixels of the random crops.'),
@@ -107,10 +107,10 @@ OTHER = {
     0, (0, 2**31 - 1), 'Evaluations without a new best that end a run; 0: none.'
   ),
   'data.name': free('', 'Name of the TFDS data set.'),
-  'data.soft': number(
+  'data.masks.soft': number(
     0, (0, 255), 'Mask value that is probability 1; 0: masks are thresholded.'
   ),
-  'data.missing': choice(
+  'data.masks.missing': choice(
     ('error', 'absent'),
     'An image without its mask file is an error, or lacks the class.',
   ),
@@ -122,19 +122,19 @@ OTHER = {
     'Folder of maps of how much each pixel counts in every term of the loss: '
     'NAME.npy, float [H, W], 0 or more; or grey NAME.png, where white is 1.',
   ),
-  'data.train': free(
+  'data.split.train': free(
     '', "Names 'a, b' or ranges 'a-k' in a folder; '': as its lists say."
   ),
-  'data.val': free('', 'As `data.train`.'),
-  'data.test': free('', 'As `data.train`.'),
-  'data.group': free(
+  'data.split.val': free('', 'As `data.split.train`.'),
+  'data.split.test': free('', 'As `data.split.train`.'),
+  'data.split.group': free(
     '',
     'How to tell patients, each of whom stays in one split: a regular '
     'expression whose first group is the patient, or FILE.csv:COLUMN with '
     'names in its first column.',
   ),
-  'data.folds': number(0, (0, 100), 'Folds of all but test; 0: none.'),
-  'data.fold': number(0, (0, 99), 'Fold that is val, from 0.'),
+  'data.split.folds': number(0, (0, 100), 'Folds of all but test; 0: none.'),
+  'data.split.fold': number(0, (0, 99), 'Fold that is val, from 0.'),
   'data.channels': choice(
     ('all', 'green'),
     'All channels, or green, the best one of a photographed retina.',

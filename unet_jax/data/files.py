@@ -80,7 +80,7 @@ def read_mask(path: pathlib.Path, *, as_index: bool) -> np.ndarray:
     if image.mode not in ('1', 'L', 'P') and not _is_deep_grey(image):
       raise errors.InputError(
         f'{path}: a mask has one channel, this file has {image.mode}; save it '
-        'as an 8-bit PNG of indices, or use --config.data.mask=color'
+        'as an 8-bit PNG of indices, or use --config.data.masks.kind=color'
       )
     tiles = _tiles(image)  # Pillow forgets them once the image is decoded.
     _decode(image.load, path)

@@ -26,7 +26,7 @@ def parts(mask: Mapping[Any, np.ndarray], coding, where: str) -> list[tuple]:
       raise errors.InputError(
         f'{where} has {len(mask)} planes, but there are {len(coding.classes)} '
         'classes; correct config.data.classes, or say which planes each is '
-        'made of in config.data.merge'
+        'made of in config.data.masks.merge'
       )
   default = numbers[first:] + [len(mask)] * len(coding.classes)
   chosen = [
@@ -37,7 +37,7 @@ def parts(mask: Mapping[Any, np.ndarray], coding, where: str) -> list[tuple]:
   if missing:
     raise errors.InputError(
       f'{where} has no plane {missing[0]}, only 0 to {len(mask) - 1}; correct '
-      'config.data.merge or config.data.void'
+      'config.data.masks.merge or config.data.masks.void'
     )
   if first:
     _check_background(mask, numbers, where)
@@ -56,7 +56,7 @@ def _check_background(mask: Mapping, numbers: list[int], where: str) -> None:
     raise errors.InputError(
       f'{where}: plane {numbers[0]} is not the background, since {wrong} of '
       'its pixels are as in other planes; correct config.data.classes or '
-      'config.data.merge'
+      'config.data.masks.merge'
     )
 
 
@@ -96,7 +96,7 @@ def check_covered(covered: np.ndarray, void: np.ndarray, where: str) -> None:
   if rest:
     raise errors.InputError(
       f'{where}: {rest} pixels are of no class; name what they are in '
-      'config.data.background, or list their mask in config.data.void'
+      'config.data.background, or list their mask in config.data.masks.void'
     )
 
 
@@ -127,13 +127,13 @@ def _grade(plane: np.ndarray, coding, where: str) -> np.ndarray:
   if coding.soft:
     if plane.max() > full:
       raise errors.InputError(
-        f'{where}: value {plane.max()} is above config.data.soft, {full}, '
-        'which means full agreement'
+        f'{where}: value {plane.max()} is above config.data.masks.soft, '
+        f'{full}, which means full agreement'
       )
     return np.round(plane * (codes.CERTAIN / full)).astype(np.uint8)
   if plane.max() == 1 < coding.threshold and plane.dtype == np.uint8:
     raise errors.InputError(
-      f'{where}: a mask of 0 and 1, where config.data.threshold is '
-      f'{coding.threshold}; use --config.data.threshold=1'
+      f'{where}: a mask of 0 and 1, where config.data.masks.threshold is '
+      f'{coding.threshold}; use --config.data.masks.threshold=1'
     )
   return plane >= coding.threshold

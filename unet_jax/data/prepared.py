@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 from tensorflow_datasets.core import example_serializer
 
+from unet_jax import config as config_lib
 from unet_jax import errors, text_files
 from unet_jax.data import labels, layout, stats
 from unet_jax.data.spec import Spec
@@ -160,7 +161,10 @@ def _read_manifest(folder: pathlib.Path) -> dict:
   path = folder / MANIFEST
   if not path.exists():
     return {}
-  return text_files.read_json(path, f'remove {folder}')
+  manifest = text_files.read_json(path, f'remove {folder}')
+  # An earlier version has written the names that keys had then.
+  settings = config_lib.rename(manifest.get('settings', {}))
+  return manifest | {'settings': settings}
 
 
 def _features(example: dict) -> tfds.features.FeaturesDict:

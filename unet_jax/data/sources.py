@@ -188,7 +188,7 @@ def _check_classes(classes: Sequence[str], spec: Spec) -> None:
   if len(classes) > 1 and takes_one:
     raise errors.InputError(
       f'the foreground classes are: {listed}; config.task={spec.task} with '
-      f'config.data.mask={spec.masks.kind} takes one: name it in '
+      f'config.data.masks.kind={spec.masks.kind} takes one: name it in '
       'config.data.classes, or change these'
     )
 
@@ -278,7 +278,7 @@ def split_keys(
   elif 'val' not in keys:
     notes.append(
       'no val split: "best" is the latest averaged weights (to hold images '
-      'back: --config.data.val_share=0.2)'
+      'back: --config.data.split.val_share=0.2)'
     )
   keys = {split: keys[split] for split in splits.SPLITS if keys.get(split)}
   if spec.weights:

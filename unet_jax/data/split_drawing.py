@@ -106,7 +106,7 @@ def group(names: Sequence[str], rule: str, root: pathlib.Path) -> list[str]:
   for name, match in zip(names, matches, strict=True):
     if not match or match[1] is None:
       raise errors.InputError(
-        f'config.data.group {rule!r} finds nothing in {name}; correct it'
+        f'config.data.split.group {rule!r} finds nothing in {name}; correct it'
       )
   return [match[1] for match in matches]
 
@@ -119,19 +119,20 @@ def _from_table(
       rows = list(csv.DictReader(file))
   except (OSError, csv.Error, UnicodeDecodeError) as error:
     raise errors.InputError(
-      f'config.data.group: {path} can not be read ({error})'
+      f'config.data.split.group: {path} can not be read ({error})'
     ) from None
   columns = list(rows[0]) if rows else []
   if column not in columns:
     raise errors.InputError(
-      f'config.data.group: {path} has no column {column} (it has: '
+      f'config.data.split.group: {path} has no column {column} (it has: '
       f'{", ".join(columns)})'
     )
   patients = {row[columns[0]]: row[column] for row in rows}
   for name in names:
     if not patients.get(name):
       raise errors.InputError(
-        f'config.data.group: {path} names no {column} of {name}; add a row'
+        f'config.data.split.group: {path} names no {column} of {name}; '
+        'add a row'
       )
   return [patients[name] for name in names]
 
@@ -193,7 +194,7 @@ def hold_back(
   if num_val and (num_val >= count or num_groups < 2):
     remedy = 'lower it, or add images' if num_groups > 1 else 'add images'
     raise errors.InputError(
-      f'config.data.val_share {share} of {count} images of {num_groups} '
+      f'config.data.split.val_share {share} of {count} images of {num_groups} '
       f'groups leaves none to train on; {remedy}'
     )
   if not num_val:
@@ -208,8 +209,8 @@ def draw_folds(
   count = len(groups)
   if len(set(groups)) < num_folds:
     raise errors.InputError(
-      f'config.data.folds is {num_folds}, but there are {len(set(groups))} '
-      'images or groups to train on; lower it'
+      f'config.data.split.folds is {num_folds}, but there are '
+      f'{len(set(groups))} images or groups to train on; lower it'
     )
   sizes = [len(part) for part in np.array_split(range(count), num_folds)]
   return draw_parts(sizes, groups, presence, seed)

@@ -37,19 +37,20 @@ def from_ranges(split: Split, names: Iterable[str]) -> dict[str, list[str]]:
   for key in SPLITS:
     parts = (part.strip() for part in getattr(split, key).split(','))
     for part in filter(None, parts):
-      first, last = _ends(part, ordered, f'config.data.{key}')
+      first, last = _ends(part, ordered, f'config.data.split.{key}')
       for name in ordered[first : last + 1]:
         if name in owner:
           raise errors.InputError(
-            f'config.data.{key} has {name}, as has config.data.{owner[name]}; '
-            'name an image once, or scores mean nothing'
+            f'config.data.split.{key} has {name}, as has '
+            f'config.data.split.{owner[name]}; name an image once, or scores '
+            'mean nothing'
           )
         owner[name] = key
         lists.setdefault(key, []).append(name)
   if lists and 'train' not in lists:
     raise errors.InputError(
-      f'config.data.{next(iter(lists))} is set, but config.data.train is not; '
-      'set both'
+      f'config.data.split.{next(iter(lists))} is set, but '
+      'config.data.split.train is not; set both'
     )
   return lists
 

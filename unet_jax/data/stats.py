@@ -123,7 +123,7 @@ def notes(images: Sequence[Counts], coding: labels.Coding) -> list[str]:
     if passed < above:
       lines.append(
         f'{name}: {100 * passed / above:.1f} % of the marked pixels are '
-        f'{coding.threshold} or more, config.data.threshold, and count'
+        f'{coding.threshold} or more, config.data.masks.threshold, and count'
       )
   if coding.soft:
     lines.append(

@@ -79,8 +79,8 @@ def _check_settings(spec: Spec) -> None:
   for split in ('train', 'val', 'test'):
     if getattr(spec.split, split):
       raise errors.InputError(
-        f'config.data.{split} names images of a folder, but config.data.source '
-        f'is {source}, which has its own splits; empty it'
+        f'config.data.split.{split} names images of a folder, but '
+        f'config.data.source is {source}, which has its own splits; empty it'
       )
   if fov not in ('', 'estimate'):
     raise errors.InputError(
@@ -131,13 +131,14 @@ def _find_masks(name: str, features, spec: Spec) -> str:
     if missing or not folders:
       raise errors.InputError(
         f'{name} has no mask {", ".join(missing) or "without a name"} (it has: '
-        f'{", ".join(masks)}); correct config.data.classes or config.data.merge'
+        f'{", ".join(masks)}); correct config.data.classes or '
+        'config.data.masks.merge'
       )
     return ''
   if len(masks) != 1 or spec.masks.kind == 'planes':
     raise errors.InputError(
       f'{name} has {len(masks)} masks ({", ".join(masks)}), where '
-      f'config.data.mask={spec.masks.kind} takes one'
+      f'config.data.masks.kind={spec.masks.kind} takes one'
     )
   if not spec.classes and not getattr(features[masks[0]], 'names', None):
     raise errors.InputError(f'{name} names no classes; set config.data.classes')

@@ -40,13 +40,15 @@ def make_table(
       if place in owners:
         raise errors.InputError(
           f'mask value {value} means {owners[place]} and {name}; correct '
-          'config.data.merge, config.data.void or config.data.background'
+          'config.data.masks.merge, config.data.masks.void or '
+          'config.data.background'
         )
       owners[place], table[place] = name, code
     if code != codes.VOID and name not in owners.values():
       raise errors.InputError(
         f'no mask value means {name}; name its '
-        f'{"colours" if encoding == "color" else "values"} in config.data.merge'
+        f'{"colours" if encoding == "color" else "values"} in '
+        'config.data.masks.merge'
       )
   return table
 
@@ -73,18 +75,19 @@ def to_codes(
     count = np.count_nonzero(undeclared == value)
     if encoding == 'binary' and mask.max() == 1:
       raise errors.InputError(
-        f'{where}: a mask of 0 and 1 where mask=binary expects 0 and 255; '
-        'use --config.data.mask=index'
+        f'{where}: a mask of 0 and 1 where masks.kind=binary expects 0 and '
+        '255; use --config.data.masks.kind=index'
       )
     if encoding == 'color':
       raise errors.InputError(
         f"{where}: colour '#{value:06x}' in {count} pixels is not declared; "
-        'add it to config.data.merge or config.data.void'
+        'add it to config.data.masks.merge or config.data.masks.void'
       )
     raise errors.InputError(
       f'{where}: mask value {value} in {count} pixels, but the config declares '
-      f'{_list(table)}; correct the mask, config.data.mask, '
-      'config.data.classes or config.data.void; unet_jax.doctor proposes which'
+      f'{_list(table)}; correct the mask, config.data.masks.kind, '
+      'config.data.classes or config.data.masks.void; unet_jax.doctor proposes '
+      'which'
     )
   return label
 
@@ -98,8 +101,8 @@ def _to_place(value, size: int) -> int:
   if not isinstance(place, int) or not 0 <= place < size:
     kind = "a colour '#rrggbb'" if size > 256 else 'a value from 0 to 255'
     raise errors.InputError(
-      f'{value!r} in config.data.merge or config.data.void must be {kind}, as '
-      'config.data.mask says'
+      f'{value!r} in config.data.masks.merge or config.data.masks.void must be '
+      f'{kind}, as config.data.masks.kind says'
     )
   return place
 

@@ -54,7 +54,8 @@ def compare(
   wanted = spec.read(target)
   if 'val' not in sources.split_names(wanted, sources.open_layout(wanted)):
     raise errors.InputError(
-      'a comparison needs validation images; set config.data.val_share=0.2'
+      'a comparison needs validation images; set '
+      'config.data.split.val_share=0.2'
     )
   with _naming_source():
     loop.train_and_evaluate(source, workdir / 'source')

@@ -29,7 +29,7 @@ def cross_validate(
   test split are not used.
 
   Args:
-    config: of the runs; only data.folds and data.fold are set here.
+    config: of the runs; only data.split.folds and data.split.fold are set here.
     workdir: gets a run's folder for each fold, fold0 and so on, and the report.
     num_folds: number of folds of all images but the test split's.
     init_from: another run's folder, for warm starts.
@@ -48,7 +48,7 @@ def cross_validate(
     folder = workdir / f'fold{fold}'
     parallel.say(f'fold {fold} of {num_folds}, in {folder}')
     fold_config = config.copy_and_resolve_references()
-    fold_config.data.folds, fold_config.data.fold = num_folds, fold
+    fold_config.data.split.folds, fold_config.data.split.fold = num_folds, fold
     fault = loop.train_and_evaluate(
       fold_config, folder, init_from=init_from, overwrite=overwrite
     )

@@ -21,7 +21,7 @@ REMEDIES = {
   DEAD: 'it is rare, looks like another class, or the steps are too large: '
   'have config.loss.ce=1 with config.loss.class_weights=inverse, lower '
   'config.optim.lr, or merge it with the class it looks like '
-  '(config.data.merge)',
+  '(config.data.masks.merge)',
   COLLAPSE: 'background is the easy answer where foreground is rare or the '
   'steps are too large: lower config.optim.lr, have config.loss.ce=1 with '
   'config.loss.class_weights=inverse, and see with unet_jax.doctor that the '

@@ -95,7 +95,7 @@ def open_data(
   if config.early_stop and 'val' not in names:
     raise errors.InputError(
       'config.early_stop needs validation images: hold some back with '
-      '--config.data.val_share=0.2, or set it to 0'
+      '--config.data.split.val_share=0.2, or set it to 0'
     )
   return config, opened
 
@@ -104,7 +104,7 @@ def final_evaluation(
   config: ml_collections.ConfigDict, opened: layout.Layout
 ) -> tuple[str, str]:
   """Returns the split that is scored at the end, and by which checkpoint."""
-  if config.data.folds:
+  if config.data.split.folds:
     return 'val', 'latest'
   return sources.split_names(spec.read(config), opened)[-1], 'best'
 

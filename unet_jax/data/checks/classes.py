@@ -101,9 +101,9 @@ def _nothing(
         text=f'{text}, and {void} are 255, which is void in an index mask',
         remedy='where 255 means foreground'
         if is_binary
-        else 'correct the masks or config.data.mask',
+        else 'correct the masks or config.data.masks.kind',
         number=void,
-        settings={'data.mask': 'binary'} if is_binary else {},
+        settings={'data.masks.kind': 'binary'} if is_binary else {},
       )
     ]
   return [
@@ -111,7 +111,7 @@ def _nothing(
       'error',
       'absent class',
       text=text,
-      remedy='correct config.data.classes, config.data.mask or the masks',
+      remedy='correct config.data.classes, config.data.masks.kind or the masks',
       number=len(classes),
     )
   ]
@@ -135,7 +135,7 @@ def rare(train: Tally, classes: Sequence[str]) -> list[Finding]:
           'rare class',
           text=f'only {images} of {len(train.counts)} train images have {name}',
           remedy='add images, or merge it with another class '
-          '(config.data.merge)',
+          '(config.data.masks.merge)',
           number=images,
         )
       )
@@ -165,7 +165,7 @@ def inside_out(train: Tally, classes: Sequence[str]) -> list[Finding]:
       text=f"{classes[0]} is {percent(share)} of train's pixels: the masks may "
       'be inside out',
       remedy='if they are, invert them; where they are of 0 and 255, so does '
-      f"config.data.merge={{'background': (255,), '{classes[0]}': (0,)}}",
+      f"config.data.masks.merge={{'background': (255,), '{classes[0]}': (0,)}}",
       number=int(train.counts.sum()),
     )
   ]

@@ -59,7 +59,7 @@ def folders(scanned: scan.Files, spec: Spec, masks: Masks) -> list[Finding]:
         'no folder',
         text=f'{root} has no folder masks, but one called GT',
         number=1,
-        settings={'data.mask': 'folders'},
+        settings={'data.masks.kind': 'folders'},
       )
     )
   else:
@@ -93,8 +93,8 @@ def _class_folders(
           'error',
           'no folder',
           text=f'{above} has no folder {name} (it has: {listed})',
-          remedy='correct config.data.classes, config.data.merge or '
-          'config.data.mask',
+          remedy='correct config.data.classes, config.data.masks.merge or '
+          'config.data.masks.kind',
           number=1,
         )
       )
@@ -156,7 +156,7 @@ def without_mask(
   absent, findings = '', []
   if spec.masks.kind in ('binary', 'folders'):
     absent = ', or if none means that nothing is marked: '
-    absent += flag('data.missing', 'absent')
+    absent += flag('data.masks.missing', 'absent')
   for folder, paths in masks.items():
     lacking = sorted(wanted - set(paths))
     spare = sorted(set(paths) - set(scanned.images))

@@ -33,13 +33,13 @@ def explain(
   if any(mask.format == 'JPEG' for mask in folder.masks):
     return _explain_blurred(folder, names, 'JPEG has blurred the values')
   if values == [0, 1]:
-    return '0 and 1 are indices', {'data.mask': 'index'}
+    return '0 and 1 are indices', {'data.masks.kind': 'index'}
   if values == [0, 255] and len(names) == 2:
-    return '255 is the foreground', {'data.mask': 'binary'}
+    return '255 is the foreground', {'data.masks.kind': 'binary'}
   if values == [*range(len(values))] and len(values) > len(names):
     more = tuple(f'class_{i}' for i in values[len(names) :])
     text = f'{len(values)} indices, of which the config names {len(names)}'
-    return text, {'data.mask': 'index', 'data.classes': (*classes, *more)}
+    return text, {'data.masks.kind': 'index', 'data.classes': (*classes, *more)}
   if len(values) == len(names):
     text = 'a value a class; look whether their order is that of the classes'
     if values == [*range(1, len(names) + 1)]:
@@ -47,7 +47,7 @@ def explain(
     return text, to_merge(names, [(value,) for value in values], mask='index')
   if len(values) == 3 and values[::2] == [0, 255] and len(names) == 2:
     text = f'{values[1]}, between background and foreground, may be void'
-    return text, {'data.mask': 'binary', 'data.void': (values[1],)}
+    return text, {'data.masks.kind': 'binary', 'data.masks.void': (values[1],)}
   step = level_step(values)
   if step and len(names) == 2:
     text = f'levels {step} apart, as experts agree; the upper half is taken'
@@ -74,7 +74,7 @@ def _explain_colours(
     why = ', JPEG has blurred them' if is_jpeg else ''
     return f'{len(colours)} colours are no code of classes{why}', {}
   text = f'{len(colours)} colours, one a class; look which is which'
-  settings = {'data.mask': 'color'}
+  settings = {'data.masks.kind': 'color'}
   if len(names) > num_classes:
     first = '#000000' if '#000000' in colours else colours[0]
     colours = [first, *sorted(x for x in colours if x != first)]
@@ -110,4 +110,5 @@ def _halves(names, values: Sequence[int], cut: float) -> dict[str, Any]:
 def to_merge(names, values: Sequence[tuple], mask: str = '') -> dict[str, Any]:
   """Returns the settings that give each name its values."""
   merge = dict(zip(names, values, strict=True))
-  return ({'data.mask': mask} if mask else {}) | {'data.merge': merge}
+  kind = {'data.masks.kind': mask} if mask else {}
+  return kind | {'data.masks.merge': merge}

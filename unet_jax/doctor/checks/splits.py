@@ -139,16 +139,16 @@ def identical_masks(survey: Survey) -> list[Finding]:
 def group_leakage(survey: Survey) -> list[Finding]:
   """Finds groups, such as a patient's images, that lie in several splits.
 
-  The groups are those of config.data.group. Where it is not set, images whose
-  names begin alike form a group, if most of the images are in such groups.
+  The groups are those of config.data.split.group. Where it is not set, images
+  whose names begin alike form a group, if most images are in such groups.
   """
-  data, groups = survey.config.data, collections.defaultdict(list)
+  rule, groups = survey.config.data.split.group, collections.defaultdict(list)
   names = [record.name for record in survey.records]
-  root = pathlib.Path(data.root)
+  root = pathlib.Path(survey.config.data.root)
   try:
-    group_names = split_drawing.group(names, data.group or GROUP, root)
+    group_names = split_drawing.group(names, rule or GROUP, root)
   except errors.InputError:
-    return []  # Training refuses config.data.group.
+    return []  # Training refuses config.data.split.group.
   for name, record in zip(group_names, survey.records, strict=True):
     groups[name].append(record)
   several = {name: group for name, group in groups.items() if len(group) > 1}
@@ -160,21 +160,21 @@ def group_leakage(survey: Survey) -> list[Finding]:
   is_telling = len(groups) >= MIN_GROUPS and 2 * sum(
     map(len, several.values())
   ) >= len(names)
-  if not leaking or not (data.group or is_telling):
+  if not leaking or not (rule or is_telling):
     return []
   records = [record for group in leaking.values() for record in group]
-  what = 'of config.data.group' if data.group else 'of names that begin alike'
+  what = 'of config.data.split.group' if rule else 'of names that begin alike'
   is_drawn = survey.files is not None and not survey.files.lists
   return [
     Finding(
-      'error' if data.group else 'warning',
+      'error' if rule else 'warning',
       'group leakage',
       text=f'{plural(len(leaking), "group")} {what} ({some(sorted(leaking))}) '
       'in several splits: if each is a patient or a film, scores are too good',
       remedy='keep each group in one split',
       files=tuple(map(_image_path, records)),
       number=len(records),
-      settings={'data.group': GROUP} if is_drawn and not data.group else {},
+      settings={'data.split.group': GROUP} if is_drawn and not rule else {},
     )
   ]
 
@@ -188,10 +188,11 @@ def shift(survey: Survey, present: Mapping[str, np.ndarray]) -> list[Finding]:
   """
   findings = classes.shift(present, survey.classes)
   folders = sorted({name for record in survey.records for name in record.masks})
-  if survey.config.data.mask != 'folders' or set(folders) <= {*survey.classes}:
+  masks = survey.config.data.masks
+  if masks.kind != 'folders' or set(folders) <= {*survey.classes}:
     return findings
   # The classes are merged of folders, and a shift of a folder may not show.
-  least = 1 if survey.config.data.soft else survey.config.data.threshold
+  least = 1 if masks.soft else masks.threshold
   by_folder = {}
   for record in survey.records:
     by_folder.setdefault(record.split, []).append(

@@ -125,14 +125,14 @@ def _below_threshold(
   survey: Survey, levels: Sequence[meanings.MaskFolder]
 ) -> list[Finding]:
   """Finds masks of 0 and 1 that the threshold would make empty."""
-  threshold = survey.config.data.threshold
+  threshold = survey.config.data.masks.threshold
   faulty = [
     mask
     for folder in levels
     for mask in folder.masks
     if set(mask.values) <= {0, 1} and 1 in mask.values
   ]
-  if not faulty or threshold <= 1 or survey.config.data.soft:
+  if not faulty or threshold <= 1 or survey.config.data.masks.soft:
     return []
   has_more = any(max(folder.values) > 1 for folder in levels)
   return [
@@ -140,11 +140,11 @@ def _below_threshold(
       'error',
       'undeclared mask values',
       text=f'{plural(len(faulty), "mask")} of 0 and 1, where '
-      f'config.data.threshold is {threshold}: they would be empty',
+      f'config.data.masks.threshold is {threshold}: they would be empty',
       remedy='scale these to 0 and 255, as the others are' if has_more else '',
       files=tuple(mask.path for mask in faulty),
       number=len(faulty),
-      settings={} if has_more else {'data.threshold': 1},
+      settings={} if has_more else {'data.masks.threshold': 1},
     )
   ]
 
@@ -154,7 +154,7 @@ def no_background(
 ) -> list[Finding]:
   """Finds index masks that have no 0, as if the indices counted from 1."""
   data, classes = survey.config.data, survey.classes
-  if data.mask != 'index' or data.merge or not data.background:
+  if data.masks.kind != 'index' or data.masks.merge or not data.background:
     return []  # Without a background, 0 is a class that has no pixel.
   return [
     Finding(
@@ -163,7 +163,7 @@ def no_background(
       text=f'no mask has a 0, {data.background}: the indices may count from 1, '
       f'so that 1 is not {classes[0]}',
       remedy='if every pixel is of a class, ignore this; else list the values '
-      'of each class in config.data.merge',
+      'of each class in config.data.masks.merge',
       files=tuple(mask.path for mask in folder.masks),
       number=len(folder.masks),
     )
@@ -183,7 +183,7 @@ def graded(
     step = meanings.level_step(sorted(folder.values))
     by_step.setdefault(step, []).append(folder)
   by_step.pop(0, None)
-  if data.soft:
+  if data.masks.soft:
     return []
   findings = []
   for step, group in by_step.items():
@@ -194,9 +194,9 @@ def graded(
     marked = sum(count for value, count in total.items() if value)
     effect = [
       f'{100 * _sum_from(total, low) / max(1, marked):.0f} % are {low} or more'
-      for low in sorted({data.threshold, half, _level_from(total, 0.75)})
+      for low in sorted({data.masks.threshold, half, _level_from(total, 0.75)})
     ]
-    soft = flag('data.soft', top)
+    soft = flag('data.masks.soft', top)
     if survey.config.task == 'multiclass':
       soft = f'{flag("task", "multilabel")} {soft}'
     findings.append(
@@ -205,9 +205,9 @@ def graded(
         'agreement levels',
         text=f'{", ".join(x.name for x in group)}: {len(total)} grey levels, '
         f'{step} apart from 0 to {top}, as for how many experts agree. Of the '
-        f'marked pixels {", ".join(effect)}; config.data.threshold is '
-        f'{data.threshold}',
-        remedy=f'for a majority {flag("data.threshold", half)}, or as '
+        f'marked pixels {", ".join(effect)}; config.data.masks.threshold is '
+        f'{data.masks.threshold}',
+        remedy=f'for a majority {flag("data.masks.threshold", half)}, or as '
         f'probabilities {soft}',
         number=len(total),
       )
@@ -232,7 +232,7 @@ def _scales(
   Both lists are empty where the config gives values a meaning of its own.
   """
   data = survey.config.data
-  if data.void or data.merge:
+  if data.masks.void or data.masks.merge:
     return [], []
   ones = [mask for mask in folder.masks if set(mask.values) == {0, 1}]
   return ones, [mask for mask in folder.masks if set(mask.values) == {0, 255}]
@@ -245,5 +245,5 @@ def _declared(survey: Survey) -> set[int | str]:
   except errors.InputError:
     return set()
   places = np.flatnonzero(table != codes.UNDECLARED).tolist()
-  is_colour = survey.config.data.mask == 'color'
+  is_colour = survey.config.data.masks.kind == 'color'
   return {f'#{place:06x}' if is_colour else place for place in places}
