@@ -102,7 +102,7 @@ def compile_case(case: str, mesh: Mesh, *, infer: bool) -> str:
 
 def find_faults(computations: dict[str, list[hlo.Instruction]]) -> list[str]:
   """Says which convolutions are left to XLA, and whether a choice is left."""
-  by_library = {x.called for x in computations['ENTRY'] if x.library}
+  by_library = {x.called for x in computations['ENTRY'] if x.vendor_call}
   return [
     f'{x.name}, of {x.scope}, is a {x.opcode} that no library runs'
     for name, instructions in computations.items()
@@ -117,7 +117,7 @@ def describe(
 ) -> str:
   """Returns the tables of a program; the bandwidth is in bytes a second."""
   kernels = hlo.kernels(computations)
-  calls = collections.Counter(x.instruction.library for x in kernels)
+  calls = collections.Counter(x.instruction.vendor_call for x in kernels)
   groups = {name: [] for name, _ in GROUPS}
   for kernel in kernels:
     scope = kernel.instruction.scope

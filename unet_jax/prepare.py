@@ -48,7 +48,7 @@ def train_command(config_flag: flags.Flag, output: pathlib.Path) -> str:
     'data.root': output,
   }
   words = ['python', '-m', 'unet_jax.main']
-  words += ['--config', config_flag.config_filename]
+  words += ['--config', config_flags.get_config_filename(config_flag)]
   words += [f'--config.{key}={value}' for key, value in settings.items()]
   return shlex.join(words)
 

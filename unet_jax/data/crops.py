@@ -77,7 +77,8 @@ def anywhere(
   rng: np.random.Generator, shape: tuple[int, int], size: int
 ) -> tuple[int, int]:
   """Draws the top left corner of a crop within an image of [H, W]."""
-  return tuple(int(rng.integers(max(side - size, 0) + 1)) for side in shape)
+  top, left = (int(rng.integers(max(side - size, 0) + 1)) for side in shape)
+  return top, left
 
 
 def about(
@@ -93,7 +94,8 @@ def about(
   for at, side in zip(np.unravel_index(place, shape), shape, strict=True):
     before = rng.integers(size // 4, size - size // 4)
     corner.append(int(np.clip(at - before, 0, max(side - size, 0))))
-  return tuple(corner)
+  top, left = corner
+  return top, left
 
 
 def cut(

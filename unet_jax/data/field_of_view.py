@@ -16,8 +16,8 @@ def estimate(image: np.ndarray) -> np.ndarray:
   is all inside.
   """
   smooth = ImageFilter.BoxBlur(max(1, min(image.shape[:2]) // 200))
-  bright = Image.fromarray(image.max(axis=-1)).filter(smooth)
-  bright = np.asarray(bright, np.float32)
+  smoothed = Image.fromarray(image.max(axis=-1)).filter(smooth)
+  bright = np.asarray(smoothed, np.float32)  # [H, W]
   rows, cols = (max(1, side // 20) for side in bright.shape)
   corners = [
     bright[y, x]

@@ -3,6 +3,7 @@
 import collections
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import grain
 import numpy as np
@@ -16,8 +17,16 @@ NO_END = 2**40
 AHEAD = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)
 
 
+class Examples(Protocol):
+  """Random access to the examples of a split; see sources.Source."""
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, i: int, /) -> dict: ...
+
+
 def train_batches(
-  source: Sequence[dict],
+  source: Examples,
   *,
   batch_size: int,
   image_size: int,
@@ -61,8 +70,8 @@ def train_batches(
     else:
       top, left = crops.about(rng, place, shape, image_size)
     moved = {key: example[key] for key in crops.MOVED if key in example}
-    window = dict(top=top - margin, left=left - margin, side=window_size)
-    arrays = crops.cut(*moved.values(), **window)
+    top, left = top - margin, left - margin
+    arrays = crops.cut(*moved.values(), top=top, left=left, side=window_size)
     return dict(zip(moved, arrays, strict=True), index=np.int32(index))
 
   stream = grain.MapDataset.range(NO_END).map(crop)
@@ -72,7 +81,7 @@ def train_batches(
 
 
 def names(
-  source: Sequence[dict],
+  source: Examples,
   *,
   table: Sequence,
   foreground_share: float,
@@ -109,11 +118,12 @@ def pad(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Pads below and to the right; see `crops.pad`."""
   rows, cols = height - image.shape[0], width - image.shape[1]
-  return crops.pad(image, label, around=((0, rows), (0, cols)))
+  image, label = crops.pad(image, label, around=((0, rows), (0, cols)))
+  return image, label
 
 
 def eval_batches(
-  source: Sequence[dict],
+  source: Examples,
   *,
   max_pixels: int,
   num_devices: int = 1,

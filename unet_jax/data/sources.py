@@ -61,7 +61,7 @@ class Stats(NamedTuple):
 class Dataset(NamedTuple):
   """The splits that exist, and what is known of them."""
 
-  splits: dict[str, Sequence[dict]]
+  splits: dict[str, Source]
   stats: Stats
   root: str = ''  # Absolute, so that a run's folder says where its data is.
   # SHA-256 of each split's names; detects changed splits on resume.
@@ -123,7 +123,7 @@ def load(
 
 def open_split(
   spec: Spec, split: str, saved: Mapping[str, Sequence[str]]
-) -> Sequence[dict]:
+) -> Source:
   """Returns one split of a run, undecoded.
 
   Args:
@@ -195,10 +195,12 @@ def example_reader(spec: Spec, opened: layout.Layout) -> Callable[[str], dict]:
 
   def read(key: str) -> dict:
     raw = opened.read(key)
-    if not isinstance(raw.mask, labels.Decoded):
+    if isinstance(raw.mask, labels.Decoded):
+      decoded = raw.mask
+    else:
       decoded = labels.decode(raw.mask, coding, raw.where)
-      raw = _shape(spec, raw, decoded)
-    example = dict(name=raw.name, image=raw.image, **raw.mask._asdict())
+      raw, decoded = _shape(spec, raw, decoded)
+    example = dict(name=raw.name, image=raw.image, **decoded._asdict())
     if raw.weight_map is not None:
       example['weight_map'] = raw.weight_map
     return example
@@ -206,7 +208,9 @@ def example_reader(spec: Spec, opened: layout.Layout) -> Callable[[str], dict]:
   return read
 
 
-def _shape(spec: Spec, raw: layout.Raw, decoded: labels.Decoded) -> layout.Raw:
+def _shape(
+  spec: Spec, raw: layout.Raw, decoded: labels.Decoded
+) -> tuple[layout.Raw, labels.Decoded]:
   """Marks as void what the camera didn't see, and resizes."""
   image = files.keep_channels(raw.image, spec.channels)
   label, view, weight_map = decoded.label, raw.field, raw.weight_map
@@ -225,9 +229,8 @@ def _shape(spec: Spec, raw: layout.Raw, decoded: labels.Decoded) -> layout.Raw:
     label = files.rescale(label, spec.resize, nearest)
     if weight_map is not None:
       weight_map = files.rescale(weight_map, spec.resize, box)
-  return raw._replace(
-    image=image, mask=decoded._replace(label=label), weight_map=weight_map
-  )
+  raw = raw._replace(image=image, weight_map=weight_map)
+  return raw, decoded._replace(label=label)
 
 
 def split_names(spec: Spec, opened: layout.Layout) -> list[str]:
@@ -243,7 +246,7 @@ def split_keys(
   opened: layout.Layout,
   counts: Mapping[str, stats.Counts],
   saved: Mapping[str, Sequence[str]],
-) -> tuple[dict, tuple, list[str]]:
+) -> tuple[dict[str, Sequence[str]], tuple[Sequence[str], ...], list[str]]:
   """Draws a val split where there is none, or takes that of a resumed run.
 
   Args:
@@ -255,7 +258,8 @@ def split_keys(
   Returns:
     {split: keys} in the order train, val, test; all folds; and notes.
   """
-  keys, folds, notes = dict(opened.keys), (), []
+  keys, notes = dict(opened.keys), []
+  folds: tuple[Sequence[str], ...] = ()
   if split_drawing.is_needed(spec.split, keys):
     pooled = split_drawing.pool(keys)
     drawn = split_drawing.draw(

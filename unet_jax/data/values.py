@@ -32,7 +32,7 @@ def make_table(
   table = np.full(size, UNDECLARED, np.uint8)
   if encoding == 'index':
     table[codes.VOID] = codes.VOID
-  owners = {}
+  owners: dict[int, str] = {}  # Place in the table -> the class that has it.
   for code, name in (*enumerate(names), (codes.VOID, 'void')):
     chosen = merge.get(name, default[code : code + 1])
     for value in void if code == codes.VOID else chosen:

@@ -79,13 +79,13 @@ def choose(survey: Survey) -> list[str]:
   The first has the most foreground. The second has the most of the class that
   the first has least of.
   """
-  train = [x for x in survey.records if x.split == 'train' and x.counted]
-  counts = np.array([record.counted.counts for record in train])  # [N, K]
+  train = [pair for pair in survey.counted() if pair[0].split == 'train']
+  counts = np.array([label.counts for _, label in train])  # [N, K]
   first = counts.sum(axis=1).argmax()
   others = counts[:, counts[first].argmin()].astype(float)
   others[first] = -1.0
   places = (first, others.argmax())[: len(train)]
-  return [train[i].key for i in places]
+  return [train[i][0].key for i in places]
 
 
 def trials(config: ml_collections.ConfigDict) -> list[tuple[str, dict]]:

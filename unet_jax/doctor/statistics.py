@@ -109,7 +109,8 @@ def count(
   overlap = example['overlap']
   if coding.task == 'multilabel':
     overlap = np.count_nonzero(np.count_nonzero(planes, axis=-1) > 1)
-  view, areas = field_of_view.estimate(example['image']), ()
+  view = field_of_view.estimate(example['image'])
+  areas: tuple[np.ndarray, ...] = ()
   if with_areas:
     areas = tuple(
       components.areas(plane) for plane in np.moveaxis(planes, -1, 0)

@@ -113,7 +113,9 @@ def score(counts: np.ndarray, num_foreground: int) -> float:
   return value if math.isfinite(value) else -1.0
 
 
-def trivial(support: np.ndarray, pixels: np.ndarray) -> dict[str, np.ndarray]:
+def trivial(
+  support: np.ndarray, pixels: np.ndarray | int
+) -> dict[str, np.ndarray]:
   """Returns the F1 of predictions that look at no image, float64[K].
 
   nowhere: no pixel is predicted as the class; F1 is 0. everywhere: every pixel
@@ -164,7 +166,7 @@ def table(report: dict) -> str:
   looking at an image.
   """
   pooled, blind = report['pooled'], report['trivial_f1']['everywhere']
-  rows = [('class', *NAMES, 'blind F1', 'support')]
+  rows: list[tuple[str, ...]] = [('class', *NAMES, 'blind F1', 'support')]
   rows += [
     (name, *_cells(row), _cell(blind[name]), f'{row["support"]:.0f}')
     for name, row in pooled['per_class'].items()

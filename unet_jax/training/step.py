@@ -1,7 +1,7 @@
 """One training step: pure, for one device, with named collectives."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -23,8 +23,10 @@ class TrainState(train_state.TrainState):
     averaged: exponential averages of `params` and `batch_stats`; evaluation
       and prediction use them.
     rng: base key; each sample's key is folded from it.
+    step: int32[], the updates that are finished, skipped ones included.
   """
 
+  step: jax.Array
   batch_stats: Any
   averaged: Any
   rng: jax.Array
@@ -32,7 +34,7 @@ class TrainState(train_state.TrainState):
 
 def init_state(
   apply_fn: Callable,
-  variables: dict,
+  variables: Mapping[str, Any],
   tx: optax.GradientTransformation,
   rng: jax.Array,
 ) -> TrainState:
@@ -236,9 +238,9 @@ def forward(
   return logits.reshape(-1, *logits.shape[2:]), batch_stats
 
 
-def part_norms(tree: dict) -> dict[str, jax.Array]:
+def part_norms(tree: Mapping[str, Any]) -> dict[str, jax.Array]:
   """Returns the Euclidean norm of each part of a tree like the parameters."""
-  by_part = {}
+  by_part: dict[str, list] = {}
   for block, leaves in tree.items():
     by_part.setdefault(parts.group(block), []).append(leaves)
   return {part: optax.tree.norm(leaves) for part, leaves in by_part.items()}

@@ -47,10 +47,15 @@ def _trunks(rng: canvas.Rng, eye: canvas.Eye, is_vein: bool) -> list:
     sprouts.append(Sprout(start, 1.5 * side, width, 260, arcade))
     nasal = side * rng.uniform(0.5, 1.25)
     thinner = width * rng.uniform(0.6, 0.85)
-    sprouts.append(Sprout(start, nasal, thinner, 150, lambda _, a=nasal: a))
+    sprouts.append(Sprout(start, nasal, thinner, 150, _straight(nasal)))
     inner = np.pi - side * rng.uniform(0.25, 0.8)
-    sprouts.append(Sprout(start, inner, 0.75, 80, lambda _, a=inner: a))
+    sprouts.append(Sprout(start, inner, 0.75, 80, _straight(inner)))
   return sprouts
+
+
+def _straight(heading: float) -> Callable[[np.ndarray], float]:
+  """Steers to the same heading everywhere."""
+  return lambda point: heading
 
 
 def _arcade(eye: canvas.Eye, side: int, height: float) -> Callable:
@@ -113,7 +118,7 @@ def _branches(rng: canvas.Rng, eye: canvas.Eye, path: np.ndarray) -> list:
           heading + offset,
           max(0.55, radius * rng.uniform(0.4, 0.75)),
           rng.uniform(40, 100) * np.sqrt(radius),
-          lambda _, a=target: a,
+          _straight(target),
         )
       )
     side = -side

@@ -336,7 +336,7 @@ CHECKS = (
 
 def table() -> str:
   """Lays CHECKS out in Markdown, as docs/doctor.md has it: a row a line."""
-  rows = [('Finding', 'Severity', 'Meaning')]
+  rows: list[tuple[str, ...]] = [('Finding', 'Severity', 'Meaning')]
   rows += [(x.title, ', '.join(x.severities), x.meaning) for x in CHECKS]
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
   rows.insert(1, tuple('-' * width for width in widths))

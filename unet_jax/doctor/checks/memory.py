@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +67,7 @@ def step_bytes(
     index=jax.ShapeDtypeStruct(shape[:2], jnp.int32),
   )
   compiled = run.train_step.lower(jax.eval_shape(run.init), batch).compile()
-  memory = compiled.memory_analysis()
+  memory: Any = compiled.memory_analysis()
   return memory.argument_size_in_bytes + memory.temp_size_in_bytes
 
 

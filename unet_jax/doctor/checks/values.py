@@ -24,14 +24,14 @@ def gather(
     The folders whose values are codes of classes, and the folders whose values
     a threshold cuts. One of the lists is empty.
   """
-  masks_of = {}
+  masks_of: dict[str, list[File]] = {}
   for record in survey.records:
     for name, mask in record.masks.items():
       if mask.kind != '1':
         masks_of.setdefault(name, []).append(mask)
   folders = []
   for name, masks in masks_of.items():
-    total = {}
+    total: dict[int | str, int] = {}
     for mask in masks:
       for value, count in mask.values.items():
         total[value] = total.get(value, 0) + count
@@ -178,7 +178,8 @@ def graded(
   survey: Survey, levels: Sequence[meanings.MaskFolder]
 ) -> list[Finding]:
   """Finds masks of agreement levels, and how much of them a threshold keeps."""
-  data, by_step = survey.config.data, {}
+  data = survey.config.data
+  by_step: dict[int, list[meanings.MaskFolder]] = {}
   for folder in levels:
     step = meanings.level_step(sorted(folder.values))
     by_step.setdefault(step, []).append(folder)
@@ -187,7 +188,7 @@ def graded(
     return []
   findings = []
   for step, group in by_step.items():
-    total = collections.Counter()
+    total: collections.Counter[int] = collections.Counter()
     for folder in group:
       total.update(folder.values)
     top, half = max(total), _level_from(total, 0.5)
