@@ -11,6 +11,7 @@ import numpy as np
 from unet_jax import build, defaults, parallel
 from unet_jax.data import labels, pipeline, sources
 from unet_jax.data.checks.finding import Finding
+from unet_jax.doctor.check import Check
 from unet_jax.doctor.survey import Survey
 from unet_jax.evaluation import scores
 from unet_jax.training import setup
@@ -183,3 +184,14 @@ def _without_variety(
   for key, value in config.augment.items():
     config.augment[key] = (1.0, 1.0) if key == 'zoom_range' else type(value)()
   return config
+
+
+CHECKS = (
+  Check(
+    'overfit',
+    ('error', 'note'),
+    'Whether the run can learn two crops by heart; with --overfit.',
+    check,
+    'overfit',
+  ),
+)

@@ -8,6 +8,7 @@ import numpy as np
 
 from unet_jax.data.checks.finding import Finding, plural, some
 from unet_jax.doctor import statistics
+from unet_jax.doctor.check import Check
 from unet_jax.doctor.survey import Record, Survey
 
 DARK = 0.05  # Share of the value range.
@@ -150,3 +151,43 @@ def _full(look: statistics.ImageStatistics) -> float:
 
 def _range(look: statistics.ImageStatistics) -> str:
   return f'0 to {_full(look):.0f}'
+
+
+CHECKS = (
+  Check(
+    'constant image',
+    ('warning',),
+    'Images have one value all over.',
+    blank,
+  ),
+  Check(
+    'near-black image',
+    ('warning',),
+    'Images are nearly black.',
+    blank,
+  ),
+  Check(
+    'NaN in image',
+    ('error',),
+    'Images have NaN or infinity.',
+    not_finite,
+  ),
+  Check(
+    'mixed ranges',
+    ('error', 'warning'),
+    'Images differ in the range of their values, as 0 to 1 and 0 to 255 do.',
+    ranges,
+  ),
+  Check(
+    'mixed channels',
+    ('note',),
+    'Images differ in channels or type, as grey and RGB do.',
+    ranges,
+  ),
+  Check(
+    'colour shift',
+    ('warning',),
+    'The images of a split differ from train in brightness or colour.',
+    colour_shift,
+  ),
+)

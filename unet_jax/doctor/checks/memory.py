@@ -10,6 +10,7 @@ import ml_collections
 
 from unet_jax.data import sources
 from unet_jax.data.checks.finding import Finding
+from unet_jax.doctor.check import Check
 from unet_jax.doctor.survey import Survey
 from unet_jax.training import setup
 
@@ -81,3 +82,14 @@ def device_bytes() -> int:
   if limit != 'max':  # A container has a limit of its own.
     total = min(total, int(limit))
   return total // jax.local_device_count()
+
+
+CHECKS = (
+  Check(
+    'device memory',
+    ('error', 'warning', 'note'),
+    'What a training step needs of the memory of a device.',
+    check,
+    'step',
+  ),
+)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from unet_jax.data.checks.finding import Finding, percent, plural
+from unet_jax.doctor.check import Check
 from unet_jax.doctor.survey import Survey
 
 SMALLEST = 2  # Pixels; a smaller component is as good as gone.
@@ -142,3 +143,37 @@ def small_images(survey: Survey) -> list[Finding]:
       number=len(small),
     )
   ]
+
+
+CHECKS = (
+  Check(
+    'overlapping classes',
+    ('warning', 'note'),
+    'Pixels are of several classes, and the task keeps one class of them.',
+    overlaps,
+  ),
+  Check(
+    'no overlaps',
+    ('note',),
+    'No pixel is of two classes, though the task allows it.',
+    overlaps,
+  ),
+  Check(
+    'vanishing components',
+    ('warning', 'note'),
+    'config.data.resize makes connected components smaller than 2 pixels.',
+    shrinking,
+  ),
+  Check(
+    'outside the view',
+    ('warning',),
+    'Foreground lies on the black surround of retinal photographs.',
+    outside_view,
+  ),
+  Check(
+    'small images',
+    ('note',),
+    'Train images are smaller than a crop, which is filled up with void.',
+    small_images,
+  ),
+)

@@ -13,6 +13,7 @@ from unet_jax.data import split_drawing
 from unet_jax.data.checks import classes
 from unet_jax.data.checks.finding import Finding, plural, some
 from unet_jax.data.stored import File
+from unet_jax.doctor.check import Check
 from unet_jax.doctor.survey import Record, Survey
 
 ALIKE = 0.9  # Correlation of the thumbnails' fine structure.
@@ -260,3 +261,31 @@ def _pair(a: Record, b: Record) -> str:
   if a.split == b.split:
     return f'{a.name} and {b.name}'
   return f'{a.name} ({a.split}) and {b.name} ({b.split})'
+
+
+CHECKS = (
+  Check(
+    'duplicate images',
+    ('warning', 'note'),
+    'Images have the same pixels; a warning across splits.',
+    duplicates,
+  ),
+  Check(
+    'near duplicates',
+    ('warning', 'note'),
+    'Images are nearly the same; a warning across splits.',
+    near_duplicates,
+  ),
+  Check(
+    'identical masks',
+    ('warning',),
+    'Different images have the same mask.',
+    identical_masks,
+  ),
+  Check(
+    'group leakage',
+    ('error', 'warning'),
+    'A group, such as the images of a patient, lies in several splits.',
+    group_leakage,
+  ),
+)

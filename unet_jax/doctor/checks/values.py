@@ -11,6 +11,7 @@ from unet_jax.data import labels, spec
 from unet_jax.data import values as codes
 from unet_jax.data.checks.finding import Finding, flag, plural, some
 from unet_jax.data.stored import File
+from unet_jax.doctor.check import Check
 from unet_jax.doctor.checks import meanings
 from unet_jax.doctor.survey import Survey
 
@@ -248,3 +249,31 @@ def _declared(survey: Survey) -> set[int | str]:
   places = np.flatnonzero(table != codes.UNDECLARED).tolist()
   is_colour = survey.config.data.mask == 'color'
   return {f'#{place:06x}' if is_colour else place for place in places}
+
+
+CHECKS = (
+  Check(
+    'mixed mask scale',
+    ('error',),
+    'Some masks have 0 and 1, others 0 and 255.',
+    mixed_scale,
+  ),
+  Check(
+    'undeclared mask values',
+    ('error',),
+    'Masks have values that the config gives no meaning.',
+    undeclared,
+  ),
+  Check(
+    'off by one',
+    ('warning',),
+    'No index mask has a 0; the indices may count from 1.',
+    no_background,
+  ),
+  Check(
+    'agreement levels',
+    ('note',),
+    'Masks have grey levels, as for how many experts agree.',
+    graded,
+  ),
+)
