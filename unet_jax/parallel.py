@@ -104,7 +104,7 @@ def place_batch(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
 def place_ahead(
   batches: Iterable[dict[str, np.ndarray]],
 ) -> Iterator[dict[str, jax.Array]]:
-  """Places each batch while the devices are still at those before it."""
+  """Places each batch, [B, ...] -> [devices, b, ...], ahead of its use."""
   placed: collections.deque[dict[str, jax.Array]] = collections.deque()
   for batch in batches:
     placed.append(place_batch(batch))

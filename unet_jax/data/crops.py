@@ -37,7 +37,7 @@ def make_table(
   """Groups places by class instead of by image.
 
   Args:
-    images: of each image, its places; see `find_places`.
+    images: of each image, {class: places int32[n]}; see `find_places`.
     num_classes: K, of the foreground.
 
   Returns:
@@ -106,7 +106,19 @@ def cut(
   left: int,
   side: int,
 ) -> tuple[np.ndarray, ...]:
-  """Cuts a square; where it reaches beyond the image, `pad` fills it."""
+  """Cuts a square; where the square leaves the image, `pad` fills it.
+
+  Args:
+    image: [H, W, C].
+    label: uint8[H, W] or [H, W, K].
+    *weight_map: float32[H, W], or nothing.
+    top: row of the square's first pixel; negative above the image.
+    left: column of that pixel.
+    side: S, of the square.
+
+  Returns:
+    The same arrays, with S in place of H and W.
+  """
   height, width = image.shape[:2]
   around = (
     (max(-top, 0), max(top + side - height, 0)),

@@ -33,7 +33,7 @@ def estimate(image: np.ndarray) -> np.ndarray:
 
 
 def _between(mask: np.ndarray, axis: int) -> np.ndarray:
-  """Fills from the first to the last True along an axis."""
+  """Fills bool[H, W] from the first to the last True along an axis."""
   after = np.logical_or.accumulate(mask, axis=axis)
   before = np.logical_or.accumulate(np.flip(mask, axis), axis=axis)
   return after & np.flip(before, axis)

@@ -163,7 +163,7 @@ def write_png(array: np.ndarray, path: pathlib.Path) -> None:
 
 
 def rescale(array: np.ndarray, longer_side: int, resample: int) -> np.ndarray:
-  """Scales [H, W(, C)] so that its longer side has that many pixels."""
+  """Scales uint8 or float32 [H, W] or [H, W, C] to a longer side in pixels."""
   height, width = array.shape[:2]
   scale = longer_side / max(height, width)
   size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -173,7 +173,7 @@ def rescale(array: np.ndarray, longer_side: int, resample: int) -> np.ndarray:
 def resize(
   array: np.ndarray, size: tuple[int, int], resample: int
 ) -> np.ndarray:
-  """Scales uint8 or float32[H, W(, C)] to `size` = (width, height)."""
+  """Scales uint8 or float32 [H, W] or [H, W, C] to `size`, (width, height)."""
   if array.ndim == 2:
     return np.asarray(Image.fromarray(array).resize(size, resample))
   planes = [

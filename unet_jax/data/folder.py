@@ -76,7 +76,12 @@ def open_files(spec: Spec, scanned: scan.Files) -> layout.Layout:
 
 
 def read_mask(path: pathlib.Path, kind: str) -> np.ndarray:
-  """Reads a mask of a kind; see spec.Masks."""
+  """Reads a mask of a kind; see spec.Masks.
+
+  Returns:
+    [H, W, K] for `planes`, uint8[H, W, 3] for `color`, else uint8 or bool
+    [H, W].
+  """
   if kind == 'planes':
     return files.read_planes(path)
   if kind == 'color':

@@ -108,7 +108,7 @@ def _chooser(num: int, table: Sequence, share: float, seed: int) -> Callable:
 
 @functools.lru_cache(maxsize=4)
 def _order(num: int, seed: int, epoch: int) -> np.ndarray:
-  """Shuffles an epoch; grain's shuffle takes 6 ms a sample of 3 images."""
+  """Shuffles an epoch: int64[num]; grain takes 6 ms a sample of 3 images."""
   # The last number tells this seed from those of the crops.
   return np.random.default_rng((seed, epoch, 1)).permutation(num)
 
@@ -116,7 +116,10 @@ def _order(num: int, seed: int, epoch: int) -> np.ndarray:
 def pad(
   image: np.ndarray, label: np.ndarray, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Pads below and to the right; see `crops.pad`."""
+  """Pads [H, W, C] and [H, W] or [H, W, K] below and to the right.
+
+  See `crops.pad`.
+  """
   rows, cols = height - image.shape[0], width - image.shape[1]
   image, label = crops.pad(image, label, around=((0, rows), (0, cols)))
   return image, label

@@ -85,6 +85,7 @@ def check_saved(
 
 
 def _take(names: Sequence[str], chosen: np.ndarray) -> list[str]:
+  """Returns the names where `chosen`, bool[N], is True."""
   return [name for name, is_in in zip(names, chosen, strict=True) if is_in]
 
 

@@ -25,7 +25,8 @@ def make_table(
     void: values that count nowhere.
 
   Returns:
-    uint8[256] or uint8[2**24] of codes, 255 being void, 254 undeclared.
+    uint8[V] of codes, 255 being void, 254 undeclared; V is 256, or 2**24 for
+    colours.
   """
   size = 1 << 24 if encoding == 'color' else 256
   default = {'binary': (0, 255), 'index': range(256), 'color': ()}[encoding]
@@ -105,6 +106,7 @@ def _to_place(value, size: int) -> int:
 
 
 def _list(table: np.ndarray) -> str:
+  """Lists the values that a table, uint8[V], gives a meaning."""
   declared = np.flatnonzero(table < UNDECLARED).tolist()
   if len(declared) > 1 and declared == [*range(len(declared))]:
     return f'0 to {declared[-1]}'

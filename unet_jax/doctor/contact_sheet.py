@@ -114,6 +114,7 @@ def sheet(tiles: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:
 
 
 def _paste(picture: np.ndarray, ground: np.ndarray) -> np.ndarray:
+  """Lays uint8[H, W, 3] on a larger ground, with a gap to the right."""
   ground = ground.copy()
   ground[: picture.shape[0], : picture.shape[1]] = picture
   return np.pad(
@@ -122,7 +123,7 @@ def _paste(picture: np.ndarray, ground: np.ndarray) -> np.ndarray:
 
 
 def _legend(names: Sequence[str], width: int) -> np.ndarray:
-  """Writes each class beside its colour, in as many lines as are needed."""
+  """Writes each class beside its colour: uint8[H, W, 3], W being `width`."""
   font, x = _font(), 0
   lines: list[list[tuple[int, int, str]]] = [[]]  # Left edge, class, name.
   for k, name in enumerate(names):
@@ -144,6 +145,7 @@ def _legend(names: Sequence[str], width: int) -> np.ndarray:
 
 
 def _write(text: str, width: int) -> np.ndarray:
+  """Writes a line of black text on white: uint8[H, W, 3], W being `width`."""
   picture = Image.new('RGB', (width, LINE), 'white')
   ImageDraw.Draw(picture).text((2, 3), text, 'black', _font())
   return np.asarray(picture)

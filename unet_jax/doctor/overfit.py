@@ -109,8 +109,17 @@ def densest_crop(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Cuts the square in which the classes are mixed best.
 
-  It has the largest sum over the classes of f (1 - f), where f is the share of
-  the square's pixels that have the class.
+  The square has the largest sum over the classes of f (1 - f), where f is the
+  share of the square's pixels that have the class.
+
+  Args:
+    image: uint8[H, W, C].
+    label: uint8[H, W] or [H, W, K].
+    size: S, side of the square.
+    class_spec: what the label means.
+
+  Returns:
+    uint8[S, S, C], and uint8[S, S] or [S, S, K].
   """
   height, width = image.shape[:2]
   image, label = pipeline.pad(image, label, max(size, height), max(size, width))
@@ -134,7 +143,13 @@ def learn(
   crops: Sequence[tuple[np.ndarray, np.ndarray]],
   classes: tuple[str, ...],
 ) -> Result:
-  """Trains on the same crops again and again, with the trainer's own step."""
+  """Trains on the same crops again and again, with the trainer's own step.
+
+  Args:
+    config: of the run.
+    crops: image uint8[S, S, C] and label uint8[S, S] or [S, S, K] of each.
+    classes: foreground.
+  """
   config = _without_variety(config)
   images = np.stack([image for image, _ in crops])
   mean = images.mean(axis=(0, 1, 2), dtype=np.float64)

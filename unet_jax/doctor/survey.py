@@ -218,7 +218,15 @@ def _look_at_files(
 def _values_of(
   path: pathlib.Path, pixels: np.ndarray, kind: str
 ) -> dict[int | str, int]:
-  """Counts the values that training would read, or else those stored."""
+  """Counts the values that training would read of a mask.
+
+  Where training refuses the file, the values as stored are counted.
+
+  Args:
+    path: of the file.
+    pixels: the file as stored, [H, W] or [H, W, C].
+    kind: of the masks; see spec.Masks.
+  """
   if kind == 'planes':
     return {}  # Planes are no code.
   try:

@@ -115,7 +115,10 @@ def conv_affine_relu(
   return norm.affine_relu(y, factor, offset, engine)
 
 
-def _parts(xs) -> tuple[jax.Array, ...]:
+def _parts(
+  xs: jax.Array | tuple[jax.Array, ...] | list[jax.Array],
+) -> tuple[jax.Array, ...]:
+  """Returns parts of channels, [B, H, W, C] each; one array is one part."""
   return tuple(xs) if isinstance(xs, (tuple, list)) else (xs,)
 
 

@@ -147,7 +147,14 @@ def make_inputs(
   augment_fn: Callable,
   preprocess_fn: Callable[..., preprocess.Inputs],
 ) -> preprocess.Inputs:
-  """Augments each example by its own key, and makes the model's inputs."""
+  """Augments each example by its own key, and makes the model's inputs.
+
+  Args:
+    rng: base key of the run.
+    batch: as `train_step` takes it: image uint8[b, W, W, C], and so on.
+    augment_fn: see `train_step`.
+    preprocess_fn: see `train_step`.
+  """
   rngs = augment.sample_rngs(rng, batch['index'])
   moved = [batch[key] for key in crops.MOVED if key in batch]
   return preprocess_fn(*jax.vmap(augment_fn)(rngs, *moved))
@@ -164,6 +171,13 @@ def loss_and_grads(
   axis_name: str | None,
 ) -> tuple[jax.Array, dict, dict]:
   """Computes the loss of the whole batch, and its gradients.
+
+  Args:
+    state: its parameters and batch_stats are used.
+    inputs: this device's: image [b, S, S, C], target float32[b, S, S, K] and
+      weight float32[b, S, S].
+    rng_dropout: key[b], from `dropout_rngs`.
+    loss_of, accumulate, stages, axis_name: see `train_step`.
 
   Returns:
     The loss; a dict of its `terms`, the new `batch_stats` and this device's

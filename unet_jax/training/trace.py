@@ -162,10 +162,11 @@ def _name_images(positions: Sequence[int], names: dict[int, str]) -> str:
   return f'every image ({listed})' if bad == set(names.values()) else listed
 
 
-def _finite_samples(x: jax.Array) -> jax.Array:
+def _finite_samples(x: jax.Array) -> jax.Array:  # [B, ...] -> bool[B]
   return jnp.isfinite(x).reshape(x.shape[0], -1).all(axis=1)
 
 
 def _finite_leaves(tree: Mapping[str, Any]) -> dict[str, jax.Array]:
+  """Returns whether each array is finite, bool[] by its path."""
   flat = traverse_util.flatten_dict(tree, sep='/')
   return {name: jnp.isfinite(x).all() for name, x in flat.items()}

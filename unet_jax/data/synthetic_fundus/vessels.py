@@ -96,12 +96,16 @@ def _grow(
 
 
 def _cell(points: np.ndarray) -> tuple:
+  """Returns row and column, of cells of 4 pixels, of float[N, 2] or [2]."""
   column, row = np.clip(points.T / 4, 0, canvas.SIZE // 4 - 1).astype(int)
   return row, column
 
 
 def _branches(rng: canvas.Rng, eye: canvas.Eye, path: np.ndarray) -> list:
-  """Returns the sprouts along a vessel, to its left and right by turns."""
+  """Returns the sprouts along a vessel, to its left and right by turns.
+
+  The vessel is float[N, 4]: x, y, heading and radius along its centre line.
+  """
   sprouts, side = [], rng.choice([-1, 1])
   i = int(rng.uniform(14, 34) / _STEP)
   while i < len(path):
@@ -142,7 +146,7 @@ def draw_tree(tree: list) -> tuple:
 def _stroke(
   sheet: Image.Image, path: np.ndarray, scale: float, value: float
 ) -> None:
-  """Draws a vessel with its own radii times `scale`."""
+  """Draws a vessel, float[N, 4] from `_grow`, with its radii times `scale`."""
   draw, fill = ImageDraw.Draw(sheet), int(255 * value)
   for (x0, y0, _, r), (x1, y1, *_) in zip(path, path[1:], strict=False):
     r *= canvas.FINE * scale
