@@ -19,7 +19,7 @@ import jax
 import trainer
 
 from unet_jax import build, parallel
-from unet_jax.data import pipeline, prepared, sources, spec
+from unet_jax.data import pipeline, prepared, reading, sources, spec
 from unet_jax.training import setup
 
 CONFIGS = pathlib.Path(__file__).parents[1] / 'configs'
@@ -69,12 +69,12 @@ def batches(config, source):
 def read_prepared(config, found, folder: pathlib.Path):
   """Prepares the data set, and returns how to read an example of it."""
   wanted = spec.read(config)
-  read = sources.example_reader(wanted, found)
+  read = reading.make_reader(wanted, found)
   prepared.write(wanted, found, read, folder, say=lambda _: None)
   config = config.copy_and_resolve_references()
   config.data.update(source='tfds', name=prepared.NAME, root=str(folder))
   wanted = spec.read(config)
-  return sources.example_reader(wanted, sources.open_layout(wanted))
+  return reading.make_reader(wanted, sources.open_layout(wanted))
 
 
 def rate(config, source, steps: int) -> str:

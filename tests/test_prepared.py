@@ -9,7 +9,7 @@ import pytest
 from commands import call
 
 from unet_jax import errors
-from unet_jax.data import files, prepared, sources, spec
+from unet_jax.data import files, prepared, reading, sources, spec
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def prepare(load_config, monkeypatch):
       config.data.update(root=str(root), **data)
     wanted = spec.read(config)
     opened = sources.open_layout(wanted)
-    read = sources.example_reader(wanted, opened)
+    read = reading.make_reader(wanted, opened)
     prepared.write(wanted, opened, read, output, say)
     return config
 

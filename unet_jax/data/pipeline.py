@@ -3,12 +3,11 @@
 import collections
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 
 import grain
 import numpy as np
 
-from unet_jax.data import crops
+from unet_jax.data import crops, sources
 
 ROUND_TO = 64  # Sides of evaluated images are padded to this: few shapes.
 # Samples of a stream. Grain's endless stream overflows in batches of 1.
@@ -17,16 +16,8 @@ NO_END = 2**40
 AHEAD = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)
 
 
-class Examples(Protocol):
-  """Random access to the examples of a split; see sources.Source."""
-
-  def __len__(self) -> int: ...
-
-  def __getitem__(self, i: int, /) -> dict: ...
-
-
 def train_batches(
-  source: Examples,
+  source: sources.Examples,
   *,
   batch_size: int,
   image_size: int,
@@ -81,7 +72,7 @@ def train_batches(
 
 
 def names(
-  source: Examples,
+  source: sources.Examples,
   *,
   table: Sequence,
   foreground_share: float,
@@ -126,7 +117,7 @@ def pad(
 
 
 def eval_batches(
-  source: Examples,
+  source: sources.Examples,
   *,
   max_pixels: int,
   num_devices: int = 1,

@@ -31,7 +31,7 @@ def write(
   Args:
     spec: what `read` was built from.
     opened: the data set.
-    read: key -> example; see sources.example_reader.
+    read: key -> example; see reading.make_reader.
     output: folder, `config.data.root` of the runs that will read it.
     say: called with a line for each file that is written.
 

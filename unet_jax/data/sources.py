@@ -1,27 +1,20 @@
-"""The splits of a data set: random access to examples, checked before use.
-
-An example is {'name': str, 'image': uint8[H, W, C], 'label': uint8[H, W], or
-uint8[H, W, K] for a multilabel task}; see `labels.decode`. It also has
-'weight_map': float32[H, W] where there is a file of weights.
-"""
+"""The splits of a data set: random access to examples, checked before use."""
 
 import dataclasses
 import hashlib
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from PIL import Image
 
 from unet_jax import cache, errors
 from unet_jax.data import (
   crops,
-  field_of_view,
-  files,
   folder,
   labels,
   layout,
+  reading,
   split_drawing,
   splits,
   stats,
@@ -29,6 +22,14 @@ from unet_jax.data import (
 from unet_jax.data.checks import classes as class_checks
 from unet_jax.data.checks import finding
 from unet_jax.data.spec import Spec
+
+
+class Examples(Protocol):
+  """Random access to the examples of a split; a list of them will do."""
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, i: int, /) -> dict: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +95,7 @@ def load(
     InputError: at the first file, name or value that can't be used.
   """
   coding = labels.make_coding(spec, opened.classes)
-  read = example_reader(spec, opened)
+  read = reading.make_reader(spec, opened)
   everyone = [key for keys in opened.keys.values() for key in keys]
   kept, counts = stats.read_all(everyone, read, coding)
   keys, folds, notes = split_keys(spec, opened, counts, saved or {})
@@ -145,7 +146,7 @@ def open_split(
     raise errors.InputError(
       f'--split {split}: there is none; the data has {", ".join(keys)}'
     )
-  return Source(keys[split], example_reader(spec, opened))
+  return Source(keys[split], reading.make_reader(spec, opened))
 
 
 def open_layout(spec: Spec) -> layout.Layout:
@@ -187,50 +188,6 @@ def _check_classes(classes: Sequence[str], spec: Spec) -> None:
       f'config.data.mask={spec.masks.kind} takes one: name it in '
       'config.data.classes, or change these'
     )
-
-
-def example_reader(spec: Spec, opened: layout.Layout) -> Callable[[str], dict]:
-  """Builds key -> example, with `overlap` and `marked` of labels.Decoded."""
-  coding = labels.make_coding(spec, opened.classes)
-
-  def read(key: str) -> dict:
-    raw = opened.read(key)
-    if isinstance(raw.mask, labels.Decoded):
-      decoded = raw.mask
-    else:
-      decoded = labels.decode(raw.mask, coding, raw.where)
-      raw, decoded = _shape(spec, raw, decoded)
-    example = dict(name=raw.name, image=raw.image, **decoded._asdict())
-    if raw.weight_map is not None:
-      example['weight_map'] = raw.weight_map
-    return example
-
-  return read
-
-
-def _shape(
-  spec: Spec, raw: layout.Raw, decoded: labels.Decoded
-) -> tuple[layout.Raw, labels.Decoded]:
-  """Marks as void what the camera didn't see, and resizes."""
-  image = files.keep_channels(raw.image, spec.channels)
-  label, view, weight_map = decoded.label, raw.field, raw.weight_map
-  if image.dtype != np.uint8 or image.shape[:2] != label.shape[:2]:
-    raise errors.InputError(
-      f'{raw.where}: image {image.dtype}{list(image.shape)} and mask '
-      f'{list(label.shape)} must be of 8 bits and of one size'
-    )
-  if spec.fov == 'estimate':
-    view = field_of_view.estimate(raw.image)
-  if view is not None:
-    label[~view] = labels.VOID
-  if spec.resize:
-    box, nearest = Image.Resampling.BOX, Image.Resampling.NEAREST
-    image = files.rescale(image, spec.resize, box)
-    label = files.rescale(label, spec.resize, nearest)
-    if weight_map is not None:
-      weight_map = files.rescale(weight_map, spec.resize, box)
-  raw = raw._replace(image=image, weight_map=weight_map)
-  return raw, decoded._replace(label=label)
 
 
 def split_names(spec: Spec, opened: layout.Layout) -> list[str]:

@@ -13,6 +13,7 @@ from unet_jax.data import (
   folder,
   labels,
   layout,
+  reading,
   scan,
   sources,
   spec,
@@ -75,7 +76,7 @@ def take(config: ml_collections.ConfigDict) -> Survey:
   read: Callable[[str], dict] = _read_nothing
   try:
     coding = labels.make_coding(wanted, opened.classes)
-    read = sources.example_reader(wanted, opened)
+    read = reading.make_reader(wanted, opened)
   except errors.InputError as error:
     refusal = str(error)
   keys = [key for keys in opened.keys.values() for key in keys]
@@ -172,7 +173,7 @@ def _make_look(
 ) -> Callable[[str], tuple[Record, stats.Counts | None]]:
   """Builds key -> its record, and what `sources` counts of it."""
   full_size = wanted._replace(resize=0)
-  read_example = sources.example_reader(full_size, opened) if coding else None
+  read_example = reading.make_reader(full_size, opened) if coding else None
   kind, folders = wanted.masks.kind, list(scanned.masks) if scanned else []
   if kind == 'folders':
     folders = layout.mask_folders(wanted.masks, opened.classes)

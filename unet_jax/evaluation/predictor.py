@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from unet_jax import build, compiler, parallel
-from unet_jax.data import files, labels, pipeline
+from unet_jax.data import files, labels, pipeline, sources
 from unet_jax.evaluation import counts, pictures, scores
 from unet_jax.nn import preprocess
 
@@ -94,7 +94,7 @@ def make(
 
 
 def count_split(
-  predictor: Predictor, variables: dict, source: pipeline.Examples
+  predictor: Predictor, variables: dict, source: sources.Examples
 ) -> tuple[np.ndarray, dict[str, float]]:
   """Counts a whole split on all devices.
 
@@ -117,7 +117,7 @@ def count_split(
 
 
 def score_split(
-  predictor: Predictor, variables: dict, source: pipeline.Examples
+  predictor: Predictor, variables: dict, source: sources.Examples
 ) -> SplitScores:
   """Scores a whole split on all devices; the arguments are `count_split`'s."""
   confusion, losses = count_split(predictor, variables, source)
@@ -127,7 +127,7 @@ def score_split(
 
 
 def draw(
-  predictor: Predictor, variables: dict, source: pipeline.Examples
+  predictor: Predictor, variables: dict, source: sources.Examples
 ) -> list[np.ndarray]:
   """Draws a panel of each of the first examples, uint8[H, W, 3].
 

@@ -9,7 +9,7 @@ import ml_collections
 
 from unet_jax import build, checkpoint, errors, parallel
 from unet_jax import config as config_lib
-from unet_jax.data import files, pipeline
+from unet_jax.data import files, sources
 from unet_jax.evaluation import pictures, scores
 from unet_jax.evaluation import predictor as predictor_lib
 
@@ -64,7 +64,7 @@ def abstract_variables(model: build.Model, channels: int) -> dict:
 
 
 def evaluate(
-  model: Trained, source: pipeline.Examples, workdir: pathlib.Path, split: str
+  model: Trained, source: sources.Examples, workdir: pathlib.Path, split: str
 ) -> tuple[dict[str, float], str]:
   """Scores a split on all devices.
 
