@@ -19,7 +19,6 @@ import train_step
 import trainer
 
 from unet_jax import build, parallel
-from unet_jax.data import pipeline
 from unet_jax.nn import augment
 
 # Contestant -> its script, and the packages of its environment.
@@ -118,15 +117,7 @@ def make_step(**settings):
     )
     for _ in range(config.batch_size)
   ]
-  batches = pipeline.train_batches(
-    examples,
-    batch_size=config.batch_size,
-    image_size=config.image_size,
-    window_size=build.window_size(config),
-    seed=0,
-    first_step=1,
-  )
-  placed = parallel.place_ahead(batches)
+  placed = trainer.make_batches(config, examples)
   state = parallel.replicate(parallel.on_host(run.init))
 
   def step() -> None:

@@ -80,8 +80,9 @@ def main() -> None:
   )
   # What the product builds from here on is for the card.
   mesh = Mesh(np.array(topology.devices), (parallel.AXIS,))
-  parallel.make_mesh = lambda: mesh
-  compiler.options = lambda: compiler.CUDA_OPTIONS | OPTIONS
+  options = compiler.CUDA_OPTIONS | OPTIONS
+  vars(parallel)['make_mesh'] = lambda: mesh
+  vars(compiler)['options'] = lambda: options
   kind = 'Inference' if args.infer else 'A training step'
   cudnn = importlib.metadata.version('nvidia-cudnn-cu12')
   print(f'{kind} for {name}, jax {jax.__version__}, cuDNN {cudnn}')
@@ -117,12 +118,12 @@ def compile_case(case: str, *, infer: bool) -> str:
     lowered = run.predictor.predict.lower(variables, parallel.abstract(shape))
   else:
     lowered = memory.lower(run, config, trainer.make_examples(size, 1)[0])
-  return lowered.compile().as_text()
+  return lowered.compile().as_text() or ''
 
 
 def find_faults(computations: dict[str, list[hlo.Instruction]]) -> list[str]:
   """Says which convolutions are left to XLA, and whether a choice is left."""
-  by_library = {x.called for x in computations['ENTRY'] if x.library}
+  by_library = {x.called for x in computations['ENTRY'] if x.vendor_call}
   return [
     f'{x.name}, of {x.scope}, is a {x.opcode} that no library runs'
     for name, instructions in computations.items()
@@ -137,7 +138,7 @@ def describe(
 ) -> str:
   """Returns the tables of a program; the bandwidth is in bytes a second."""
   kernels = hlo.kernels(computations)
-  calls = collections.Counter(x.instruction.library for x in kernels)
+  calls = collections.Counter(x.instruction.vendor_call for x in kernels)
   groups: dict[str, list[hlo.Kernel]] = {name: [] for name, _ in GROUPS}
   for kernel in kernels:
     scope = kernel.instruction.scope

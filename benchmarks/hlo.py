@@ -37,7 +37,7 @@ class Instruction(NamedTuple):
     return _first(r'calls=%([\w.\-]+)', self.rest)
 
   @property
-  def library(self) -> str:
+  def vendor_call(self) -> str:
     """Returns the name by which XLA calls cuDNN or cuBLAS for it, or ''."""
     return _first(r'"(__cu(?:dnn|blas)[^"]*)"', self.rest)
 
@@ -52,7 +52,8 @@ class Kernel(NamedTuple):
 
 def parse(text: str) -> dict[str, list[Instruction]]:
   """Returns the instructions of each computation; the entry's key is ENTRY."""
-  computations, lines = {}, None
+  computations: dict[str, list[Instruction]] = {}
+  lines: list[Instruction] | None = None
   for line in text.splitlines():
     start = re.match(r'(ENTRY )?%([\w.\-]+) \(.*\{\s*$', line)
     if start:
@@ -81,7 +82,7 @@ def kernels(computations: dict[str, list[Instruction]]) -> list[Kernel]:
       for i, name in enumerate(x.operands)
     )
     # A library's scratch space is an s8 vector beside its result.
-    shape = re.sub(r's8\[\d+\]', '', x.shape) if x.library else x.shape
+    shape = re.sub(r's8\[\d+\]', '', x.shape) if x.vendor_call else x.shape
     result.append(Kernel(x, read, num_bytes(shape)))
   return result
 

@@ -19,7 +19,7 @@ import jax
 import trainer
 
 from unet_jax import build, parallel
-from unet_jax.data import pipeline, prepared, sources, spec
+from unet_jax.data import prepared, reading, sources, spec
 from unet_jax.training import setup
 
 CONFIGS = pathlib.Path(__file__).parents[1] / 'configs'
@@ -54,32 +54,20 @@ def main() -> None:
   print(trainer.table(['run', 'ms a step', 'waiting for data, %'], waits))
 
 
-def batches(config, source):
-  """Yields the batches of training, from step 1 on."""
-  return pipeline.train_batches(
-    source,
-    batch_size=config.batch_size,
-    image_size=config.image_size,
-    window_size=build.window_size(config),
-    seed=config.seed,
-    first_step=1,
-  )
-
-
 def read_prepared(config, found, folder: pathlib.Path):
   """Prepares the data set, and returns how to read an example of it."""
   wanted = spec.read(config)
-  read = sources.example_reader(wanted, found)
+  read = reading.make_reader(wanted, found)
   prepared.write(wanted, found, read, folder, say=lambda _: None)
   config = config.copy_and_resolve_references()
   config.data.update(source='tfds', name=prepared.NAME, root=str(folder))
   wanted = spec.read(config)
-  return sources.example_reader(wanted, sources.open_layout(wanted))
+  return reading.make_reader(wanted, sources.open_layout(wanted))
 
 
 def rate(config, source, steps: int) -> str:
   """Returns images a second, the first batches left out."""
-  stream = batches(config, source)
+  stream = trainer.host_batches(config, source)
   for _ in itertools.islice(stream, 5):
     pass
   start = time.perf_counter()
@@ -92,7 +80,7 @@ def wait(config, dataset, steps: int) -> tuple[str, str]:
   """Trains; returns ms a step, and the share of asking for data, in percent."""
   run = setup.make_run(config, dataset.stats)
   state = parallel.replicate(parallel.on_host(run.init))
-  placed = parallel.place_ahead(batches(config, dataset.splits['train']))
+  placed = trainer.make_batches(config, dataset.splits['train'])
   for _ in range(5):
     state, _ = run.train_step(state, next(placed))
   jax.block_until_ready(state)

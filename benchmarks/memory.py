@@ -9,6 +9,7 @@ On a CPU it takes 10 s a cell and JAX 0.12: before, XLA undid remat there.
 """
 
 import argparse
+from typing import Any
 
 import jax
 import trainer
@@ -70,7 +71,7 @@ def gibibytes(
   )
   state = jax.eval_shape(run.init)
   lowered = run.train_step.lower(state, trainer.abstract_batch(size, batch))
-  memory = lowered.compile().memory_analysis()
+  memory: Any = lowered.compile().memory_analysis()
   peak = memory.argument_size_in_bytes + memory.temp_size_in_bytes
   return f'{peak / GIB:.2f}'
 

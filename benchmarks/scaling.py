@@ -122,7 +122,9 @@ def measure(rounds: int, *, devices, size, batch, width, engine) -> dict:
     start = time.perf_counter()
     state, _ = jax.block_until_ready(step(state, placed))
     times.append(time.perf_counter() - start)
-  reduced = all_reduced(step.as_text()) if devices > 1 else []
+  text = step.as_text()
+  assert text is not None
+  reduced = all_reduced(text) if devices > 1 else []
   gradients = 4 * sum(x.size for x in jax.tree.leaves(state.params))
   return {
     'num_reduces': len(reduced),

@@ -97,15 +97,17 @@ def make_case(
   )
 
 
-def make_batches(config, examples: list[dict]) -> Iterator[dict]:
-  """Yields placed batches of examples, as the training loop does."""
+def make_batches(config, source: sources.Examples) -> Iterator[dict]:
+  """Yields placed batches, as the training loop does."""
+  return parallel.place_ahead(host_batches(config, source))
+
+
+def host_batches(config, source: sources.Examples) -> Iterator[dict]:
+  """Yields the batches of training that the host cuts, from step 1 on."""
   sampling = pipeline.Sampling(
     config.image_size, build.window_size(config), config.seed
   )
-  batches = pipeline.train_batches(
-    examples, sampling, batch_size=config.batch_size
-  )
-  return parallel.place_ahead(batches)
+  return pipeline.train_batches(source, sampling, batch_size=config.batch_size)
 
 
 def count_flops(model: nn.Module, variables: dict, shape: tuple) -> float:

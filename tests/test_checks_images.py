@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unet_jax.data import stored
-from unet_jax.doctor import statistics, survey
+from unet_jax.doctor import statistics
 from unet_jax.doctor.checks import images
 
 SPLITS = dict(train='abcdef', val='gh', test='ij')
@@ -186,10 +185,8 @@ def test_images_smaller_than_the_crop_are_a_note(write_folder, diagnose):
 def test_range_of_a_look_goes_by_its_type(dtype):
   image = np.linspace(0, 1, 400).reshape(20, 20)
   top = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1
-  file = stored.File('a', (20, 20), 'L')
   look = statistics.look_at((top * image).astype(dtype))
-  record = survey.Record('a', 'a', 'train', file, look, {})
-  assert images._range(record) == f'0 to {top}'
+  assert images._range(look) == f'0 to {top}'
 
 
 def test_values_of_a_photograph_are_not_all_kept():

@@ -485,7 +485,7 @@ def test_a_failing_compiler_is_quoted(problem, tmp_path):
 
 @needs_native
 def test_a_broken_cached_library_is_named(problem, tmp_path):
-  built = tmp_path / 'unet_jax' / build.library().name
+  built = tmp_path / 'unet_jax' / build.shared_object().name
   built.parent.mkdir()
   built.write_bytes(b'')
   reason = problem()

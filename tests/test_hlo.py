@@ -41,13 +41,13 @@ def hlo():
 
 def test_kernels_have_the_bytes_that_they_move(hlo):
   conv, add = hlo['kernels'](hlo['parse'](TEXT))
-  assert conv.instruction.library == '__cudnn$fusion'
+  assert conv.instruction.vendor_call == '__cudnn$fusion'
   assert conv.instruction.scope == 'jit(step)/conv0/conv'
   # Images and kernel of two bytes a value; the scratch space is no result.
   assert (conv.num_read, conv.num_written) == (2 * (256 + 576), 2 * 256)
   # Ten of the hundred are read, and ten of the other operand.
   assert (add.num_read, add.num_written) == (80, 40)
-  assert not add.instruction.library
+  assert not add.instruction.vendor_call
 
 
 def test_a_shape_has_the_bytes_of_its_parts(hlo):

@@ -11,7 +11,7 @@ from settings import set_data
 
 from unet_jax import config as config_lib
 from unet_jax import errors
-from unet_jax.data import files, prepared, sources, spec
+from unet_jax.data import files, prepared, reading, sources, spec
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def prepare(load_config, monkeypatch):
     set_data(config, root=str(root), **data)
     wanted = spec.read(config)
     opened = sources.open_layout(wanted)
-    read = sources.example_reader(wanted, opened)
+    read = reading.make_reader(wanted, opened)
     prepared.write(wanted, opened, read, output, say)
     return config
 

@@ -93,7 +93,9 @@ def make_batches(
 ) -> Iterator[dict[str, np.ndarray]]:
   """Yields this process's part of training's batches from a step on.
 
-  See pipeline.train_batches.
+  Yields:
+    image uint8[B, W, W, C], label uint8[B, W, W] or [B, W, W, K], and index
+    int32[B]; see pipeline.train_batches.
   """
   return pipeline.train_batches(
     dataset.splits['train'],
@@ -139,7 +141,12 @@ def window_size(config) -> int:
 
 
 def make_augment(config) -> Callable[..., tuple[jax.Array, ...]]:
-  """Binds the config to augment.augment, for one example."""
+  """Binds the config to augment.augment, for one example.
+
+  Returns:
+    (key, image uint8[W, W, C], label uint8[W, W] or [W, W, K]) -> the image as
+    float32[S, S, C] in [0, 255], and the label uint8[S, S] or [S, S, K].
+  """
   ranges = augment.Ranges(**config.augment)
   return functools.partial(
     augment.augment,
@@ -152,7 +159,12 @@ def make_augment(config) -> Callable[..., tuple[jax.Array, ...]]:
 def make_preprocess(
   classes: labels.ClassSpec, mean: Sequence[float], std: Sequence[float]
 ) -> Callable[..., preprocess.Inputs]:
-  """Binds the classes and the data's statistics to preprocess.preprocess."""
+  """Binds the classes and the data's statistics to preprocess.preprocess.
+
+  Returns:
+    (image [B, H, W, C], label uint8[B, H, W] or [B, H, W, K]) -> the normalised
+    image, the target float32[B, H, W, K] and the weight float32[B, H, W].
+  """
   return functools.partial(
     preprocess.preprocess,
     mean=tuple(mean),

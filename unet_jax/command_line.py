@@ -80,7 +80,7 @@ def run(command: Command) -> None:
   def parse(argv: list[str]) -> flags.FlagValues:
     flags.FLAGS(argv[:1])  # absl wants its own flags parsed.
     # JAX, orbax and TFDS log much that no user can act on.
-    flags.FLAGS.verbosity = logging.ERROR
+    logging.set_verbosity(logging.ERROR)
     return _parse(command, argv[1:])
 
   def run_process(args: flags.FlagValues) -> int | None:

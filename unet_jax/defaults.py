@@ -249,7 +249,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 def unflatten(flat: dict[str, Any]) -> ml_collections.ConfigDict:
   """Turns {'optim.lr': value, ...} into a config."""
-  tree = {}
+  tree: dict[str, Any] = {}
   for key, value in flat.items():
     *groups, name = key.split('.')
     group = tree

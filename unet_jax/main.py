@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Sequence
 
 from absl import flags
+from ml_collections import config_flags
 
 from unet_jax import command_line, errors
 
@@ -68,7 +69,8 @@ def run(args: flags.FlagValues) -> None:
   from unet_jax.experiments import folds  # Late, since --help needs no JAX.
   from unet_jax.training import loop
 
-  workdir = args.workdir or default_workdir(args['config'].config_filename)
+  config_file = config_flags.get_config_filename(args['config'])
+  workdir = args.workdir or default_workdir(config_file)
   if args.folds and not args.workdir:
     workdir = f'{workdir}-folds'
   train = loop.train_and_evaluate

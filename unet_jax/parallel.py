@@ -3,7 +3,7 @@
 import collections
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -25,7 +25,7 @@ def make_mesh() -> jax.sharding.Mesh:
   return jax.make_mesh(shape, (AXIS,), axis_types=(AxisType.Auto,))
 
 
-def map_step(step: Callable, *, donate: bool = False) -> Callable:
+def map_step(step: Callable, *, donate: bool = False) -> jax.stages.Wrapped:
   """Maps (replicated, batch) -> replicated over every device, and compiles.
 
   Args:
@@ -52,8 +52,8 @@ def shard_step(
   mesh: jax.sharding.Mesh,
   *,
   donate: bool = False,
-  options: Mapping[str, bool] | None = None,
-) -> Callable:
+  options: dict[str, Any] | None = None,
+) -> jax.stages.Wrapped:
   """Does what `jax.pmap` does, spelt out, with XLA's options for a program.
 
   Across processes pmap with donation fails at its second call, and what it
@@ -160,8 +160,8 @@ def place_batch(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
 def place_ahead(
   batches: Iterable[dict[str, np.ndarray]],
 ) -> Iterator[dict[str, jax.Array]]:
-  """Places each batch while the devices are still at those before it."""
-  placed = collections.deque()
+  """Places each batch, [B, ...] -> [devices, b, ...], ahead of its use."""
+  placed: collections.deque[dict[str, jax.Array]] = collections.deque()
   for batch in batches:
     placed.append(place_batch(batch))
     if len(placed) > AHEAD:

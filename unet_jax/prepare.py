@@ -28,13 +28,18 @@ def define(args: flags.FlagValues) -> None:
 
 def run(args: flags.FlagValues) -> None:
   """Writes the data set, and prints the command that trains from it."""
-  from unet_jax.data import prepared, sources, spec  # Late, for --help.
+  from unet_jax.data import (  # Late, for --help.
+    prepared,
+    reading,
+    sources,
+    spec,
+  )
 
   config_lib.check(args.config)
   output = pathlib.Path(args.output).expanduser().absolute()
   wanted = spec.read(args.config)
   opened = sources.open_layout(wanted)
-  read = sources.example_reader(wanted, opened)
+  read = reading.make_reader(wanted, opened)
   prepared.write(wanted, opened, read, output, print)
   text = train_command(args['config'], output)
   print(f'{output} is finished; train from it with\n  {text}')
@@ -48,7 +53,7 @@ def train_command(config_flag: flags.Flag, output: pathlib.Path) -> str:
     'data.root': output,
   }
   words = ['python', '-m', 'unet_jax.main']
-  words += ['--config', config_flag.config_filename]
+  words += ['--config', config_flags.get_config_filename(config_flag)]
   words += [f'--config.{key}={value}' for key, value in settings.items()]
   return shlex.join(words)
 

@@ -37,7 +37,7 @@ def make_table(
   """Groups places by class instead of by image.
 
   Args:
-    images: of each image, its places; see `find_places`.
+    images: of each image, {class: places int32[n]}; see `find_places`.
     num_classes: K, of the foreground.
 
   Returns:
@@ -77,7 +77,8 @@ def anywhere(
   rng: np.random.Generator, shape: tuple[int, int], size: int
 ) -> tuple[int, int]:
   """Draws the top left corner of a crop within an image of [H, W]."""
-  return tuple(int(rng.integers(max(side - size, 0) + 1)) for side in shape)
+  top, left = (int(rng.integers(max(side - size, 0) + 1)) for side in shape)
+  return top, left
 
 
 def about(
@@ -93,7 +94,8 @@ def about(
   for at, side in zip(np.unravel_index(place, shape), shape, strict=True):
     before = rng.integers(size // 4, size - size // 4)
     corner.append(int(np.clip(at - before, 0, max(side - size, 0))))
-  return tuple(corner)
+  top, left = corner
+  return top, left
 
 
 def cut(
@@ -104,7 +106,19 @@ def cut(
   left: int,
   side: int,
 ) -> tuple[np.ndarray, ...]:
-  """Cuts a square; where it reaches beyond the image, `pad` fills it."""
+  """Cuts a square; where the square leaves the image, `pad` fills it.
+
+  Args:
+    image: [H, W, C].
+    label: uint8[H, W] or [H, W, K].
+    *weight_map: float32[H, W], or nothing.
+    top: row of the square's first pixel; negative above the image.
+    left: column of that pixel.
+    side: S, of the square.
+
+  Returns:
+    The same arrays, with S in place of H and W.
+  """
   height, width = image.shape[:2]
   around = (
     (max(-top, 0), max(top + side - height, 0)),

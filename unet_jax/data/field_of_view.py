@@ -16,8 +16,8 @@ def estimate(image: np.ndarray) -> np.ndarray:
   is all inside.
   """
   smooth = ImageFilter.BoxBlur(max(1, min(image.shape[:2]) // 200))
-  bright = Image.fromarray(image.max(axis=-1)).filter(smooth)
-  bright = np.asarray(bright, np.float32)
+  smoothed = Image.fromarray(image.max(axis=-1)).filter(smooth)
+  bright = np.asarray(smoothed, np.float32)  # [H, W]
   rows, cols = (max(1, side // 20) for side in bright.shape)
   corners = [
     bright[y, x]
@@ -33,7 +33,7 @@ def estimate(image: np.ndarray) -> np.ndarray:
 
 
 def _between(mask: np.ndarray, axis: int) -> np.ndarray:
-  """Fills from the first to the last True along an axis."""
+  """Fills bool[H, W] from the first to the last True along an axis."""
   after = np.logical_or.accumulate(mask, axis=axis)
   before = np.logical_or.accumulate(np.flip(mask, axis), axis=axis)
   return after & np.flip(before, axis)

@@ -3,7 +3,7 @@
 import pathlib
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from unet_jax import errors
 
@@ -35,8 +35,8 @@ def read_image(path: pathlib.Path, channels: int) -> np.ndarray:
     _decode(ImageOps.exif_transpose, path, image, in_place=True)
     _decode(image.load, path)
     if image.has_transparency_data:
-      least, _ = image.convert('RGBA').getchannel('A').getextrema()
-      if least < 255:
+      alpha = np.asarray(image.convert('RGBA').getchannel('A'))  # [H, W]
+      if alpha.min() < 255:
         raise errors.InputError(
           f'{path}: some of its pixels are transparent; save it without an '
           'alpha channel, on the ground that it should have'
@@ -163,7 +163,7 @@ def write_png(array: np.ndarray, path: pathlib.Path) -> None:
 
 
 def rescale(array: np.ndarray, longer_side: int, resample: int) -> np.ndarray:
-  """Scales [H, W(, C)] so that its longer side has that many pixels."""
+  """Scales uint8 or float32 [H, W] or [H, W, C] to a longer side in pixels."""
   height, width = array.shape[:2]
   scale = longer_side / max(height, width)
   size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -173,7 +173,7 @@ def rescale(array: np.ndarray, longer_side: int, resample: int) -> np.ndarray:
 def resize(
   array: np.ndarray, size: tuple[int, int], resample: int
 ) -> np.ndarray:
-  """Scales uint8 or float32[H, W(, C)] to `size` = (width, height)."""
+  """Scales uint8 or float32 [H, W] or [H, W, C] to `size`, (width, height)."""
   if array.ndim == 2:
     return np.asarray(Image.fromarray(array).resize(size, resample))
   planes = [
@@ -191,7 +191,7 @@ def _load(path: pathlib.Path) -> np.ndarray:
     ) from None
 
 
-def _open(path: pathlib.Path) -> Image.Image:
+def _open(path: pathlib.Path) -> ImageFile.ImageFile:
   try:
     image = Image.open(path)
   except FileNotFoundError:
@@ -214,15 +214,15 @@ def _is_deep_grey(image: Image.Image) -> bool:
   return image.mode in ('I;16', 'I;16L', 'I;16B')
 
 
-def _is_deep(image: Image.Image) -> bool:
+def _is_deep(image: ImageFile.ImageFile) -> bool:
   """Returns whether a file has 16 bits; Pillow reads 8 of them in colour."""
   return ';16' in _tiles(image) or any(
-    codec.startswith('ppm') and args[-1] > 255
+    codec.startswith('ppm') and isinstance(args, tuple) and args[-1] > 255
     for codec, _, _, args in image.tile
   )
 
 
-def _tiles(image: Image.Image) -> str:
+def _tiles(image: ImageFile.ImageFile) -> str:
   """Returns how the file stores its values, as far as Pillow says."""
   return ' '.join(str(tile[3]) for tile in image.tile)
 

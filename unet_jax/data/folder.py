@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from unet_jax import errors
-from unet_jax.data import files, layout, scan, splits, stored
+from unet_jax.data import files, labels, layout, scan, splits, stored
 from unet_jax.data.checks import files as file_checks
 from unet_jax.data.checks import finding, sizes
 from unet_jax.data.spec import Spec
@@ -64,19 +64,24 @@ def open_files(spec: Spec, scanned: scan.Files) -> layout.Layout:
       field = fit(view, fields[name])
     if name in weights:
       weight_map = fit(files.read_weights(weights[name]), weights[name])
-    mask, where = planes, name
-    if masks.kind != 'folders':
-      mask = planes[scan.MASKS]
-      where = str(paths[scan.MASKS].get(name, name))
+    if masks.kind == 'folders':
+      return layout.Raw(name, image, planes, name, field, weight_map)
+    mask: labels.Mask = planes[scan.MASKS]
+    where = str(paths[scan.MASKS].get(name, name))
     if masks.kind == 'planes':
-      mask = {i: mask[..., i] for i in range(mask.shape[-1])}
+      mask = dict(enumerate(np.moveaxis(planes[scan.MASKS], -1, 0)))
     return layout.Raw(name, image, mask, where, field, weight_map)
 
   return layout.Layout(keys, read, classes, str(root))
 
 
 def read_mask(path: pathlib.Path, kind: str) -> np.ndarray:
-  """Reads a mask of a kind; see spec.Masks."""
+  """Reads a mask of a kind; see spec.Masks.
+
+  Returns:
+    [H, W, K] for `planes`, uint8[H, W, 3] for `color`, else uint8 or bool
+    [H, W].
+  """
   if kind == 'planes':
     return files.read_planes(path)
   if kind == 'color':

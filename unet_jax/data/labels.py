@@ -1,7 +1,7 @@
 """Masks as stored -> labels: a class index or planes, uint8, 255 = void."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -9,6 +9,11 @@ from unet_jax.data import codes, planes, values
 from unet_jax.data.spec import Spec
 
 VOID, CERTAIN = codes.VOID, codes.CERTAIN
+
+# A mask as stored: one array, or planes [H, W] by their folder or number.
+Mask: TypeAlias = (
+  np.ndarray | Mapping[str, np.ndarray] | Mapping[int, np.ndarray]
+)
 
 
 class Coding(NamedTuple):
@@ -71,9 +76,7 @@ def make_coding(spec: Spec, classes: Sequence[str]) -> Coding:
   )
 
 
-def decode(
-  mask: np.ndarray | Mapping[str | int, np.ndarray], coding: Coding, where: str
-) -> Decoded:
+def decode(mask: Mask, coding: Coding, where: str) -> Decoded:
   """Turns a mask as stored into a label.
 
   Args:
@@ -121,7 +124,7 @@ def exclude(label: np.ndarray) -> tuple[np.ndarray, int]:
   """
   order = np.arange(1, label.shape[-1] + 1, dtype=np.uint8)
   overlap = np.count_nonzero(label.sum(axis=-1, dtype=np.int32) > 1)
-  return (label * order).max(axis=-1), overlap
+  return (label * order).max(axis=-1), int(overlap)
 
 
 def to_planes(

@@ -14,8 +14,7 @@ class Raw(NamedTuple):
 
   name: str
   image: np.ndarray  # uint8[H, W, C]
-  # See labels.decode; a Decoded where that is done already.
-  mask: np.ndarray | Mapping[str | int, np.ndarray] | labels.Decoded
+  mask: labels.Mask | labels.Decoded  # A Decoded where that is done already.
   where: str  # The mask's file, for messages.
   field: np.ndarray | None = None  # bool[H, W], the field of view.
   weight_map: np.ndarray | None = None  # float32[H, W]: files.read_weights.
@@ -24,7 +23,7 @@ class Raw(NamedTuple):
 class Layout(NamedTuple):
   """A data set; `keys` has one split `all` where nothing lists splits."""
 
-  keys: dict[str, Sequence[str]]
+  keys: Mapping[str, Sequence[str]]
   read: Callable[[str], Raw]
   classes: tuple[str, ...]
   root: str

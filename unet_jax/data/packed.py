@@ -1,6 +1,6 @@
 """Examples of any sizes in one buffer, to be cut where the buffer lies."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,9 +24,8 @@ class Packed(NamedTuple):
   shape: np.ndarray
 
 
-def pack(examples: Iterable[dict]) -> Packed:
+def pack(examples: Sequence[dict]) -> Packed:
   """Packs examples; all have a map of weights, or none has."""
-  examples = list(examples)
   shape = np.array([x['label'].shape[:2] for x in examples], np.int32)
   sizes = np.prod(shape, axis=1, dtype=np.int64)
 

@@ -11,7 +11,7 @@ from unet_jax.data import codes
 
 
 def parts(mask: Mapping[Any, np.ndarray], coding, where: str) -> list[tuple]:
-  """Returns, for each class, the keys of `mask` whose union it is.
+  """Returns, for each class, the keys of planes [H, W] whose union it is.
 
   The keys of folders are their names. Those of a file's planes are numbers:
   what `merge` lists, else one plane a class, after that of the background if
@@ -91,7 +91,13 @@ def read(
 
 
 def check_covered(covered: np.ndarray, void: np.ndarray, where: str) -> None:
-  """Refuses pixels of no class where there is no background."""
+  """Refuses pixels of no class where there is no background.
+
+  Args:
+    covered: bool[H, W], which pixels some class has.
+    void: bool[H, W], which pixels do not count.
+    where: the file, for messages.
+  """
   rest = np.count_nonzero(~covered & ~void)
   if rest:
     raise errors.InputError(
@@ -101,7 +107,7 @@ def check_covered(covered: np.ndarray, void: np.ndarray, where: str) -> None:
 
 
 def _as_bool(plane: np.ndarray, where: str) -> np.ndarray:
-  """Takes integers 0 and 1; 255, void, becomes False."""
+  """Turns integers [H, W] of 0 and 1 into bool[H, W]; 255, void, is False."""
   others = plane[(plane != 0) & (plane != 1) & (plane != codes.VOID)]
   if others.size:
     raise errors.InputError(
@@ -113,7 +119,7 @@ def _as_bool(plane: np.ndarray, where: str) -> np.ndarray:
 
 
 def _grade(plane: np.ndarray, coding, where: str) -> np.ndarray:
-  """Thresholds a plane, or scales it to 0 to 254."""
+  """Thresholds a plane: bool[H, W]; a soft one is uint8[H, W], 0 to 254."""
   if plane.dtype == bool:
     return plane * np.uint8(codes.CERTAIN if coding.soft else 1)
   full = coding.soft

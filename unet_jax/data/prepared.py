@@ -32,7 +32,7 @@ def write(
   Args:
     spec: what `read` was built from.
     opened: the data set.
-    read: key -> example; see sources.example_reader.
+    read: key -> example; see reading.make_reader.
     output: folder, `config.data.root` of the runs that will read it.
     say: called with a line for each file that is written.
 
@@ -40,11 +40,12 @@ def write(
     InputError: if the folder holds anything else, or an example is refused.
   """
   folder = output / NAME / VERSION
+  keys_of = {split: list(keys) for split, keys in opened.keys.items()}
   plan = dict(
     settings=_settings(spec),
     classes=list(opened.classes),
     root=opened.root,
-    keys={split: list(keys) for split, keys in opened.keys.items()},
+    keys=keys_of,
   )
   begun = _begin(folder, output, plan)
   features = _features(read(next(iter(opened.keys.values()))[0]))
@@ -52,7 +53,7 @@ def write(
     features.get_serialized_info()
   )
   shards = begun['shards']
-  for name, keys in _shards(plan['keys']).items():
+  for name, keys in _shards(keys_of).items():
     if name in shards and _digest(folder / name) == shards[name]['sha256']:
       continue
     records = [
@@ -65,7 +66,7 @@ def write(
     )
     text_files.write_text(folder / MANIFEST, json.dumps(begun, indent=1))
     say(f'{folder / name}: {len(keys)} images')
-  _describe(folder, features, plan['keys'], shards)
+  _describe(folder, features, keys_of, shards)
   begun['is_finished'] = True
   text_files.write_text(folder / MANIFEST, json.dumps(begun, indent=1))
 

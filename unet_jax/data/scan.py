@@ -68,7 +68,7 @@ def by_name(
   folder: pathlib.Path, suffixes: Sequence[str] = files.SUFFIXES
 ) -> Paths:
   """Returns {NAME: paths} of the files directly in `folder`, if it exists."""
-  paths = {}
+  paths: Paths = {}
   for path in sorted(folder.iterdir()) if folder.is_dir() else ():
     if path.suffix.lower() in suffixes and not path.name.startswith('.'):
       paths.setdefault(path.stem, []).append(path)

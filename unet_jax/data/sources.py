@@ -1,27 +1,20 @@
-"""The splits of a data set: random access to examples, checked before use.
-
-An example is {'name': str, 'image': uint8[H, W, C], 'label': uint8[H, W], or
-uint8[H, W, K] for a multilabel task}; see `labels.decode`. It also has
-'weight_map': float32[H, W] where there is a file of weights.
-"""
+"""The splits of a data set: random access to examples, checked before use."""
 
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from PIL import Image
 
 from unet_jax import cache, errors
 from unet_jax.data import (
   crops,
-  field_of_view,
-  files,
   folder,
   labels,
   layout,
+  reading,
   split_drawing,
   splits,
   stats,
@@ -29,6 +22,14 @@ from unet_jax.data import (
 from unet_jax.data.checks import classes as class_checks
 from unet_jax.data.checks import finding
 from unet_jax.data.spec import Spec
+
+
+class Examples(Protocol):
+  """Random access to the examples of a split; a list of them will do."""
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, i: int, /) -> dict: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,9 @@ class Source:
   def __getitem__(self, i: int) -> dict:
     key = self.keys[i]
     return self.kept[key] if key in self.kept else self.read(key)
+
+  def __iter__(self) -> Iterator[dict]:
+    return (self[i] for i in range(len(self)))
 
   def is_kept(self) -> bool:
     """Returns whether every example is in memory, decoded."""
@@ -65,7 +69,7 @@ class Stats(NamedTuple):
 class Dataset(NamedTuple):
   """The splits that exist, and what is known of them."""
 
-  splits: dict[str, Sequence[dict]]
+  splits: dict[str, Source]
   stats: Stats
   root: str = ''  # Absolute, so that a run's folder says where its data is.
   # SHA-256 of each split's names; detects changed splits on resume.
@@ -98,7 +102,7 @@ def load(
     InputError: at the first file, name or value that can't be used.
   """
   coding = labels.make_coding(spec, opened.classes)
-  read = example_reader(spec, opened)
+  read = reading.make_reader(spec, opened)
   everyone = [key for keys in opened.keys.values() for key in keys]
   kept, counts = stats.read_all(everyone, read, coding)
   keys, folds, notes = split_keys(spec, opened, counts, saved or {})
@@ -127,7 +131,7 @@ def load(
 
 def open_split(
   spec: Spec, split: str, saved: Mapping[str, Sequence[str]]
-) -> Sequence[dict]:
+) -> Source:
   """Returns one split of a run, undecoded.
 
   Args:
@@ -149,7 +153,7 @@ def open_split(
     raise errors.InputError(
       f'--split {split}: there is none; the data has {", ".join(keys)}'
     )
-  return Source(keys[split], example_reader(spec, opened))
+  return Source(keys[split], reading.make_reader(spec, opened))
 
 
 def open_layout(spec: Spec) -> layout.Layout:
@@ -193,47 +197,6 @@ def _check_classes(classes: Sequence[str], spec: Spec) -> None:
     )
 
 
-def example_reader(spec: Spec, opened: layout.Layout) -> Callable[[str], dict]:
-  """Builds key -> example, with `overlap` and `marked` of labels.Decoded."""
-  coding = labels.make_coding(spec, opened.classes)
-
-  def read(key: str) -> dict:
-    raw = opened.read(key)
-    if not isinstance(raw.mask, labels.Decoded):
-      decoded = labels.decode(raw.mask, coding, raw.where)
-      raw = _shape(spec, raw, decoded)
-    example = dict(name=raw.name, image=raw.image, **raw.mask._asdict())
-    if raw.weight_map is not None:
-      example['weight_map'] = raw.weight_map
-    return example
-
-  return read
-
-
-def _shape(spec: Spec, raw: layout.Raw, decoded: labels.Decoded) -> layout.Raw:
-  """Marks as void what the camera didn't see, and resizes."""
-  image = files.keep_channels(raw.image, spec.channels)
-  label, view, weight_map = decoded.label, raw.field, raw.weight_map
-  if image.dtype != np.uint8 or image.shape[:2] != label.shape[:2]:
-    raise errors.InputError(
-      f'{raw.where}: image {image.dtype}{list(image.shape)} and mask '
-      f'{list(label.shape)} must be of 8 bits and of one size'
-    )
-  if spec.fov == 'estimate':
-    view = field_of_view.estimate(raw.image)
-  if view is not None:
-    label[~view] = labels.VOID
-  if spec.resize:
-    box, nearest = Image.Resampling.BOX, Image.Resampling.NEAREST
-    image = files.rescale(image, spec.resize, box)
-    label = files.rescale(label, spec.resize, nearest)
-    if weight_map is not None:
-      weight_map = files.rescale(weight_map, spec.resize, box)
-  return raw._replace(
-    image=image, mask=decoded._replace(label=label), weight_map=weight_map
-  )
-
-
 def split_names(spec: Spec, opened: layout.Layout) -> list[str]:
   """Names the splits that `load` makes; at its end a run scores the last."""
   names = {'train', *opened.keys}
@@ -247,7 +210,7 @@ def split_keys(
   opened: layout.Layout,
   counts: Mapping[str, stats.Counts],
   saved: Mapping[str, Sequence[str]],
-) -> tuple[dict, tuple, list[str]]:
+) -> tuple[dict[str, Sequence[str]], tuple[Sequence[str], ...], list[str]]:
   """Draws a val split where there is none, or takes that of a resumed run.
 
   Args:
@@ -259,7 +222,8 @@ def split_keys(
   Returns:
     {split: keys} in the order train, val, test; all folds; and notes.
   """
-  keys, folds, notes = dict(opened.keys), (), []
+  keys, notes = dict(opened.keys), []
+  folds: tuple[Sequence[str], ...] = ()
   if split_drawing.is_needed(spec.split, keys):
     pooled = split_drawing.pool(keys)
     drawn = split_drawing.draw(

@@ -54,7 +54,8 @@ def draw(
   """
   count = len(pooled)
   groups = group(names, split.group, root)
-  folds, chosen = (), 'drawn'
+  folds: tuple[Sequence[str], ...] = ()
+  chosen = 'drawn'
   if split.folds:
     fold_of = draw_folds(groups, presence, split.folds, seed)
     folds = tuple(_take(pooled, fold_of == i) for i in range(split.folds))
@@ -84,6 +85,7 @@ def check_saved(
 
 
 def _take(names: Sequence[str], chosen: np.ndarray) -> list[str]:
+  """Returns the names where `chosen`, bool[N], is True."""
   return [name for name, is_in in zip(names, chosen, strict=True) if is_in]
 
 
@@ -102,13 +104,15 @@ def group(names: Sequence[str], rule: str, root: pathlib.Path) -> list[str]:
   file, is_table, column = rule.rpartition('.csv:')
   if is_table:
     return _from_table(names, root / f'{file}.csv', column)
-  matches = [re.search(rule, name) for name in names]
-  for name, match in zip(names, matches, strict=True):
+  groups = []
+  for name in names:
+    match = re.search(rule, name)
     if not match or match[1] is None:
       raise errors.InputError(
         f'config.data.split.group {rule!r} finds nothing in {name}; correct it'
       )
-  return [match[1] for match in matches]
+    groups.append(match[1])
+  return groups
 
 
 def _from_table(

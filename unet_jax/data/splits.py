@@ -33,7 +33,9 @@ def from_ranges(split: Split, names: Iterable[str]) -> dict[str, list[str]]:
   Raises:
     InputError: for a name that no image has, or one in two splits.
   """
-  ordered, lists, owner = sorted(names), {}, {}
+  ordered = sorted(names)
+  lists: dict[str, list[str]] = {}
+  owner: dict[str, str] = {}  # Name -> the split that has it.
   for key in SPLITS:
     parts = (part.strip() for part in getattr(split, key).split(','))
     for part in filter(None, parts):
@@ -76,7 +78,7 @@ def save(
   folds: Sequence[Sequence[str]],
 ) -> None:
   """Writes the keys of each split, and of each fold if there are any."""
-  lists = {split: list(names) for split, names in keys.items()}
+  lists: dict[str, list] = {split: list(keys[split]) for split in keys}
   if folds:
     lists['folds'] = [list(names) for names in folds]
   text_files.write_text(folder / FILE, json.dumps(lists, indent=1) + '\n')

@@ -56,7 +56,7 @@ def count(example: dict, coding: labels.Coding) -> Counts:
     squares=(image**2).sum(axis=(0, 1)),
     planes=planes,
     classes=planes[-len(coding.classes) :],
-    void=np.count_nonzero(labels.is_void(label)),
+    void=int(np.count_nonzero(labels.is_void(label))),
     overlap=example['overlap'],
     marked=example['marked'],
     places=crops.find_places(
@@ -102,8 +102,8 @@ def moments(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
   """Returns mean and standard deviation a channel, the latter at least 1."""
   pixels = sum(image.pixels for image in images)
-  mean = sum(image.sum for image in images) / pixels
-  squares = sum(image.squares for image in images) / pixels
+  mean = np.sum([image.sum for image in images], axis=0) / pixels  # [C]
+  squares = np.sum([image.squares for image in images], axis=0) / pixels
   std = np.sqrt(np.maximum(squares - mean**2, 0))
   return tuple(mean.tolist()), tuple(np.maximum(std, 1.0).tolist())
 

@@ -42,5 +42,5 @@ def read(path: pathlib.Path) -> tuple[File, np.ndarray]:
 
 
 def describe(path: str, array: np.ndarray) -> File:
-  """Says of an array what there is to say of a file."""
+  """Says of an array, [H, W] or [H, W, C], what there is to say of a file."""
   return File(path, array.shape[1::-1], str(array.dtype))

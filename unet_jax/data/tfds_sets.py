@@ -5,7 +5,7 @@ import pathlib
 import tensorflow_datasets as tfds
 
 from unet_jax import errors
-from unet_jax.data import layout
+from unet_jax.data import labels, layout
 from unet_jax.data.spec import EMBEDDED, Spec
 from unet_jax.data.synthetic_fundus import embedded
 
@@ -47,7 +47,7 @@ def open_builder(spec: Spec, cache: pathlib.Path) -> layout.Layout:
   mask_key = _find_masks(builder.name, features, spec)
   names = getattr(features[mask_key], 'names', None) if mask_key else None
   first = 1 if spec.masks.background else 0
-  classes = spec.classes or tuple(names[first:])
+  classes = spec.classes or tuple(names or ())[first:]
   keys = {
     split: [f'{split}[{i}]' for i in range(len(part))]
     for split, part in entries.items()
@@ -61,6 +61,7 @@ def open_builder(spec: Spec, cache: pathlib.Path) -> layout.Layout:
     entry = entries[split][i]
     name = entry.get('name', entry.get('file_name', f'{split}-{i:05d}'))
     name = name.decode() if isinstance(name, bytes) else name
+    mask: labels.Mask
     if not mask_key:
       folders = layout.mask_folders(spec.masks, classes)
       mask = {folder: entry[folder][..., 0] for folder in folders}

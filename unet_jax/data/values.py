@@ -25,14 +25,15 @@ def make_table(
     void: values that count nowhere.
 
   Returns:
-    uint8[256] or uint8[2**24] of codes, 255 being void, 254 undeclared.
+    uint8[V] of codes, 255 being void, 254 undeclared; V is 256, or 2**24 for
+    colours.
   """
   size = 1 << 24 if encoding == 'color' else 256
   default = {'binary': (0, 255), 'index': range(256), 'color': ()}[encoding]
   table = np.full(size, UNDECLARED, np.uint8)
   if encoding == 'index':
     table[codes.VOID] = codes.VOID
-  owners = {}
+  owners: dict[int, str] = {}  # Place in the table -> the class that has it.
   for code, name in (*enumerate(names), (codes.VOID, 'void')):
     chosen = merge.get(name, default[code : code + 1])
     for value in void if code == codes.VOID else chosen:
@@ -108,6 +109,7 @@ def _to_place(value, size: int) -> int:
 
 
 def _list(table: np.ndarray) -> str:
+  """Lists the values that a table, uint8[V], gives a meaning."""
   declared = np.flatnonzero(table < UNDECLARED).tolist()
   if len(declared) > 1 and declared == [*range(len(declared))]:
     return f'0 to {declared[-1]}'

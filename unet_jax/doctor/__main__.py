@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Sequence
 
 from absl import flags
+from ml_collections import config_flags
 
 from unet_jax import command_line
 from unet_jax import config as config_lib
@@ -78,7 +79,8 @@ def run(args: flags.FlagValues) -> int:
   )
   from unet_jax.doctor.checks import memory
 
-  config, title = args.config, args['config'].config_filename
+  config = args.config
+  title = config_flags.get_config_filename(args['config'])
   config_lib.check(config)
   surveyed = survey.take(config)
   findings = diagnosis.diagnose(

@@ -59,6 +59,7 @@ def make_sheet(config, dataset: sources.Dataset) -> np.ndarray:
 def _outlined(
   image: np.ndarray, label: np.ndarray, class_spec: labels.ClassSpec
 ) -> np.ndarray:
+  """Draws a crop uint8[S, S, C] with the outlines of its label [S, S]."""
   planes = class_spec.to_planes(label)
   picture = pictures.overlay(image, planes, strength=0.0)
   picture[labels.is_void(label)] = 128

@@ -31,14 +31,23 @@ def areas(plane: np.ndarray) -> np.ndarray:
 
 
 def _runs(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Returns the row, first column and column after the last of each run."""
+  """Returns row, first column and column after the last: int64[N] each.
+
+  A run is a stretch of True in a row of bool[H, W].
+  """
   edges = np.diff(np.pad(plane, ((0, 0), (1, 1))).astype(np.int8), axis=1)
   rows, starts = np.nonzero(edges == 1)
   return rows, starts, np.nonzero(edges == -1)[1]
 
 
 def _union(count: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-  """Returns, for each of `count` nodes, the least node linked with it."""
+  """Returns int64[count]: for each node, the least node linked with it.
+
+  Args:
+    count: number of nodes.
+    a: int64[N], one end of each of N links.
+    b: int64[N], the other end.
+  """
   root = np.arange(count)
   while True:
     low = np.minimum(root[a], root[b])

@@ -20,10 +20,12 @@ FILL = 0.2  # Strength of the colour inside an outline.
 def make(survey: Survey) -> np.ndarray:
   """Draws the contact sheet of a data set: uint8[H, W, 3]."""
   class_spec = build.make_classes(survey.config, survey.classes)
-  records = [record for record in survey.records if record.counted]
-  if not records:
+  counted = survey.counted()
+  if not counted:
     return sheet([_write('no example can be read', TILE)], survey.classes)
-  counts, tiles = np.array([record.counted.counts for record in records]), []
+  records = [record for record, _ in counted]
+  counts = np.array([label.counts for _, label in counted])  # [N, K]
+  tiles = []
   rarest = counts.sum(axis=0).argsort()
   for i in choose(counts):
     example = survey.read(records[i].key)
@@ -60,7 +62,7 @@ def choose(counts: np.ndarray, most: int = MOST) -> list[int]:
     have = np.flatnonzero(counts[:, k])
     by_size = have[np.argsort(counts[have, k])]
     queues.append(np.roll(by_size, -(len(by_size) // 2)).tolist())
-  chosen = {}
+  chosen: dict[int, bool] = {}  # Kept for its order; every value is True.
   while any(queues) and len(chosen) < most:
     for queue in queues:
       while queue and queue[0] in chosen:
@@ -112,6 +114,7 @@ def sheet(tiles: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:
 
 
 def _paste(picture: np.ndarray, ground: np.ndarray) -> np.ndarray:
+  """Lays uint8[H, W, 3] on a larger ground, with a gap to the right."""
   ground = ground.copy()
   ground[: picture.shape[0], : picture.shape[1]] = picture
   return np.pad(
@@ -120,8 +123,9 @@ def _paste(picture: np.ndarray, ground: np.ndarray) -> np.ndarray:
 
 
 def _legend(names: Sequence[str], width: int) -> np.ndarray:
-  """Writes each class beside its colour, in as many lines as are needed."""
-  font, x, lines = _font(), 0, [[]]
+  """Writes each class beside its colour: uint8[H, W, 3], W being `width`."""
+  font, x = _font(), 0
+  lines: list[list[tuple[int, int, str]]] = [[]]  # Left edge, class, name.
   for k, name in enumerate(names):
     needed = 2 * LINE + int(font.getlength(name))
     if x and x + needed > width:
@@ -141,6 +145,7 @@ def _legend(names: Sequence[str], width: int) -> np.ndarray:
 
 
 def _write(text: str, width: int) -> np.ndarray:
+  """Writes a line of black text on white: uint8[H, W, 3], W being `width`."""
   picture = Image.new('RGB', (width, LINE), 'white')
   ImageDraw.Draw(picture).text((2, 3), text, 'black', _font())
   return np.asarray(picture)

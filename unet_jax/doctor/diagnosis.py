@@ -68,7 +68,7 @@ def tally(survey: Survey) -> dict[str, Tally]:
   tallies = {}
   for split in splits_lib.SPLITS:
     counted = [
-      x.counted for x in survey.records if x.split == split and x.counted
+      label for record, label in survey.counted() if record.split == split
     ]
     if counted:
       tallies[split] = Tally(
@@ -105,7 +105,7 @@ def _gather(survey: Survey, num_devices: int) -> Facts:
 
 def _run(stage: str, facts: Facts) -> list[Finding]:
   """Calls each function of a stage once, with the facts that it asks for."""
-  findings = []
+  findings: list[Finding] = []
   functions = [check.find for check in checks.CHECKS if check.stage == stage]
   for find in dict.fromkeys(functions):  # A function may have several titles.
     facts = facts._replace(findings=findings)

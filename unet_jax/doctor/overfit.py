@@ -11,6 +11,7 @@ import numpy as np
 from unet_jax import build, defaults, parallel
 from unet_jax.data import labels, pipeline, sources
 from unet_jax.data.checks.finding import Finding
+from unet_jax.doctor.check import Check
 from unet_jax.doctor.survey import Survey
 from unet_jax.evaluation import scores
 from unet_jax.training import setup
@@ -79,13 +80,13 @@ def choose(survey: Survey) -> list[str]:
   The first has the most foreground. The second has the most of the class that
   the first has least of.
   """
-  train = [x for x in survey.records if x.split == 'train' and x.counted]
-  counts = np.array([record.counted.counts for record in train])  # [N, K]
+  train = [pair for pair in survey.counted() if pair[0].split == 'train']
+  counts = np.array([label.counts for _, label in train])  # [N, K]
   first = counts.sum(axis=1).argmax()
   others = counts[:, counts[first].argmin()].astype(float)
   others[first] = -1.0
   places = (first, others.argmax())[: len(train)]
-  return [train[i].key for i in places]
+  return [train[i][0].key for i in places]
 
 
 def trials(config: ml_collections.ConfigDict) -> list[tuple[str, dict]]:
@@ -108,8 +109,17 @@ def densest_crop(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Cuts the square in which the classes are mixed best.
 
-  It has the largest sum over the classes of f (1 - f), where f is the share of
-  the square's pixels that have the class.
+  The square has the largest sum over the classes of f (1 - f), where f is the
+  share of the square's pixels that have the class.
+
+  Args:
+    image: uint8[H, W, C].
+    label: uint8[H, W] or [H, W, K].
+    size: S, side of the square.
+    class_spec: what the label means.
+
+  Returns:
+    uint8[S, S, C], and uint8[S, S] or [S, S, K].
   """
   height, width = image.shape[:2]
   image, label = pipeline.pad(image, label, max(size, height), max(size, width))
@@ -133,7 +143,13 @@ def learn(
   crops: Sequence[tuple[np.ndarray, np.ndarray]],
   classes: tuple[str, ...],
 ) -> Result:
-  """Trains on the same crops again and again, with the trainer's own step."""
+  """Trains on the same crops again and again, with the trainer's own step.
+
+  Args:
+    config: of the run.
+    crops: image uint8[S, S, C] and label uint8[S, S] or [S, S, K] of each.
+    classes: foreground.
+  """
   config = _without_variety(config)
   images = np.stack([image for image, _ in crops])
   mean = images.mean(axis=(0, 1, 2), dtype=np.float64)
@@ -183,3 +199,14 @@ def _without_variety(
   for key, value in config.augment.items():
     config.augment[key] = (1.0, 1.0) if key == 'zoom_range' else type(value)()
   return config
+
+
+CHECKS = (
+  Check(
+    'overfit',
+    ('error', 'note'),
+    'Whether the run can learn two crops by heart; with --overfit.',
+    check,
+    'overfit',
+  ),
+)

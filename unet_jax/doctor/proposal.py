@@ -29,7 +29,7 @@ def collect(findings: Sequence[Finding]) -> dict[str, tuple[Any, str]]:
 
   Where several findings set a key, the first of them decides.
   """
-  proposed = {}
+  proposed: dict[str, tuple[Any, str]] = {}
   for finding in findings:
     if finding.severity != 'note':
       for key, value in finding.settings.items():

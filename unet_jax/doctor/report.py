@@ -169,7 +169,7 @@ def write_html(
   facts: dict,
   sheets: dict[str, np.ndarray],
 ) -> None:
-  """Writes the page of `to_html`, and the pictures of the page beside it."""
+  """Writes the page of `to_html`, and its pictures, uint8[H, W, 3], beside."""
   write(to_html(title, findings, tables(facts), sheets), path)
   for i, picture in enumerate(sheets.values()):
     name = f'{path.stem}-{i}.png' if i else f'{path.stem}.png'
@@ -229,6 +229,7 @@ def _row(cell: str, texts: Sequence[str]) -> str:
 
 
 def _png(picture: np.ndarray) -> str:
+  """Encodes uint8[H, W, 3] as PNG, in base64."""
   buffer = io.BytesIO()
   Image.fromarray(picture).save(buffer, format='PNG')
   return base64.b64encode(buffer.getvalue()).decode()

@@ -56,6 +56,7 @@ def value_counts(mask: np.ndarray) -> dict[int | str, int]:
 
 
 def _commonest(values: np.ndarray) -> list[tuple[int, int]]:
+  """Counts the values of integers [H, W]; the commonest are kept, by value."""
   values, counts = np.unique(values, return_counts=True)
   kept = np.sort(np.argsort(-counts, kind='stable')[:MAX_VALUES])
   return list(zip(values[kept].tolist(), counts[kept].tolist(), strict=True))
@@ -84,6 +85,7 @@ def look_at(image: np.ndarray) -> ImageStatistics:
 
 
 def _shrink(channel: np.ndarray) -> np.ndarray:
+  """Averages [H, W] over boxes: float32[THUMB, THUMB]."""
   dtype = np.uint8 if channel.dtype == np.uint8 else np.float32
   whole = Image.fromarray(channel.astype(dtype))
   small = whole.resize((THUMB, THUMB), Image.Resampling.BOX)
@@ -109,7 +111,8 @@ def count(
   overlap = example['overlap']
   if coding.task == 'multilabel':
     overlap = np.count_nonzero(np.count_nonzero(planes, axis=-1) > 1)
-  view, areas = field_of_view.estimate(example['image']), ()
+  view = field_of_view.estimate(example['image'])
+  areas: tuple[np.ndarray, ...] = ()
   if with_areas:
     areas = tuple(
       components.areas(plane) for plane in np.moveaxis(planes, -1, 0)

@@ -13,6 +13,7 @@ from unet_jax.data import (
   folder,
   labels,
   layout,
+  reading,
   scan,
   sources,
   spec,
@@ -35,6 +36,11 @@ class Record(NamedTuple):
   refusal: str = ''  # Why training would refuse the example.
   damaged: tuple[tuple[str, str], ...] = ()  # Files, and why they are.
 
+  @property
+  def path(self) -> str:
+    """Returns the image's path, or the name where it can't be read."""
+    return self.image.path if self.image else self.name
+
 
 class Survey(NamedTuple):
   """A data set, as far as it can be read."""
@@ -45,6 +51,14 @@ class Survey(NamedTuple):
   records: tuple[Record, ...]
   read: Callable[[str], dict]  # A record's key -> its example, as trained on.
   refusal: str = ''  # Why training would not open the set.
+
+  def looked_at(self) -> list[tuple[Record, statistics.ImageStatistics]]:
+    """Returns the records whose image can be read, and what it looks like."""
+    return [(x, x.look) for x in self.records if x.look]
+
+  def counted(self) -> list[tuple[Record, statistics.LabelStatistics]]:
+    """Returns the records that training accepts, and what the label holds."""
+    return [(x, x.counted) for x in self.records if x.counted]
 
 
 def take(config: ml_collections.ConfigDict) -> Survey:
@@ -57,11 +71,12 @@ def take(config: ml_collections.ConfigDict) -> Survey:
   scanned = scan.list_files(wanted) if wanted.source == 'folder' else None
   opened, refusal = _open(wanted, scanned)
   if opened is None:
-    return Survey(config, (), scanned, (), {}.__getitem__, refusal)
-  coding, read = None, {}.__getitem__
+    return Survey(config, (), scanned, (), _read_nothing, refusal)
+  coding: labels.Coding | None = None
+  read: Callable[[str], dict] = _read_nothing
   try:
     coding = labels.make_coding(wanted, opened.classes)
-    read = sources.example_reader(wanted, opened)
+    read = reading.make_reader(wanted, opened)
   except errors.InputError as error:
     refusal = str(error)
   keys = [key for keys in opened.keys.values() for key in keys]
@@ -78,6 +93,11 @@ def take(config: ml_collections.ConfigDict) -> Survey:
     read,
     refusal or problem,
   )
+
+
+def _read_nothing(key: str) -> dict:
+  """Reads a set that training would not open: there is no example."""
+  raise KeyError(key)
 
 
 def _open(
@@ -101,7 +121,8 @@ def _what_fits(wanted: spec.Spec, scanned: scan.Files) -> scan.Files:
   complete = set(scanned.images)
   if wanted.masks.missing != 'absent':
     complete = complete.intersection(*scanned.masks.values())
-  lists, listed = {}, set()
+  lists: dict[str, list[str]] = {}
+  listed: set[str] = set()
   for split, names in scanned.lists.items():
     names = [name for name in dict.fromkeys(names) if name in complete - listed]
     listed |= set(names)
@@ -152,7 +173,7 @@ def _make_look(
 ) -> Callable[[str], tuple[Record, stats.Counts | None]]:
   """Builds key -> its record, and what `sources` counts of it."""
   full_size = wanted._replace(resize=0)
-  read_example = coding and sources.example_reader(full_size, opened)
+  read_example = reading.make_reader(full_size, opened) if coding else None
   kind, folders = wanted.masks.kind, list(scanned.masks) if scanned else []
   if kind == 'folders':
     folders = layout.mask_folders(wanted.masks, opened.classes)
@@ -162,7 +183,7 @@ def _make_look(
       record = _look_at_files(key, scanned, folders, kind)
     else:
       record = _look_at_arrays(key, opened)
-    if coding is None or record.image is None:
+    if not coding or not read_example or not record.image:
       return record, None
     try:
       example = read_example(key)
@@ -198,7 +219,15 @@ def _look_at_files(
 def _values_of(
   path: pathlib.Path, pixels: np.ndarray, kind: str
 ) -> dict[int | str, int]:
-  """Counts the values that training would read, or else those stored."""
+  """Counts the values that training would read of a mask.
+
+  Where training refuses the file, the values as stored are counted.
+
+  Args:
+    path: of the file.
+    pixels: the file as stored, [H, W] or [H, W, C].
+    kind: of the masks; see spec.Masks.
+  """
   if kind == 'planes':
     return {}  # Planes are no code.
   try:
@@ -209,15 +238,17 @@ def _values_of(
 
 def _look_at_arrays(key: str, opened: layout.Layout) -> Record:
   """Looks at an example that has no files of its own."""
-  raw, masks = opened.read(key), {}
-  if not isinstance(raw.mask, labels.Decoded):
-    is_one = isinstance(raw.mask, np.ndarray)
-    arrays = {scan.MASKS: raw.mask} if is_one else raw.mask
-    masks = {
-      str(name): stored.describe(raw.where, array)._replace(
-        values=statistics.value_counts(array)
-      )
-      for name, array in arrays.items()
-    }
+  raw = opened.read(key)
+  arrays: Mapping[str, np.ndarray] | Mapping[int, np.ndarray] = {}
+  if isinstance(raw.mask, np.ndarray):
+    arrays = {scan.MASKS: raw.mask}
+  elif not isinstance(raw.mask, labels.Decoded):
+    arrays = raw.mask
+  masks = {
+    str(name): stored.describe(raw.where, array)._replace(
+      values=statistics.value_counts(array)
+    )
+    for name, array in arrays.items()
+  }
   image = stored.describe(raw.name, raw.image)
   return Record(key, raw.name, '', image, statistics.look_at(raw.image), masks)

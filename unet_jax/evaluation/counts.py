@@ -57,7 +57,7 @@ def count_step(
   exclusive: bool,
   loss_of: Callable | None = None,
   axis_name: str | None = None,
-) -> dict[str, jax.Array]:
+) -> dict[str, jax.Array | dict[str, jax.Array]]:
   """Predicts this device's part of a batch and counts; gathers over devices.
 
   Returns:
@@ -69,7 +69,7 @@ def count_step(
   counts = confusion(
     predicted_planes(logits, exclusive=exclusive), inputs.target, inputs.weight
   )
-  losses = {}
+  losses: dict[str, jax.Array] = {}
   if loss_of:
 
     def losses_of(*image):
@@ -77,7 +77,7 @@ def count_step(
       return {'loss': loss, **terms}
 
     losses = jax.vmap(losses_of)(logits, inputs.target, inputs.weight)
-  result = dict(
+  result: dict[str, jax.Array | dict[str, jax.Array]] = dict(
     counts=counts, index=batch['index'], weight=batch['weight'], losses=losses
   )
   if axis_name:

@@ -16,7 +16,7 @@ def find_images(inputs: Sequence[str]) -> list[pathlib.Path]:
   Raises:
     InputError: for a path that doesn't exist, or a name that comes twice.
   """
-  by_name = {}
+  by_name: dict[str, pathlib.Path] = {}
   for text in inputs:
     path = pathlib.Path(text)
     paths = folder.find_images(path) if path.is_dir() else [path]
@@ -46,7 +46,7 @@ def write(
   is_green = settings.channels == 'green'  # Cut from colour images.
   num_channels = 3 if is_green else len(model.predictor.mean)
   inputs = {path.resolve() for path in paths}
-  written = set()
+  written: set[pathlib.Path] = set()
   for path in paths:
     image = files.read_image(path, num_channels)
     image = files.keep_channels(image, settings.channels)

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from unet_jax import build, compiler, parallel
-from unet_jax.data import files, labels, pipeline
+from unet_jax.data import files, labels, pipeline, sources
 from unet_jax.evaluation import counts, pictures, scores
 from unet_jax.nn import preprocess
 
@@ -37,8 +37,8 @@ class Predictor(NamedTuple):
   mean: tuple[float, ...]
   std: tuple[float, ...]
   max_pixels: int
-  count: Callable
-  predict: Callable
+  count: jax.stages.Wrapped
+  predict: jax.stages.Wrapped
 
 
 class SplitScores(NamedTuple):
@@ -68,9 +68,10 @@ def make(
       each image as well.
   """
   model = build.make_model(config, classes)
+  apply_fn: Callable = model.apply
   count = functools.partial(
     counts.count_step,
-    apply_fn=model.apply,
+    apply_fn=apply_fn,
     preprocess_fn=build.make_preprocess(classes, mean, std),
     exclusive=classes.exclusive,
     loss_of=loss_of,
@@ -78,7 +79,7 @@ def make(
   )
 
   def predict(variables: dict, image: jax.Array) -> jax.Array:
-    logits = model.apply(variables, preprocess.normalise(image, mean, std))
+    logits = apply_fn(variables, preprocess.normalise(image, mean, std))
     return counts.predicted_planes(logits, exclusive=classes.exclusive)
 
   return Predictor(
@@ -93,7 +94,7 @@ def make(
 
 
 def count_split(
-  predictor: Predictor, variables: dict, source: Sequence[dict]
+  predictor: Predictor, variables: dict, source: sources.Examples
 ) -> tuple[np.ndarray, dict[str, float]]:
   """Counts a whole split on all devices.
 
@@ -116,7 +117,7 @@ def count_split(
 
 
 def score_split(
-  predictor: Predictor, variables: dict, source: Sequence[dict]
+  predictor: Predictor, variables: dict, source: sources.Examples
 ) -> SplitScores:
   """Scores a whole split on all devices; the arguments are `count_split`'s."""
   confusion, losses = count_split(predictor, variables, source)
@@ -126,7 +127,7 @@ def score_split(
 
 
 def draw(
-  predictor: Predictor, variables: dict, source: Sequence[dict]
+  predictor: Predictor, variables: dict, source: sources.Examples
 ) -> list[np.ndarray]:
   """Draws a panel of each of the first examples, uint8[H, W, 3].
 

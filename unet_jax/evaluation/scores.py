@@ -94,7 +94,10 @@ def report(
 def row(
   counts: np.ndarray, names: Sequence[str], num_foreground: int
 ) -> dict[str, float]:
-  """Returns pooled scores by plain names, `macro_f1` or `f1_vessels`."""
+  """Returns pooled scores by plain names, `macro_f1` or `f1_vessels`.
+
+  The arguments are those of `report`: counts int64[N, K, 4], and so on.
+  """
   pooled = counts.sum(axis=0)
   averages = means(pooled[-num_foreground:])
   scores = {
@@ -107,13 +110,20 @@ def row(
 
 
 def score(counts: np.ndarray, num_foreground: int) -> float:
-  """Returns what 'best' means: pooled macro F1, or -1 if it isn't finite."""
+  """Returns what 'best' means: pooled macro F1, or -1 if that isn't finite.
+
+  Args:
+    counts: int64[N, K, 4] of tp, fp, fn, tn.
+    num_foreground: the mean is over the last `num_foreground` planes.
+  """
   pooled = counts.sum(axis=0)[-num_foreground:]
   value = float(means(pooled)['macro']['f1'])
   return value if math.isfinite(value) else -1.0
 
 
-def trivial(support: np.ndarray, pixels: np.ndarray) -> dict[str, np.ndarray]:
+def trivial(
+  support: np.ndarray, pixels: np.ndarray | int
+) -> dict[str, np.ndarray]:
   """Returns the F1 of predictions that look at no image, float64[K].
 
   nowhere: no pixel is predicted as the class; F1 is 0. everywhere: every pixel
@@ -135,7 +145,10 @@ def trivial(support: np.ndarray, pixels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def baseline(counts: np.ndarray, num_foreground: int) -> str:
-  """Says the macro F1 of trivial predictions, and whether ours is no better."""
+  """Says the macro F1 of trivial predictions, and whether ours is no better.
+
+  The arguments are those of `score`: counts int64[N, K, 4], and so on.
+  """
   pooled = counts.sum(axis=0)[-num_foreground:]
   f1s = trivial(pooled[:, 0] + pooled[:, 2], pooled.sum(axis=-1))
   blind = {k: float(_mean(f1, np.ones_like(f1))) for k, f1 in f1s.items()}
@@ -164,7 +177,7 @@ def table(report: dict) -> str:
   looking at an image.
   """
   pooled, blind = report['pooled'], report['trivial_f1']['everywhere']
-  rows = [('class', *NAMES, 'blind F1', 'support')]
+  rows: list[tuple[str, ...]] = [('class', *NAMES, 'blind F1', 'support')]
   rows += [
     (name, *_cells(row), _cell(blind[name]), f'{row["support"]:.0f}')
     for name, row in pooled['per_class'].items()
@@ -181,6 +194,7 @@ def table(report: dict) -> str:
 
 
 def _summary(counts: np.ndarray, names: Sequence[str], num_foreground: int):
+  """Returns per_class and means as float64[...] of counts int64[..., K, 4]."""
   per_class = ratios(counts)
   per_class['support'] = counts[..., 0] + counts[..., 2]
   return {
@@ -193,7 +207,7 @@ def _summary(counts: np.ndarray, names: Sequence[str], num_foreground: int):
 
 
 def _mean(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-  """Averages the finite values over the last axis; NaN if there are none."""
+  """Averages finite values, [..., K] -> [...]; NaN where there are none."""
   defined = np.isfinite(x)
   weight = np.where(defined, weight, 0)
   with np.errstate(invalid='ignore'):

@@ -1,7 +1,6 @@
 """A trained model, from a run's folder alone."""
 
 import pathlib
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -10,7 +9,7 @@ import ml_collections
 
 from unet_jax import build, checkpoint, errors, parallel
 from unet_jax import config as config_lib
-from unet_jax.data import files
+from unet_jax.data import files, sources
 from unet_jax.evaluation import pictures, scores
 from unet_jax.evaluation import predictor as predictor_lib
 
@@ -65,7 +64,7 @@ def abstract_variables(model: build.Model, channels: int) -> dict:
 
 
 def evaluate(
-  model: Trained, source: Sequence[dict], workdir: pathlib.Path, split: str
+  model: Trained, source: sources.Examples, workdir: pathlib.Path, split: str
 ) -> tuple[dict[str, float], str]:
   """Scores a split on all devices.
 

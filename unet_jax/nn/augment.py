@@ -49,7 +49,7 @@ class Draws(NamedTuple):
 
 
 def sample_rngs(rng: jax.Array, index: jax.Array) -> jax.Array:
-  """Returns the key of each sample by its position in the global stream."""
+  """Returns key[B]: of each sample by its position, int32[B], in the stream."""
   return jax.vmap(jax.random.fold_in, (None, 0))(rng, index)
 
 
@@ -134,8 +134,8 @@ def make_map(
     ranges: of the changes.
 
   Returns:
-    float32[2, 2] and float32[2]: an output's (row, column) times the first
-    plus the second, in pixels, is where the input is read.
+    A matrix float32[2, 2] and a shift float32[2]: the matrix times an output's
+    (row, column), plus the shift, in pixels, is where the input is read.
   """
   matrix = jnp.eye(2)
   wanted = np.array([ranges.vertical_flip, ranges.horizontal_flip])

@@ -14,6 +14,7 @@ import functools
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from unet_jax.nn import norm
 from unet_jax.nn.native import cpu, native, xla_onednn
@@ -53,7 +54,7 @@ def conv(
   kernel: jax.Array,
   *,
   dilation: int = 1,
-  out_dtype: jnp.dtype | None = None,
+  out_dtype: DTypeLike | None = None,
   engine: str,
 ) -> jax.Array:
   """Convolves with stride 1 and SAME padding.
@@ -117,7 +118,10 @@ def conv_affine_relu(
   return norm.affine_relu(y, factor, offset, engine)
 
 
-def _parts(xs) -> tuple[jax.Array, ...]:
+def _parts(
+  xs: jax.Array | tuple[jax.Array, ...] | list[jax.Array],
+) -> tuple[jax.Array, ...]:
+  """Returns parts of channels, [B, H, W, C] each; one array is one part."""
   return tuple(xs) if isinstance(xs, (tuple, list)) else (xs,)
 
 
@@ -156,7 +160,7 @@ def _call(name: str, result, *args: jax.Array, **attributes: int):
   """Calls a native operation, in float32 where bfloat16 would be slower."""
   if cpu.has_fast_bfloat16():
     return native.call(name, result, *args, **attributes)
-  args = [x.astype(jnp.float32) for x in args]
+  args = tuple(x.astype(jnp.float32) for x in args)
   wide = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32), result
   )
@@ -256,8 +260,8 @@ class Conv(nn.Module):
   kernel_size: tuple[int, int] = (3, 3)
   dilation: int = 1
   use_bias: bool = True
-  dtype: jnp.dtype = jnp.float32
-  out_dtype: jnp.dtype | None = None  # As `conv` takes it.
+  dtype: DTypeLike = jnp.float32
+  out_dtype: DTypeLike | None = None  # As `conv` takes it.
   engine: str = 'xla'
   kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
@@ -277,10 +281,17 @@ class Conv(nn.Module):
     xs = tuple(x.astype(self.dtype) for x in _parts(xs))
     shape = (*self.kernel_size, sum(x.shape[-1] for x in xs), self.features)
     kernel = self.param('kernel', self.kernel_init, shape, jnp.float32)
-    options = dict(dilation=self.dilation, engine=self.engine)
     if affine:
-      return conv_affine_relu(xs, kernel, *affine, **options)
-    y = conv(xs, kernel, out_dtype=self.out_dtype, **options)
+      return conv_affine_relu(
+        xs, kernel, *affine, dilation=self.dilation, engine=self.engine
+      )
+    y = conv(
+      xs,
+      kernel,
+      dilation=self.dilation,
+      out_dtype=self.out_dtype,
+      engine=self.engine,
+    )
     return _add_bias(self, y) if self.use_bias else y
 
 
@@ -294,7 +305,7 @@ class UpConv(nn.Module):
 
   features: int
   use_bias: bool = True
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
   engine: str = 'xla'
   # An output pixel sees one of the four taps, so C inputs and not 4 C.
   kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal(

@@ -227,7 +227,7 @@ def _sums(
 def _mean(
   loss: jax.Array, weight: jax.Array, per_image: bool, axis_name: str | None
 ) -> jax.Array:
-  """Averages what `_sums` led to over planes, and over images that count."""
+  """Averages [B, K] or [1, K] over planes, and over images that count."""
   if not per_image:
     return jnp.mean(loss)
   counted = jnp.any(weight > 0, (1, 2)).astype(jnp.float32)

@@ -58,7 +58,8 @@ def make_loss(
 ) -> Callable[..., tuple[jax.Array, dict[str, jax.Array]]]:
   """Makes a function of logits, target, weight and axis_name.
 
-  The function takes what `losses` take, and returns the weighted sum of the
+  The function takes logits and target, float32[B, H, W, K], and weight,
+  float32[B, H, W], as `losses` take them, and returns the weighted sum of the
   terms, float32[], and {'dice_loss': float32[], ...}, the terms without their
   weights. Cross entropy, focal loss and the negative Dice are over all planes;
   the other terms are over the foreground unless `background` is set.

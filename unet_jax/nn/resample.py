@@ -19,7 +19,16 @@ def map_coordinates(
   size: int,
   window: int,
 ) -> tuple[jax.Array, jax.Array]:
-  """Returns rows and columns of the window to read from, float32[S, S] each."""
+  """Returns rows and columns of the window to read from, float32[S, S] each.
+
+  Args:
+    matrix: float32[2, 2]; see augment.make_map.
+    shift: float32[2], in pixels.
+    bend: float32[2, P, P], how far the elastic points move, in pixels; P is
+      POINTS. None moves nothing.
+    size: S, side of the crop.
+    window: W, side of the window that the crop is read from.
+  """
   y = jnp.arange(size).reshape(-1, 1) - (size - 1) / 2
   x = y.reshape(1, -1)
   # Written out: a matrix product may run in a lower precision on an
@@ -48,7 +57,16 @@ def spline_basis(size: int) -> np.ndarray:
 
 
 def linear(image: jax.Array, rows: jax.Array, cols: jax.Array) -> jax.Array:
-  """Reads image[H, W, C] at fractional places, edges going on: float32."""
+  """Reads an image bilinearly, by edge replication outside.
+
+  Args:
+    image: [H, W, C].
+    rows: float32[S, S], where each pixel of the result is read.
+    cols: float32[S, S].
+
+  Returns:
+    float32[S, S, C].
+  """
   corners, down, right = _corners(image.shape[:2], rows, cols)
   flat = image.reshape(-1, image.shape[-1])
   values = [flat[corner].astype(jnp.float32) for corner in corners]
@@ -56,7 +74,16 @@ def linear(image: jax.Array, rows: jax.Array, cols: jax.Array) -> jax.Array:
 
 
 def nearest(label: jax.Array, rows: jax.Array, cols: jax.Array) -> jax.Array:
-  """Reads label[H, W] or [H, W, K] at the nearest pixel, void outside."""
+  """Reads a label at the nearest pixel, void outside.
+
+  Args:
+    label: uint8[H, W] or [H, W, K].
+    rows: float32[S, S], where each pixel of the result is read.
+    cols: float32[S, S].
+
+  Returns:
+    uint8[S, S] or [S, S, K].
+  """
   height, width = label.shape[:2]
   row = jnp.floor(rows + 0.5).astype(jnp.int32)
   col = jnp.floor(cols + 0.5).astype(jnp.int32)
@@ -68,8 +95,19 @@ def nearest(label: jax.Array, rows: jax.Array, cols: jax.Array) -> jax.Array:
 
 
 def majority(planes: jax.Array, rows: jax.Array, cols: jax.Array) -> jax.Array:
-  """Reads planes[H, W, K] of 0 and 1: 1 where it is half or more of what isn't
-  void, and void where the nearest pixel is."""
+  """Reads planes by a vote of the four pixels about each place.
+
+  A plane is 1 where its pixels have half or more of the shares that are not
+  void, and void where the nearest pixel is.
+
+  Args:
+    planes: uint8[H, W, K] of 0, 1 and 255, void.
+    rows: float32[S, S], where each pixel of the result is read.
+    cols: float32[S, S].
+
+  Returns:
+    uint8[S, S, K].
+  """
   void = nearest(planes, rows, cols) == codes.VOID
   corners, down, right = _corners(planes.shape[:2], rows, cols)
   flat = planes.reshape(-1, planes.shape[-1])
@@ -82,7 +120,11 @@ def majority(planes: jax.Array, rows: jax.Array, cols: jax.Array) -> jax.Array:
 def _corners(
   shape: tuple[int, ...], rows: jax.Array, cols: jax.Array
 ) -> tuple[list[jax.Array], jax.Array, jax.Array]:
-  """Returns the flat places of the four pixels about each, and the shares."""
+  """Returns the four pixels about each place, and the shares to weigh them by.
+
+  The pixels are places in the flat image, int32[S, S] each. The shares are
+  those of the lower and of the right pixels, float32[S, S] each.
+  """
   height, width = shape
   rows, cols = jnp.clip(rows, 0, height - 1), jnp.clip(cols, 0, width - 1)
   top = jnp.clip(jnp.floor(rows).astype(jnp.int32), 0, max(height - 2, 0))
@@ -96,6 +138,7 @@ def _corners(
 def _blend(
   values: Sequence[jax.Array], down: jax.Array, right: jax.Array
 ) -> jax.Array:
+  """Weighs the four pixels [S, S, C] by the shares [S, S, 1] of `_corners`."""
   upper = values[0] * (1 - right) + values[1] * right
   lower = values[2] * (1 - right) + values[3] * right
   return upper * (1 - down) + lower * down

@@ -32,17 +32,20 @@ def soft_skeleton(mask: jax.Array, *, radius: int) -> jax.Array:
 
 
 def _erode(mask: jax.Array) -> jax.Array:
-  """Takes the minimum over a pixel and the four beside it."""
+  """Takes the minimum over a pixel of [B, H, W, K] and the four beside it."""
   return -jnp.maximum(_widen(-mask, 1), _widen(-mask, 2))
 
 
 def _dilate(mask: jax.Array) -> jax.Array:
-  """Takes the maximum over 3x3 pixels."""
+  """Takes the maximum over 3x3 pixels of [B, H, W, K]."""
   return _widen(_widen(mask, 1), 2)
 
 
 def _widen(mask: jax.Array, axis: int) -> jax.Array:
-  """Takes the maximum of a pixel and the two beside it along an axis."""
+  """Takes the maximum over a pixel and its two neighbours along an axis.
+
+  An axis is 1 or 2 of [B, H, W, K].
+  """
   size = mask.shape[axis]
   pad = [(int(i == axis),) * 2 for i in range(mask.ndim)]
   padded = jnp.pad(mask, pad, constant_values=-jnp.inf)

@@ -50,7 +50,7 @@ class TutorialUNet(nn.Module):
     frozen: tuple[str, ...] = (),
     rng_dropout: jax.Array | None = None,
   ) -> jax.Array:
-    """Maps images to logits; see unet.UNet."""
+    """Maps float32[B, H, W, C] to logits float32[B, H, W, K]; see unet.UNet."""
     height, width = image.shape[1:3]
     conv_of = functools.partial(conv.Conv, dtype=self.dtype, engine=self.engine)
     up_conv = functools.partial(

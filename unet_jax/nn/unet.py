@@ -171,7 +171,7 @@ class UNet(nn.Module):
 
 
 def pad(image: jax.Array, multiple: int) -> jax.Array:
-  """Goes on with the edge, below and to the right, to a multiple."""
+  """Replicates edges of [B, H, W, C] below and to the right, to a multiple."""
   rows, cols = (-side % multiple for side in image.shape[1:3])
   if not rows and not cols:
     return image

@@ -34,7 +34,7 @@ def batches(
   if choose(config, dataset) == 'host':
     host = build.make_batches(config, dataset, first_step=first_step)
     return parallel.place_ahead(host)
-  examples = packed.pack(dataset.splits['train'])
+  examples = packed.pack(list(dataset.splits['train']))
   shapes = [tuple(shape) for shape in examples.shape.tolist()]
   places = pipeline.train_places(
     shapes,

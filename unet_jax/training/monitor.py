@@ -198,7 +198,7 @@ class Monitor:
       )
     if self.num_lost >= DIVERGED_STEPS:
       ratios = _update_ratios(metrics)
-      part = max(ratios, key=ratios.get)
+      part = max(ratios, key=ratios.__getitem__)
       return (
         f'the loss is {metrics["loss"]:.4g} at step {step}, and was over '
         f"{DIVERGED} times the first steps' {self.first_loss:.4g} for "
@@ -209,7 +209,7 @@ class Monitor:
 
   def faults(self, classes: Sequence[str]) -> str:
     """Returns the collapses that last, 'dead class (a, b): remedy', or ''."""
-    by_state = {}
+    by_state: dict[str, list[str]] = {}
     for name, state in zip(classes, self.states, strict=False):
       if state != collapse.LEARNING:
         by_state.setdefault(state, []).append(name)

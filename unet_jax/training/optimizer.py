@@ -81,7 +81,7 @@ def _make_rule(name: str, weight_decay: float) -> optax.GradientTransformation:
   )
 
 
-def _is_kernel(x: jax.Array) -> bool:
+def _is_kernel(x: jax.Array) -> bool:  # [kh, kw, C, K]; a bias is [K].
   return x.ndim > 1
 
 

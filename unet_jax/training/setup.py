@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,8 +35,8 @@ class Run(NamedTuple):
 
   predictor: predictor_lib.Predictor
   init: Callable[[], step_lib.TrainState]
-  train_step: Callable
-  trace_step: Callable
+  train_step: jax.stages.Wrapped
+  trace_step: jax.stages.Wrapped
   inputs_fn: Callable
 
 
@@ -62,7 +62,7 @@ def make_run(config: ml_collections.ConfigDict, stats: sources.Stats) -> Run:
     config, classes, stats.mean, stats.std, loss_of=loss_of
   )
   model = predictor.model
-  inputs_of = dict(
+  inputs_of: dict[str, Any] = dict(
     augment_fn=build.make_augment(config),
     preprocess_fn=build.make_preprocess(classes, stats.mean, stats.std),
   )
@@ -70,7 +70,7 @@ def make_run(config: ml_collections.ConfigDict, stats: sources.Stats) -> Run:
     config.transfer.freeze, config.transfer.unfreeze, config.total_steps
   )
   schedule, tx = make_optimizer(config, stages)
-  shared = dict(
+  shared: dict[str, Any] = dict(
     **inputs_of, loss_of=loss_of, stages=stages, axis_name=parallel.AXIS
   )
   train_step = functools.partial(
@@ -157,7 +157,7 @@ def describe(
   is_fallback = model.engine == 'rewritten' and config.engine == 'auto'
   lines = [
     f'devices: {parallel.describe_devices()}',
-    f'precision: {model.dtype.name}, convolutions: {model.engine}',
+    f'precision: {jnp.dtype(model.dtype).name}, convolutions: {model.engine}',
     *([native.problem()] if is_fallback else []),
     *([compiler.problem()] if compiler.problem() else []),
     f'data: {config.data.source} in {dataset.root}: {sizes} images',

@@ -1,7 +1,7 @@
 """One training step: pure, for one device, with named collectives."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -23,8 +23,10 @@ class TrainState(train_state.TrainState):
     averaged: exponential averages of `params` and `batch_stats`; evaluation
       and prediction use them.
     rng: base key; each sample's key is folded from it.
+    step: int32[], the updates that are finished, skipped ones included.
   """
 
+  step: jax.Array
   batch_stats: Any
   averaged: Any
   rng: jax.Array
@@ -32,7 +34,7 @@ class TrainState(train_state.TrainState):
 
 def init_state(
   apply_fn: Callable,
-  variables: dict,
+  variables: Mapping[str, Any],
   tx: optax.GradientTransformation,
   rng: jax.Array,
 ) -> TrainState:
@@ -145,7 +147,14 @@ def make_inputs(
   augment_fn: Callable,
   preprocess_fn: Callable[..., preprocess.Inputs],
 ) -> preprocess.Inputs:
-  """Augments each example by its own key, and makes the model's inputs."""
+  """Augments each example by its own key, and makes the model's inputs.
+
+  Args:
+    rng: base key of the run.
+    batch: as `train_step` takes it: image uint8[b, W, W, C], and so on.
+    augment_fn: see `train_step`.
+    preprocess_fn: see `train_step`.
+  """
   rngs = augment.sample_rngs(rng, batch['index'])
   moved = [batch[key] for key in crops.MOVED if key in batch]
   return preprocess_fn(*jax.vmap(augment_fn)(rngs, *moved))
@@ -162,6 +171,13 @@ def loss_and_grads(
   axis_name: str | None,
 ) -> tuple[jax.Array, dict, dict]:
   """Computes the loss of the whole batch, and its gradients.
+
+  Args:
+    state: its parameters and batch_stats are used.
+    inputs: this device's: image [b, S, S, C], target float32[b, S, S, K] and
+      weight float32[b, S, S].
+    rng_dropout: key[b], from `dropout_rngs`.
+    loss_of, accumulate, stages, axis_name: see `train_step`.
 
   Returns:
     The loss; a dict of its `terms`, the new `batch_stats` and this device's
@@ -236,9 +252,9 @@ def forward(
   return logits.reshape(-1, *logits.shape[2:]), batch_stats
 
 
-def part_norms(tree: dict) -> dict[str, jax.Array]:
+def part_norms(tree: Mapping[str, Any]) -> dict[str, jax.Array]:
   """Returns the Euclidean norm of each part of a tree like the parameters."""
-  by_part = {}
+  by_part: dict[str, list] = {}
   for block, leaves in tree.items():
     by_part.setdefault(parts.group(block), []).append(leaves)
   return {part: optax.tree.norm(leaves) for part, leaves in by_part.items()}

@@ -1,6 +1,7 @@
 """Where a step went wrong first: the layer, loss term or gradient, by name."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -26,7 +27,7 @@ def trace_step(
   loss_of: Callable,
   stages: parts.Stages = parts.ALL_TRAIN,
   axis_name: str | None = None,
-) -> dict[str, dict[str, jax.Array]]:
+) -> dict[str, jax.Array | dict[str, jax.Array]]:
   """Reruns a step and reports which intermediate values are finite.
 
   The arguments are those of the step, but for `apply_fn`.
@@ -50,7 +51,7 @@ def trace_step(
   inputs = step_lib.make_inputs(state.rng, batch, augment_fn, preprocess_fn)
 
   def traced_apply(*args, **kwargs):
-    layers = {}
+    layers: dict[str, jax.Array] = {}
 
     def note(call, args, kwargs, context):
       out = call(*args, **kwargs)
@@ -73,7 +74,7 @@ def trace_step(
     stages=stages,
     axis_name=axis_name,
   )
-  samples = {
+  samples: dict[str, jax.Array | dict[str, jax.Array]] = {
     'index': batch['index'],
     'inputs': {k: _finite_samples(v) for k, v in inputs._asdict().items()},
     'layers': aux['batch_stats'],
@@ -156,10 +157,11 @@ def _name_images(positions: Sequence[int], names: dict[int, str]) -> str:
   return f'every image ({listed})' if bad == set(names.values()) else listed
 
 
-def _finite_samples(x: jax.Array) -> jax.Array:
+def _finite_samples(x: jax.Array) -> jax.Array:  # [B, ...] -> bool[B]
   return jnp.isfinite(x).reshape(x.shape[0], -1).all(axis=1)
 
 
-def _finite_leaves(tree: dict) -> dict[str, jax.Array]:
+def _finite_leaves(tree: Mapping[str, Any]) -> dict[str, jax.Array]:
+  """Returns whether each array is finite, bool[] by its path."""
   flat = traverse_util.flatten_dict(tree, sep='/')
   return {name: jnp.isfinite(x).all() for name, x in flat.items()}

@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 
 from unet_jax import build, checkpoint, errors, parallel
-from unet_jax.data import layout, sources, spec, split_drawing
+from unet_jax.data import layout, reading, sources, spec, split_drawing
 from unet_jax.evaluation import trained
 from unet_jax.nn import norm
 from unet_jax.training import parts, setup
@@ -43,7 +43,7 @@ def prepare(
     return None
   other = open_run(init_from)
   classes = build.make_classes(config, opened.classes)
-  example = sources.example_reader(spec.read(config), opened)(
+  example = reading.make_reader(spec.read(config), opened)(
     split_drawing.pool(opened.keys)[0]
   )
   channels = example['image'].shape[-1]

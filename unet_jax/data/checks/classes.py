@@ -242,7 +242,6 @@ def shift(
   if not parts:
     return []
   parts.sort()
-  others = ' and '.join(others)
   return [
     Finding(
       'warning',
@@ -250,8 +249,8 @@ def shift(
       text=f"{some([text for _, text in parts], most=6)} (Fisher's exact test, "
       f'of the first: p = {parts[0][0]:.0e}): train shows another mix of '
       'images',
-      remedy=f'deal the names of train and {others} anew, so that each has its '
-      'share of every class',
+      remedy=f'deal the names of train and {" and ".join(others)} anew, so '
+      'that each has its share of every class',
       number=len(parts),
     )
   ]

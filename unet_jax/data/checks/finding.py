@@ -10,7 +10,7 @@ from unet_jax import errors
 
 SEVERITIES = ('error', 'warning', 'note')
 LONG = 160  # Letters of a setting.
-NOTHING = types.MappingProxyType({})
+NOTHING: Mapping[str, Any] = types.MappingProxyType({})
 
 
 class Finding(NamedTuple):
@@ -79,7 +79,7 @@ def flag(key: str, value: Any) -> str:
   return f'--config.{key}={text if is_plain else shlex.quote(text)}'
 
 
-def some(names: Sequence[str], most: int = 3) -> str:
+def some(names: Sequence[object], most: int = 3) -> str:
   """Lists the first few of many names."""
   shown = ', '.join(map(str, names[:most]))
   return f'{shown} and {len(names) - most} more' if len(names) > most else shown

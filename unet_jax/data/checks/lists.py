@@ -72,7 +72,7 @@ def without_image(scanned: scan.Files) -> list[Finding]:
 
 def repeated(scanned: scan.Files) -> list[Finding]:
   """Finds names that are listed more than once."""
-  where = {}
+  where: dict[str, list[str]] = {}
   for split, names in scanned.lists.items():
     for name in names:
       where.setdefault(name, []).append(split)

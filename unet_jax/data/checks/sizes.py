@@ -24,7 +24,8 @@ def sizes(pairs: Iterable[Pair]) -> list[Finding]:
 
   Those that have the size of the image before EXIF turns it are for `rotated`.
   """
-  turned, other = [], []
+  turned: list[tuple[File, File]] = []
+  other: list[tuple[File, File]] = []
   for image, masks in pairs:
     for mask in masks:
       is_turned = mask.size == image.upright[::-1]

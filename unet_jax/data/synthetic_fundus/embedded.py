@@ -57,7 +57,7 @@ def make_rng(split: str, index: int) -> np.random.Generator:
 
 
 def _png(array: np.ndarray) -> bytes:
-  # TFDS can encode arrays with TensorFlow only, but takes encoded bytes.
+  """Encodes uint8[H, W] or [H, W, 3]; TFDS itself needs TensorFlow for it."""
   buffer = io.BytesIO()
   Image.fromarray(array).save(buffer, format='PNG')
   return buffer.getvalue()

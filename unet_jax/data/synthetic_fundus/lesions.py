@@ -86,9 +86,9 @@ def _red_dots(rng: canvas.Rng, eye: canvas.Eye, load: float) -> tuple:
 
 def _places(
   rng: canvas.Rng, eye: canvas.Eye, count: int, spread: float
-) -> list:
-  """Draws points round the macula, inside the field and off the disc."""
-  places = []
+) -> list[np.ndarray]:
+  """Draws points float64[2] round the macula, in the field, off the disc."""
+  places: list[np.ndarray] = []
   while len(places) < count:
     point = eye.macula + rng.normal(0, spread * eye.radius, 2)
     is_inside = np.hypot(*(point - eye.centre)) < 0.9 * eye.radius

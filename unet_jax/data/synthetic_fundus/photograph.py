@@ -62,7 +62,10 @@ def _random_eye(rng: canvas.Rng) -> canvas.Eye:
 
 
 def _draw_field(rng: canvas.Rng, eye: canvas.Eye) -> np.ndarray:
-  """Returns the coverage of the round field, sometimes cut above and below."""
+  """Returns how far the round field covers each pixel: float32[H, W].
+
+  The field is sometimes cut above and below.
+  """
   x, y = eye.centre * canvas.FINE
   r, end = eye.radius * canvas.FINE, canvas.SIZE * canvas.FINE
   sheet = canvas.new_sheet()
@@ -76,7 +79,7 @@ def _draw_field(rng: canvas.Rng, eye: canvas.Eye) -> np.ndarray:
 
 
 def _paint_background(rng: canvas.Rng, eye: canvas.Eye) -> np.ndarray:
-  """Returns the retina without vessels, float[256, 256, 3]."""
+  """Returns the retina without vessels: float64[H, W, 3], H and W being 256."""
   colour = rng.dirichlet([0.5] * len(_RETINAS)) @ _RETINAS
   mottle = 0.05 * canvas.noise(rng, 5, 9, 17)
   mottle += 0.02 * canvas.noise(rng, 33, 65, 129)
@@ -93,7 +96,16 @@ def _paint_background(rng: canvas.Rng, eye: canvas.Eye) -> np.ndarray:
 def _paint_disc(
   rng: canvas.Rng, eye: canvas.Eye, tissue: np.ndarray
 ) -> np.ndarray:
-  """Adds the optic disc with its cup, and the sheen of the nerve round it."""
+  """Adds the optic disc with its cup, and the sheen of the nerve round it.
+
+  Args:
+    rng: of the picture.
+    eye: where the disc is.
+    tissue: float64[H, W, 3], the retina without vessels.
+
+  Returns:
+    float64[H, W, 3].
+  """
   y, x = np.mgrid[: canvas.SIZE, : canvas.SIZE] + 0.5
   dx, dy = x - eye.disc[0], y - eye.disc[1]
   wide = eye.disc_radius * rng.uniform(0.82, 0.98)
@@ -117,7 +129,16 @@ def _paint_disc(
 def _paint_layers(
   rng: canvas.Rng, tissue: np.ndarray, layers: dict
 ) -> np.ndarray:
-  """Lays vessels and lesions over each other, as deep as they lie."""
+  """Lays vessels and lesions over each other, as deep as they lie.
+
+  Args:
+    rng: of the picture.
+    tissue: float64[H, W, 3], the retina with its disc.
+    layers: name -> (shape, paint), float32[H, W] each.
+
+  Returns:
+    float64[H, W, 3].
+  """
   paint = {
     name: (rng.uniform(0.8, 1.1) * seen)[..., None]
     for name, (_, seen) in layers.items()
@@ -134,7 +155,14 @@ def _paint_layers(
 def _photograph(
   rng: canvas.Rng, eye: canvas.Eye, tissue: np.ndarray, field: np.ndarray
 ) -> np.ndarray:
-  """Returns uint8[256, 256, 3]: what one lamp and one camera make of it."""
+  """Returns uint8[H, W, 3]: what one lamp and one camera make of a retina.
+
+  Args:
+    rng: of the picture.
+    eye: where the lamp shines.
+    tissue: float64[H, W, 3], reflectances of the retina.
+    field: float32[H, W], how far the field of view covers each pixel.
+  """
   gain = rng.uniform(0.65, 1.05) * np.exp(rng.normal(0, [0.03, 0.07, 0.15]))
   image = tissue * _illumination(rng, eye)[..., None] * gain
   image = _add_specks(rng, eye, _add_leak(rng, eye, image))
@@ -147,7 +175,7 @@ def _photograph(
 
 
 def _illumination(rng: canvas.Rng, eye: canvas.Eye) -> np.ndarray:
-  """Returns a lamp's uneven light, which falls off towards the edge."""
+  """Returns a lamp's light, float64[H, W], weaker towards the edge."""
   lamp = eye.centre + rng.normal(0, 0.25 * eye.radius, 2)
   away = (canvas.distance(lamp) / eye.radius) ** 2
   edge = (canvas.distance(eye.centre) / eye.radius) ** 6
@@ -158,7 +186,10 @@ def _illumination(rng: canvas.Rng, eye: canvas.Eye) -> np.ndarray:
 def _add_leak(
   rng: canvas.Rng, eye: canvas.Eye, image: np.ndarray
 ) -> np.ndarray:
-  """Adds light that leaks past the iris: a pale crescent at one edge."""
+  """Adds light that leaks past the iris to float64[H, W, 3].
+
+  The light is a pale crescent at one edge.
+  """
   angle = rng.uniform(0, 2 * np.pi)
   side = eye.centre - 2 * eye.radius * np.array([np.cos(angle), np.sin(angle)])
   near = np.clip(canvas.distance(side) / (3 * eye.radius), 0, 1) ** 20
@@ -169,7 +200,7 @@ def _add_leak(
 def _add_specks(
   rng: canvas.Rng, eye: canvas.Eye, image: np.ndarray
 ) -> np.ndarray:
-  """Adds reflexes of the retina's surface, and dust on the lens."""
+  """Adds reflexes of the surface, and dust on the lens, to float64[H, W, 3]."""
   for _ in range(rng.poisson(3)):
     spot = eye.centre + rng.normal(0, 0.4 * eye.radius, 2)
     shine = np.exp(-((canvas.distance(spot) / rng.uniform(0.8, 1.6)) ** 2))

@@ -47,10 +47,15 @@ def _trunks(rng: canvas.Rng, eye: canvas.Eye, is_vein: bool) -> list:
     sprouts.append(Sprout(start, 1.5 * side, width, 260, arcade))
     nasal = side * rng.uniform(0.5, 1.25)
     thinner = width * rng.uniform(0.6, 0.85)
-    sprouts.append(Sprout(start, nasal, thinner, 150, lambda _, a=nasal: a))
+    sprouts.append(Sprout(start, nasal, thinner, 150, _straight(nasal)))
     inner = np.pi - side * rng.uniform(0.25, 0.8)
-    sprouts.append(Sprout(start, inner, 0.75, 80, lambda _, a=inner: a))
+    sprouts.append(Sprout(start, inner, 0.75, 80, _straight(inner)))
   return sprouts
+
+
+def _straight(heading: float) -> Callable[[np.ndarray], float]:
+  """Steers to the same heading everywhere."""
+  return lambda point: heading
 
 
 def _arcade(eye: canvas.Eye, side: int, height: float) -> Callable:
@@ -91,12 +96,16 @@ def _grow(
 
 
 def _cell(points: np.ndarray) -> tuple:
+  """Returns row and column, of cells of 4 pixels, of float[N, 2] or [2]."""
   column, row = np.clip(points.T / 4, 0, canvas.SIZE // 4 - 1).astype(int)
   return row, column
 
 
 def _branches(rng: canvas.Rng, eye: canvas.Eye, path: np.ndarray) -> list:
-  """Returns the sprouts along a vessel, to its left and right by turns."""
+  """Returns the sprouts along a vessel, to its left and right by turns.
+
+  The vessel is float[N, 4]: x, y, heading and radius along its centre line.
+  """
   sprouts, side = [], rng.choice([-1, 1])
   i = int(rng.uniform(14, 34) / _STEP)
   while i < len(path):
@@ -113,7 +122,7 @@ def _branches(rng: canvas.Rng, eye: canvas.Eye, path: np.ndarray) -> list:
           heading + offset,
           max(0.55, radius * rng.uniform(0.4, 0.75)),
           rng.uniform(40, 100) * np.sqrt(radius),
-          lambda _, a=target: a,
+          _straight(target),
         )
       )
     side = -side
@@ -137,7 +146,7 @@ def draw_tree(tree: list) -> tuple:
 def _stroke(
   sheet: Image.Image, path: np.ndarray, scale: float, value: float
 ) -> None:
-  """Draws a vessel with its own radii times `scale`."""
+  """Draws a vessel, float[N, 4] from `_grow`, with its radii times `scale`."""
   draw, fill = ImageDraw.Draw(sheet), int(255 * value)
   for (x0, y0, _, r), (x1, y1, *_) in zip(path, path[1:], strict=False):
     r *= canvas.FINE * scale

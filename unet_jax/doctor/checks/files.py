@@ -6,6 +6,7 @@ Training refuses the first error of `names` and `shapes`, by the same functions.
 from unet_jax.data import spec
 from unet_jax.data.checks import files, sizes
 from unet_jax.data.checks.finding import Finding, plural, some
+from unet_jax.doctor.check import Check
 from unet_jax.doctor.survey import Survey
 
 
@@ -45,3 +46,97 @@ def unreadable(survey: Survey) -> list[Finding]:
       number=len(damaged),
     )
   ]
+
+
+CHECKS = (
+  Check(
+    'no folder',
+    ('error',),
+    'A folder of images, masks or fields of view does not exist.',
+    names,
+  ),
+  Check(
+    'empty folder',
+    ('error',),
+    'A folder holds no file that can be read.',
+    names,
+  ),
+  Check(
+    'image without mask',
+    ('error',),
+    'Images lack a mask of their name.',
+    names,
+  ),
+  Check(
+    'mask without image',
+    ('error', 'note'),
+    'Masks lack an image of their name; a note where lists choose images.',
+    names,
+  ),
+  Check(
+    'image without field of view',
+    ('error',),
+    'Images lack a mask of the field of view.',
+    names,
+  ),
+  Check(
+    'ambiguous pair',
+    ('error',),
+    'Several files share a name, as a.png and a.jpg do.',
+    names,
+  ),
+  Check(
+    'empty list',
+    ('error',),
+    'A list names no image.',
+    names,
+  ),
+  Check(
+    'no train list',
+    ('error',),
+    'There is a list of val or test, and no train.txt.',
+    names,
+  ),
+  Check(
+    'listed without file',
+    ('error',),
+    'A list names images that do not exist.',
+    names,
+  ),
+  Check(
+    'listed twice',
+    ('error',),
+    'A name is listed more than once.',
+    names,
+  ),
+  Check(
+    'unlisted images',
+    ('note',),
+    'Images are in no list, so training does not use them.',
+    names,
+  ),
+  Check(
+    'transposed mask',
+    ('error',),
+    "Masks have their image's width as height, and its height as width.",
+    shapes,
+  ),
+  Check(
+    'size mismatch',
+    ('error',),
+    'Masks have another size than their image.',
+    shapes,
+  ),
+  Check(
+    'EXIF rotation',
+    ('error', 'warning', 'note'),
+    'EXIF turns images; an error where the masks are not turned with them.',
+    shapes,
+  ),
+  Check(
+    'unreadable file',
+    ('error',),
+    'Files are damaged, or of a format that can not be decoded.',
+    unreadable,
+  ),
+)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from unet_jax.data.checks.finding import Finding, plural, some
+from unet_jax.doctor import statistics
+from unet_jax.doctor.check import Check
 from unet_jax.doctor.survey import Record, Survey
 
 DARK = 0.05  # Share of the value range.
@@ -20,8 +22,7 @@ LEAST = 0.01  # Share of the value range that can be seen; joins the spread.
 def blank(survey: Survey) -> list[Finding]:
   """Finds images of one value, and images that are nearly black."""
   constant, dark = [], []
-  for record in _readable(survey):
-    look = record.look
+  for record, look in survey.looked_at():
     if _is_constant(look):
       constant.append(record)
     elif look.bright < DARK * _full(look):
@@ -38,7 +39,7 @@ def blank(survey: Survey) -> list[Finding]:
 
 def not_finite(survey: Survey) -> list[Finding]:
   """Finds images with NaN or infinity."""
-  records = [x for x in _readable(survey) if not x.look.is_finite]
+  records = [x for x, look in survey.looked_at() if not look.is_finite]
   if not records:
     return []
   about = _replace(records, 'with NaN or infinity')
@@ -49,9 +50,9 @@ def ranges(survey: Survey) -> list[Finding]:
   """Finds images whose values, type or channels differ from the others'."""
   by_range = collections.defaultdict(list)
   by_kind = collections.defaultdict(list)
-  for record in _readable(survey):
-    if not _is_constant(record.look):  # One value has no range.
-      by_range[_range(record)].append(record)
+  for record, look in survey.looked_at():
+    if record.image and not _is_constant(look):  # One value has no range.
+      by_range[_range(look)].append(record)
       by_kind[record.image.kind].append(record)
   if len(by_range) > 1:
     return [
@@ -83,14 +84,14 @@ def colour_shift(survey: Survey) -> list[Finding]:
   standard errors or more from 0.
   """
   means = collections.defaultdict(list)
-  for record in _readable(survey):
-    means[record.split].append(record.look.mean)
+  for record, look in survey.looked_at():
+    means[record.split].append(look.mean)
   if len({len(mean) for x in means.values() for mean in x}) != 1:
     return []
   findings = []
-  train = np.array(means.pop('train', []))
-  for split, values in means.items():
-    values = np.array(values)
+  train = np.array(means.pop('train', []))  # [N, C]
+  for split, means_of_split in means.items():
+    values = np.array(means_of_split)  # [N, C]
     if min(len(train), len(values)) < FEW:
       continue
     spread = LEAST + np.sqrt(
@@ -115,13 +116,9 @@ def colour_shift(survey: Survey) -> list[Finding]:
   return findings
 
 
-def _readable(survey: Survey) -> list[Record]:
-  return [record for record in survey.records if record.image and record.look]
-
-
 def _replace(records: Sequence[Record], what: str) -> dict[str, Any]:
   """Returns the fields of a finding about images that show nothing."""
-  paths = tuple(record.image.path for record in records)
+  paths = tuple(record.path for record in records)
   return dict(
     text=f'{plural(len(records), "image")} {what}: {some(paths)}',
     remedy='replace or remove',
@@ -137,20 +134,60 @@ def _kinds(groups: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
   fewest = ordered[-1][1]
   return dict(
     text=f'images of different kinds: {" beside ".join(shown)}',
-    files=tuple(record.image.path for record in fewest),
+    files=tuple(record.path for record in fewest),
     number=len(fewest),
   )
 
 
-def _is_constant(look) -> bool:
+def _is_constant(look: statistics.ImageStatistics) -> bool:
   """Returns whether an image has one value all over, or nearly so."""
   return look.high - look.low <= FLAT * look.high
 
 
-def _full(look) -> float:
+def _full(look: statistics.ImageStatistics) -> float:
   """Returns the top of the range that an image seems to use."""
   return 1.0 if 0 < look.high <= 1 else look.full
 
 
-def _range(record: Record) -> str:
-  return f'0 to {_full(record.look):.0f}'
+def _range(look: statistics.ImageStatistics) -> str:
+  return f'0 to {_full(look):.0f}'
+
+
+CHECKS = (
+  Check(
+    'constant image',
+    ('warning',),
+    'Images have one value all over.',
+    blank,
+  ),
+  Check(
+    'near-black image',
+    ('warning',),
+    'Images are nearly black.',
+    blank,
+  ),
+  Check(
+    'NaN in image',
+    ('error',),
+    'Images have NaN or infinity.',
+    not_finite,
+  ),
+  Check(
+    'mixed ranges',
+    ('error', 'warning'),
+    'Images differ in the range of their values, as 0 to 1 and 0 to 255 do.',
+    ranges,
+  ),
+  Check(
+    'mixed channels',
+    ('note',),
+    'Images differ in channels or type, as grey and RGB do.',
+    ranges,
+  ),
+  Check(
+    'colour shift',
+    ('warning',),
+    'The images of a split differ from train in brightness or colour.',
+    colour_shift,
+  ),
+)

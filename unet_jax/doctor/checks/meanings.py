@@ -68,13 +68,13 @@ def _explain_colours(
   folder: MaskFolder, names: Sequence[str], num_classes: int
 ) -> tuple[str, dict[str, Any]]:
   """Proposes a class for each colour; the background is black or commonest."""
-  colours = sorted(folder.values, key=folder.values.get, reverse=True)
+  colours = sorted(folder.values, key=folder.values.__getitem__, reverse=True)
   if len(colours) > MAX_COLOURS:
     is_jpeg = any(mask.format == 'JPEG' for mask in folder.masks)
     why = ', JPEG has blurred them' if is_jpeg else ''
     return f'{len(colours)} colours are no code of classes{why}', {}
   text = f'{len(colours)} colours, one a class; look which is which'
-  settings = {'data.masks.kind': 'color'}
+  settings: dict[str, Any] = {'data.masks.kind': 'color'}
   if len(names) > num_classes:
     first = '#000000' if '#000000' in colours else colours[0]
     colours = [first, *sorted(x for x in colours if x != first)]

@@ -4,6 +4,7 @@ import jax
 
 from unet_jax.data import sources
 from unet_jax.data.checks.finding import Finding
+from unet_jax.doctor.check import Check
 from unet_jax.doctor.survey import Survey
 from unet_jax.training import memory
 
@@ -54,3 +55,14 @@ def compare(needed: int, available: int, device: str) -> list[Finding]:
       number=needed,
     )
   ]
+
+
+CHECKS = (
+  Check(
+    'device memory',
+    ('error', 'warning', 'note'),
+    'What a training step needs of the memory of a device.',
+    check,
+    'step',
+  ),
+)

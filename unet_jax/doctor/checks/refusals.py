@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from unet_jax.data.checks.finding import Finding
+from unet_jax.doctor.check import Check
 from unet_jax.doctor.survey import Record, Survey
 
 
@@ -35,3 +36,19 @@ def refused(survey: Survey, findings: Sequence[Finding]) -> list[Finding]:
 def _paths(record: Record) -> list[str]:
   stored = [record.image, *record.masks.values()]
   return [x.path for x in stored if x] + [path for path, _ in record.damaged]
+
+
+CHECKS = (
+  Check(
+    'set refused',
+    ('error',),
+    'Training refuses the data set for a reason that no other finding gives.',
+    refused,
+  ),
+  Check(
+    'refused',
+    ('error',),
+    'Training refuses examples for a reason that no other finding gives.',
+    refused,
+  ),
+)

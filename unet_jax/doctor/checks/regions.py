@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from unet_jax.data.checks.finding import Finding, percent, plural
+from unet_jax.doctor.check import Check
 from unet_jax.doctor.survey import Survey
 
 SMALLEST = 2  # Pixels; a smaller component is as good as gone.
@@ -16,11 +17,11 @@ MANY = 0.01  # Share of components, or of the foreground's pixels.
 
 def overlaps(survey: Survey) -> list[Finding]:
   """Finds overlaps that the task excludes, or planes without any overlap."""
-  counted = [record for record in survey.records if record.counted]
-  overlapping = [record for record in counted if record.counted.overlap]
-  overlap = sum(record.counted.overlap for record in overlapping)
+  counted = survey.counted()
+  overlapping = [record for record, label in counted if label.overlap]
+  overlap = sum(label.overlap for _, label in counted)
   if survey.config.task == 'multiclass' and overlap:
-    marked = sum(int(record.counted.counts.sum()) for record in counted)
+    marked = sum(int(label.counts.sum()) for _, label in counted)
     return [
       Finding(
         'warning' if overlap > MANY * marked else 'note',
@@ -30,7 +31,7 @@ def overlaps(survey: Survey) -> list[Finding]:
         f'{len(overlapping)} of {len(counted)} images; there the later of '
         f'{", ".join(survey.classes)} wins',
         remedy='to keep both, train overlapping planes',
-        files=tuple(record.image.path for record in overlapping),
+        files=tuple(record.path for record in overlapping),
         number=overlap,
         settings={'task': 'multilabel'},
       )
@@ -51,28 +52,28 @@ def overlaps(survey: Survey) -> list[Finding]:
 def shrinking(survey: Survey) -> list[Finding]:
   """Finds components that config.data.resize makes smaller than 2 pixels."""
   resize = survey.config.data.resize
-  needed = [[] for _ in survey.classes]  # Longer side that keeps a component.
+  needed = []  # For each image and class, the sides that keep its components.
   paths = []
-  for record in survey.records if resize else ():
-    if record.counted and record.image:
+  for record, label in survey.counted() if resize else ():
+    if record.image:
       longer = max(record.image.size)
-      sides = [
-        longer * np.sqrt(SMALLEST / np.maximum(areas, SMALLEST))
-        for areas in record.counted.areas
-      ]
-      for all_of_class, some_of_it in zip(needed, sides, strict=True):
-        all_of_class.append(some_of_it)
-      if any((x > resize).any() for x in sides):
-        paths.append(record.image.path)
+      needed.append(
+        [
+          longer * np.sqrt(SMALLEST / np.maximum(areas, SMALLEST))
+          for areas in label.areas
+        ]
+      )
+      if any((x > resize).any() for x in needed[-1]):
+        paths.append(record.path)
   if not paths:
     return []
-  needed = [np.concatenate(sides) for sides in needed]
+  by_class = [np.concatenate(x) for x in zip(*needed, strict=True)]
   parts = [
     f'{np.count_nonzero(sides > resize)} of {len(sides)} of {name}'
-    for name, sides in zip(survey.classes, needed, strict=True)
+    for name, sides in zip(survey.classes, by_class, strict=True)
     if (sides > resize).any()
   ]
-  sides = np.concatenate(needed)
+  sides = np.concatenate(by_class)
   lost, most = np.count_nonzero(sides > resize), np.quantile(sides, 0.95)
   return [
     Finding(
@@ -90,18 +91,18 @@ def shrinking(survey: Survey) -> list[Finding]:
 
 def outside_view(survey: Survey) -> list[Finding]:
   """Finds foreground on the black surround of retinal photographs."""
-  counted = [record for record in survey.records if record.counted]
-  framed = [record for record in counted if record.counted.frame > FRAME]
+  counted = survey.counted()
+  framed = [(record, label) for record, label in counted if label.frame > FRAME]
   if survey.config.data.fov or len(framed) < MOST * len(counted):
     return []  # The config leaves the frame out, or there is no frame.
   outside = [
-    record
-    for record in framed
-    if record.counted.outside > max(SOME, MANY * record.counted.counts.sum())
+    (record, label)
+    for record, label in framed
+    if label.outside > max(SOME, MANY * label.counts.sum())
   ]
   if not outside:
     return []
-  pixels = sum(record.counted.outside for record in outside)
+  pixels = sum(label.outside for _, label in outside)
   return [
     Finding(
       'warning',
@@ -110,7 +111,7 @@ def outside_view(survey: Survey) -> list[Finding]:
       'lie on the black surround, where the camera saw nothing',
       remedy='look at these masks, whether they are shifted; to leave the '
       'frame out',
-      files=tuple(record.image.path for record in outside),
+      files=tuple(record.path for record, _ in outside),
       number=pixels,
       settings={'data.fov': 'estimate'},
     )
@@ -138,7 +139,41 @@ def small_images(survey: Survey) -> list[Finding]:
       f'config.image_size={side}, down to {shortest}: crops are filled up with '
       'void',
       remedy='lower config.image_size, if void is much of the crops',
-      files=tuple(record.image.path for record, _ in small),
+      files=tuple(record.path for record, _ in small),
       number=len(small),
     )
   ]
+
+
+CHECKS = (
+  Check(
+    'overlapping classes',
+    ('warning', 'note'),
+    'Pixels are of several classes, and the task keeps one class of them.',
+    overlaps,
+  ),
+  Check(
+    'no overlaps',
+    ('note',),
+    'No pixel is of two classes, though the task allows it.',
+    overlaps,
+  ),
+  Check(
+    'vanishing components',
+    ('warning', 'note'),
+    'config.data.resize makes connected components smaller than 2 pixels.',
+    shrinking,
+  ),
+  Check(
+    'outside the view',
+    ('warning',),
+    'Foreground lies on the black surround of retinal photographs.',
+    outside_view,
+  ),
+  Check(
+    'small images',
+    ('note',),
+    'Train images are smaller than a crop, which is filled up with void.',
+    small_images,
+  ),
+)

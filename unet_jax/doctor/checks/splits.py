@@ -13,6 +13,7 @@ from unet_jax.data import split_drawing
 from unet_jax.data.checks import classes
 from unet_jax.data.checks.finding import Finding, plural, some
 from unet_jax.data.stored import File
+from unet_jax.doctor.check import Check
 from unet_jax.doctor.survey import Record, Survey
 
 ALIKE = 0.9  # Correlation of the thumbnails' fine structure.
@@ -27,8 +28,8 @@ MIN_GROUPS = 4
 
 def duplicates(survey: Survey) -> list[Finding]:
   """Finds images whose pixels are the same."""
-  records = [record for record in survey.records if record.look]
-  groups = _alike(records, [record.look.digest for record in records])
+  looked_at = survey.looked_at()
+  groups = _alike([(record, look.digest) for record, look in looked_at])
   pairs = [pair for group in groups for pair in itertools.pairwise(group)]
   return [
     Finding('warning' if is_across else 'note', 'duplicate images', **about)
@@ -38,20 +39,23 @@ def duplicates(survey: Survey) -> list[Finding]:
 
 def near_duplicates(survey: Survey) -> list[Finding]:
   """Finds images that nearly repeat another, as frames of a film do."""
-  records = [record for record in survey.records if record.look]
-  if len(records) < MIN_COMPARED:
+  looked_at = survey.looked_at()
+  if len(looked_at) < MIN_COMPARED:
     return []
-  if len(records) > MAX_COMPARED:
-    text = f'not looked for: {len(records)} images are more than {MAX_COMPARED}'
+  if len(looked_at) > MAX_COMPARED:
+    text = (
+      f'not looked for: {len(looked_at)} images are more than {MAX_COMPARED}'
+    )
     return [Finding('note', 'near duplicates', text=text)]
-  features = distinguish(np.stack([record.look.thumb for record in records]))
+  records, looks = zip(*looked_at, strict=True)
+  features = distinguish(np.stack([look.thumb for look in looks]))
   numbers = {split: i for i, split in enumerate({x.split for x in records})}
   group = np.array([numbers[record.split] for record in records])
   pairs = [
     (records[i], records[j])
     for same in (False, True)
     for i, j in nearest_pairs(features, group, same=same)
-    if records[i].look.digest != records[j].look.digest
+    if looks[i].digest != looks[j].digest
   ]
   return [
     Finding('warning' if is_across else 'note', 'near duplicates', **about)
@@ -104,21 +108,23 @@ def nearest_pairs(
     for i, j in zip(rows, nearest, strict=True):
       if likeness[i - first, j] > ALIKE:
         correlation[min(i, j), max(i, j)] = likeness[i - first, j]
-  return sorted(correlation, key=correlation.get, reverse=True)
+  return sorted(correlation, key=correlation.__getitem__, reverse=True)
 
 
 def identical_masks(survey: Survey) -> list[Finding]:
   """Finds different images with the same mask, unless the mask is empty."""
-  marked = [
-    record
-    for record in survey.records
-    if record.look and record.counted and record.counted.counts.any()
-  ]
-  groups = _alike(marked, [record.counted.digest for record in marked])
+  looks = {record.key: look for record, look in survey.looked_at()}
+  groups = _alike(
+    [
+      (record, label.digest)
+      for record, label in survey.counted()
+      if record.key in looks and label.counts.any()
+    ]
+  )
   records = [
     record
     for group in groups
-    if len({record.look.digest for record in group}) > 1
+    if len({looks[record.key].digest for record in group}) > 1
     for record in group
   ]
   if not records:
@@ -172,7 +178,7 @@ def group_leakage(survey: Survey) -> list[Finding]:
       text=f'{plural(len(leaking), "group")} {what} ({some(sorted(leaking))}) '
       'in several splits: if each is a patient or a film, scores are too good',
       remedy='keep each group in one split',
-      files=tuple(map(_image_path, records)),
+      files=tuple(record.path for record in records),
       number=len(records),
       settings={'data.split.group': GROUP} if is_drawn and not rule else {},
     )
@@ -193,7 +199,7 @@ def shift(survey: Survey, present: Mapping[str, np.ndarray]) -> list[Finding]:
     return findings
   # The classes are merged of folders, and a shift of a folder may not show.
   least = 1 if masks.soft else masks.threshold
-  by_folder = {}
+  by_folder: dict[str, list[list[bool]]] = {}
   for record in survey.records:
     by_folder.setdefault(record.split, []).append(
       [_reaches(record.masks.get(folder), least) for folder in folders]
@@ -208,11 +214,9 @@ def shift(survey: Survey, present: Mapping[str, np.ndarray]) -> list[Finding]:
 
 def _reaches(mask: File | None, least: int) -> bool:
   """Returns whether some pixel of a mask has the value `least` or more."""
-  return bool(mask) and any(value >= least for value in mask.values)
-
-
-def _image_path(record: Record) -> str:
-  return record.image.path if record.image else record.name
+  return mask is not None and any(
+    isinstance(value, int) and value >= least for value in mask.values
+  )
 
 
 def _mask_path(record: Record) -> str:
@@ -220,13 +224,11 @@ def _mask_path(record: Record) -> str:
   return next((mask.path for mask in record.masks.values()), record.name)
 
 
-def _alike(
-  records: Sequence[Record], keys: Sequence[str]
-) -> list[list[Record]]:
-  """Groups the records that have the same key; a single record is no group."""
+def _alike(records: Sequence[tuple[Record, str]]) -> list[list[Record]]:
+  """Groups records that have the same digest; a single record is no group."""
   groups = collections.defaultdict(list)
-  for record, key in zip(records, keys, strict=True):
-    groups[key].append(record)
+  for record, digest in records:
+    groups[digest].append(record)
   return [group for group in groups.values() if len(group) > 1]
 
 
@@ -242,7 +244,7 @@ def _describe(
     chosen = [(a, b) for a, b in pairs if (a.split != b.split) == is_across]
     if not chosen:
       continue
-    images = dict.fromkeys(_image_path(x) for pair in chosen for x in pair)
+    images = dict.fromkeys(x.path for pair in chosen for x in pair)
     where = 'across splits' if is_across else 'within a split'
     about = dict(
       text=f'{plural(len(images), "image")} {where} show {what} as another: '
@@ -260,3 +262,31 @@ def _pair(a: Record, b: Record) -> str:
   if a.split == b.split:
     return f'{a.name} and {b.name}'
   return f'{a.name} ({a.split}) and {b.name} ({b.split})'
+
+
+CHECKS = (
+  Check(
+    'duplicate images',
+    ('warning', 'note'),
+    'Images have the same pixels; a warning across splits.',
+    duplicates,
+  ),
+  Check(
+    'near duplicates',
+    ('warning', 'note'),
+    'Images are nearly the same; a warning across splits.',
+    near_duplicates,
+  ),
+  Check(
+    'identical masks',
+    ('warning',),
+    'Different images have the same mask.',
+    identical_masks,
+  ),
+  Check(
+    'group leakage',
+    ('error', 'warning'),
+    'A group, such as the images of a patient, lies in several splits.',
+    group_leakage,
+  ),
+)

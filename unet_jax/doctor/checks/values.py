@@ -11,6 +11,7 @@ from unet_jax.data import labels, spec
 from unet_jax.data import values as codes
 from unet_jax.data.checks.finding import Finding, flag, plural, some
 from unet_jax.data.stored import File
+from unet_jax.doctor.check import Check
 from unet_jax.doctor.checks import meanings
 from unet_jax.doctor.survey import Survey
 
@@ -24,14 +25,14 @@ def gather(
     The folders whose values are codes of classes, and the folders whose values
     a threshold cuts. One of the lists is empty.
   """
-  masks_of = {}
+  masks_of: dict[str, list[File]] = {}
   for record in survey.records:
     for name, mask in record.masks.items():
       if mask.kind != '1':
         masks_of.setdefault(name, []).append(mask)
   folders = []
   for name, masks in masks_of.items():
-    total = {}
+    total: dict[int | str, int] = {}
     for mask in masks:
       for value, count in mask.values.items():
         total[value] = total.get(value, 0) + count
@@ -178,7 +179,8 @@ def graded(
   survey: Survey, levels: Sequence[meanings.MaskFolder]
 ) -> list[Finding]:
   """Finds masks of agreement levels, and how much of them a threshold keeps."""
-  data, by_step = survey.config.data, {}
+  data = survey.config.data
+  by_step: dict[int, list[meanings.MaskFolder]] = {}
   for folder in levels:
     step = meanings.level_step(sorted(folder.values))
     by_step.setdefault(step, []).append(folder)
@@ -187,7 +189,7 @@ def graded(
     return []
   findings = []
   for step, group in by_step.items():
-    total = collections.Counter()
+    total: collections.Counter[int] = collections.Counter()
     for folder in group:
       total.update(folder.values)
     top, half = max(total), _level_from(total, 0.5)
@@ -247,3 +249,31 @@ def _declared(survey: Survey) -> set[int | str]:
   places = np.flatnonzero(table != codes.UNDECLARED).tolist()
   is_colour = survey.config.data.masks.kind == 'color'
   return {f'#{place:06x}' if is_colour else place for place in places}
+
+
+CHECKS = (
+  Check(
+    'mixed mask scale',
+    ('error',),
+    'Some masks have 0 and 1, others 0 and 255.',
+    mixed_scale,
+  ),
+  Check(
+    'undeclared mask values',
+    ('error',),
+    'Masks have values that the config gives no meaning.',
+    undeclared,
+  ),
+  Check(
+    'off by one',
+    ('warning',),
+    'No index mask has a 0; the indices may count from 1.',
+    no_background,
+  ),
+  Check(
+    'agreement levels',
+    ('note',),
+    'Masks have grey levels, as for how many experts agree.',
+    graded,
+  ),
+)

@@ -42,7 +42,7 @@ def find_tools() -> Tools:
   return Tools(_find_compiler(), include, onednn, version)
 
 
-def library() -> pathlib.Path:
+def shared_object() -> pathlib.Path:
   """Returns the path of the shared library in the cache folder.
 
   Compiles the library (seconds) if no earlier process did so from the same

@@ -25,7 +25,7 @@ def problem() -> str:
   from the cache folder.
   """
   try:
-    _register(_load(build.library()))
+    _register(_load(build.shared_object()))
   except (build.Unavailable, OSError) as error:
     return (
       f'The native convolution is off, and training on this CPU takes 1.3 '

@@ -141,11 +141,12 @@ def apply(
   """Returns the new model's variables with what the plan takes from `old`."""
   new, old = (_flatten(tree) for tree in (new, old))
 
-  def value(path):
-    if not plan[path].take:
+  def value(path: str) -> jax.Array:
+    take = plan[path].take
+    if not take:
       return new[path]
     arrays = (np.asarray(jax.device_get(tree[path])) for tree in (old, new))
-    return jnp.asarray(plan[path].take(*arrays), jnp.float32)
+    return jnp.asarray(take(*arrays), jnp.float32)
 
   merged = {path: value(path) for path in new}
   # In a model without batch norm the collection exists, but is empty.
@@ -162,11 +163,12 @@ def describe(plan: Mapping[str, Leaf]) -> str:
 
 def summarise(plan: Mapping[str, Leaf]) -> str:
   """Returns a line for each group of parts with equal actions."""
-  by_part = {name: {} for name in parts.GROUPS}
+  by_part: dict[str, dict[str, list[str]]] = {name: {} for name in parts.GROUPS}
   for path, leaf in plan.items():
     part = parts.group(path.split('/')[1])
     by_part.setdefault(part, {}).setdefault(leaf.action, []).append(leaf.why)
-  lines = {}  # Actions -> the parts that have them, and their reasons.
+  # Actions -> the parts that have them, and the reasons of each action.
+  lines: dict[tuple[str, ...], tuple[list[str], dict[str, list[str]]]] = {}
   for part, actions in by_part.items():
     if not actions:
       continue

@@ -1,0 +1,59 @@
+"""One example of a data set: from what is stored to an image and a label.
+
+An example is {'name': str, 'image': uint8[H, W, C], 'label': uint8[H, W], or
+uint8[H, W, K] for a multilabel task}; see `labels.decode`. An example also has
+'weight_map': float32[H, W] where there is a file of weights.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from unet_jax import errors
+from unet_jax.data import field_of_view, files, labels, layout
+from unet_jax.data.spec import Spec
+
+
+def make_reader(spec: Spec, opened: layout.Layout) -> Callable[[str], dict]:
+  """Builds key -> example, with `overlap` and `marked` of labels.Decoded."""
+  coding = labels.make_coding(spec, opened.classes)
+
+  def read(key: str) -> dict:
+    raw = opened.read(key)
+    if isinstance(raw.mask, labels.Decoded):
+      decoded = raw.mask
+    else:
+      decoded = labels.decode(raw.mask, coding, raw.where)
+      raw, decoded = _shape(spec, raw, decoded)
+    example = dict(name=raw.name, image=raw.image, **decoded._asdict())
+    if raw.weight_map is not None:
+      example['weight_map'] = raw.weight_map
+    return example
+
+  return read
+
+
+def _shape(
+  spec: Spec, raw: layout.Raw, decoded: labels.Decoded
+) -> tuple[layout.Raw, labels.Decoded]:
+  """Marks as void what the camera didn't see, and resizes."""
+  image = files.keep_channels(raw.image, spec.channels)
+  label, view, weight_map = decoded.label, raw.field, raw.weight_map
+  if image.dtype != np.uint8 or image.shape[:2] != label.shape[:2]:
+    raise errors.InputError(
+      f'{raw.where}: image {image.dtype}{list(image.shape)} and mask '
+      f'{list(label.shape)} must be of 8 bits and of one size'
+    )
+  if spec.fov == 'estimate':
+    view = field_of_view.estimate(raw.image)
+  if view is not None:
+    label[~view] = labels.VOID
+  if spec.resize:
+    box, nearest = Image.Resampling.BOX, Image.Resampling.NEAREST
+    image = files.rescale(image, spec.resize, box)
+    label = files.rescale(label, spec.resize, nearest)
+    if weight_map is not None:
+      weight_map = files.rescale(weight_map, spec.resize, box)
+  raw = raw._replace(image=image, weight_map=weight_map)
+  return raw, decoded._replace(label=label)
