@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from unet_jax import config as config_lib
-from unet_jax import defaults, errors
+from unet_jax import defaults, errors, knob
 from unet_jax.data import sources
 from unet_jax.training import setup
 
@@ -150,7 +150,7 @@ def test_every_usual_value_is_allowed():
 def test_a_value_that_is_not_allowed_is_told_what_it_must_be(key, value, text):
   config = config_lib.flatten(defaults.get_config()) | {key: value}
   with pytest.raises(errors.InputError) as caught:
-    config_lib.check(defaults.unflatten(config))
+    config_lib.check(knob.unflatten(config))
   assert str(caught.value).startswith(f'config.{key} is {value!r}; it ')
   assert text in str(caught.value)
 
@@ -180,7 +180,7 @@ def test_a_run_older_than_a_key_has_its_default(load_config, tmp_path):
 def old_tree(load_config, **values):
   """Returns the JSON of a run, with values for keys of an earlier version."""
   flat = config_lib.flatten(load_config('multiclass')) | values
-  return json.loads(defaults.unflatten(flat).to_json())
+  return json.loads(knob.unflatten(flat).to_json())
 
 
 def test_old_names_and_new_ones_are_different_keys():
@@ -212,9 +212,9 @@ def test_a_run_that_was_saved_with_old_names_alone_is_the_same_run(load_config):
     'data.split.group': '(im)',
   }
   flat = config_lib.flatten(load_config('multiclass')) | values
-  config = defaults.unflatten(flat)
+  config = knob.unflatten(flat)
   old_names = {new: old for old, new in config_lib.RENAMED.items()}
-  old = defaults.unflatten({old_names.get(k, k): v for k, v in flat.items()})
+  old = knob.unflatten({old_names.get(k, k): v for k, v in flat.items()})
   assert not {'masks', 'split'} & set(old.data)
   again = config_lib.from_dict(json.loads(old.to_json()))
   config_lib.check(again)

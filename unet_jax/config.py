@@ -229,7 +229,7 @@ def from_dict(tree: dict) -> ml_collections.ConfigDict:
         f'config.{key} of this run is not {harmless!r}, and this version has '
         'no such key; use the version that trained the run'
       )
-  return defaults.unflatten(flatten(defaults.get_config()) | rename(saved))
+  return knob_lib.unflatten(flatten(defaults.get_config()) | rename(saved))
 
 
 def rename(settings: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ A file in configs/ starts from `get_config()` and sets what differs.
 """
 
 import os
-from typing import Any
 
 import ml_collections
 
@@ -16,6 +15,7 @@ from unet_jax.knob import (
   choice,
   free,
   number,
+  unflatten,
 )
 
 # What most runs set.
@@ -245,18 +245,6 @@ KEYS = MAIN | OTHER
 def get_config() -> ml_collections.ConfigDict:
   """Returns every key's usual value."""
   return unflatten({key: knob.value for key, knob in KEYS.items()})
-
-
-def unflatten(flat: dict[str, Any]) -> ml_collections.ConfigDict:
-  """Turns {'optim.lr': value, ...} into a config."""
-  tree: dict[str, Any] = {}
-  for key, value in flat.items():
-    *groups, name = key.split('.')
-    group = tree
-    for group_name in groups:
-      group = group.setdefault(group_name, {})
-    group[name] = value
-  return ml_collections.ConfigDict(tree)
 
 
 # What several files in configs/ share.

@@ -3,6 +3,8 @@
 import sys
 from typing import Any, NamedTuple
 
+import ml_collections
+
 # Limits: the least and the greatest value of a number.
 COUNT = (1, 2**31 - 1)
 SHARE = (0.0, 1.0)
@@ -67,3 +69,15 @@ def requirement(knob: Knob) -> str:
   if knob.entry:
     return f'a dict of class names, each with a {knob.entry.__name__}'
   return f'a {type(knob.value).__name__}'
+
+
+def unflatten(flat: dict[str, Any]) -> ml_collections.ConfigDict:
+  """Turns {'optim.lr': value, ...} into a config."""
+  tree: dict[str, Any] = {}
+  for key, value in flat.items():
+    *groups, name = key.split('.')
+    group = tree
+    for group_name in groups:
+      group = group.setdefault(group_name, {})
+    group[name] = value
+  return ml_collections.ConfigDict(tree)
