@@ -42,20 +42,40 @@ def test_memory_grows_with_the_batch(config):
   assert memory.device_bytes() > large
 
 
-def test_the_largest_batch_fits_and_a_larger_one_does_not(config, limit):
-  config.batch_size = 12
-  limit(memory.step_bytes(config, STATS, EXAMPLE))
-  assert memory.largest_batch(config, STATS, EXAMPLE) == 12
+def fake_bytes(config, stats, example):
+  """Stands in for compiling: a line that bends a little, less with remat."""
+  batch = config.batch_size
+  slope = 100 if config.model.remat else 1000
+  return 10_000 + slope * batch + batch**2
+
+
+@pytest.mark.parametrize('most', [4, 8, 12, 96, 400, 4000])
+def test_the_largest_batch_fits_and_a_larger_one_does_not(
+  config, limit, monkeypatch, most
+):
+  monkeypatch.setattr(memory, 'step_bytes', fake_bytes)
+  config.batch_size = most
+  limit(fake_bytes(config, STATS, EXAMPLE))
+  assert memory.largest_batch(config, STATS, EXAMPLE) == most
   limit(1000)
   assert memory.largest_batch(config, STATS, EXAMPLE) == 0
 
 
-def test_a_run_that_does_not_fit_is_told_what_does(config, limit):
+def test_a_run_that_does_not_fit_is_told_what_does(config, limit, monkeypatch):
+  monkeypatch.setattr(memory, 'step_bytes', fake_bytes)
+  limit(16_000)
+  memory.check_fits(16_000, config, STATS, EXAMPLE)
+  with pytest.raises(errors.InputError) as refused:
+    memory.check_fits(16_001, config, STATS, EXAMPLE)
+  assert 'set config.batch_size=4 or config.model.remat=2' in str(refused.value)
+
+
+def test_a_compiled_step_is_checked_and_then_used(config, limit):
   dataset = make_dataset()
   run = setup.make_run(config, STATS)
-  assert memory.compile_step(run, config, dataset).predictor == run.predictor
-  limit(memory.step_bytes(config, STATS, EXAMPLE))
-  config.batch_size = 16
-  run = setup.make_run(config, STATS)
-  with pytest.raises(errors.InputError, match='set config.batch_size=4'):
+  compiled = memory.compile_step(run, config, dataset)
+  assert compiled.predictor == run.predictor
+  needed = memory.compiled_bytes(compiled.train_step)
+  limit(needed - 1)
+  with pytest.raises(errors.InputError, match='a training step needs'):
     memory.compile_step(run, config, dataset)

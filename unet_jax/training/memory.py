@@ -119,8 +119,8 @@ def largest_batch(
 ) -> int:
   """Returns the largest batch size that fits, by compiling; 0 if none does.
 
-  Memory grows nearly as a straight line: two sizes give a guess, and the guess
-  is compiled and lowered until it fits.
+  Memory grows nearly as a straight line, so two sizes give a guess; from there
+  the search gallops until it has a size that fits and the next that does not.
   """
   unit = parallel.num_devices() * config.optim.accumulate
   config = config.copy_and_resolve_references()
@@ -129,11 +129,18 @@ def largest_batch(
     config.batch_size = units * unit
     return step_bytes(config, stats, example)
 
-  available, first, second = device_bytes(), needed(1), needed(2)
+  available, first = device_bytes(), needed(1)
   if first > available:
     return 0
-  slope = max(second - first, 1)
-  guess = 1 + (available - first) // slope
-  while guess > 1 and needed(guess) > available:
-    guess -= max(1, guess // 16)
-  return guess * unit
+  slope = max(needed(2) - first, 1)
+  guess, step = max(2, 1 + (available - first) // slope), 1
+  fits, too_large = 1, guess + 2**20
+  while too_large - fits > 1:
+    if needed(guess) <= available:
+      fits, guess = guess, guess + step
+    else:
+      too_large, guess = guess, guess - step
+    step *= 2
+    if not fits < guess < too_large:
+      guess = (fits + too_large) // 2
+  return fits * unit
