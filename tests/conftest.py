@@ -20,7 +20,11 @@ import pytest
 from PIL import Image
 from settings import set_data
 
-jax.config.update('jax_platforms', 'cpu')
+# Another platform is for the tests marked `device`, which compare it with CPUs.
+PLATFORM = os.environ.get('UNET_JAX_TEST_PLATFORM', 'cpu')
+jax.config.update(
+  'jax_platforms', 'cpu' if PLATFORM == 'cpu' else f'{PLATFORM},cpu'
+)
 jax.config.update('jax_num_cpu_devices', 4)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
