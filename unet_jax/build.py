@@ -78,7 +78,7 @@ def make_model(config, classes: labels.ClassSpec) -> Model:
     return tutorial_unet.TutorialUNet(
       **options,
       narrow=name == 'tutorial_vessels',
-      again=name == 'tutorial_lesions',
+      two_bottlenecks=name == 'tutorial_lesions',
     )
   return unet.UNet(
     **options,

@@ -24,7 +24,7 @@ class TutorialUNet(nn.Module):
   """One of the tutorial's networks; other attributes are those of unet.UNet.
 
   Attributes:
-    again: whether a second bottleneck follows the first; the lesions' has it.
+    two_bottlenecks: whether a second bottleneck follows the first; the lesions' has it.
     narrow: whether a convolution to 2 features precedes the head; the vessels'
       has it.
     dropout: share of the features that training drops after each of the last
@@ -34,7 +34,7 @@ class TutorialUNet(nn.Module):
   num_planes: int
   depth: int = 4
   width: int = 64
-  again: bool = False
+  two_bottlenecks: bool = False
   narrow: bool = False
   dilated: int = 0
   dropout: float = 0.5
@@ -69,7 +69,7 @@ class TutorialUNet(nn.Module):
       block, has_norm=True, axis_name=self.axis_name
     )
     names = [*(f'down{i}' for i in range(self.depth)), 'bottleneck']
-    names += ['bottleneck1'] if self.again else []
+    names += ['bottleneck1'] if self.two_bottlenecks else []
     x, skips = unet.pad(image, 2**self.depth).astype(self.dtype), []
     for i, name in enumerate(names):
       features = self.width * 2 ** min(i, self.depth)
