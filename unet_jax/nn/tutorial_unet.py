@@ -24,9 +24,10 @@ class TutorialUNet(nn.Module):
   """One of the tutorial's networks; other attributes are those of unet.UNet.
 
   Attributes:
-    two_bottlenecks: whether a second bottleneck follows the first; the lesions' has it.
-    narrow: whether a convolution to 2 features precedes the head; the vessels'
-      has it.
+    two_bottlenecks: whether a second bottleneck follows the first, as in the
+      network for the lesions.
+    narrow: whether a convolution to 2 features precedes the head, as in the
+      network for the vessels.
     dropout: share of the features that training drops after each of the last
       two encoder blocks, bottlenecks included.
   """
