@@ -258,7 +258,7 @@ def join(coordinator: str, num_processes: int, process_id: int) -> None:
   """
   if not 0 <= process_id < num_processes:
     raise errors.InputError(
-      f'--process_id is {process_id}; it must be from 0 to {num_processes - 1}, '
+      f'--process_id {process_id}: it must be from 0 to {num_processes - 1}, '
       f'since --num_processes is {num_processes}'
     )
   if coordinator:
