@@ -1,4 +1,4 @@
-"""XLA's options on CUDA: asked for where they are known and not the user's."""
+"""XLA's options on CUDA: used if jaxlib knows them and the user sets none."""
 
 import types
 
@@ -17,7 +17,7 @@ NAMES = [
 
 @pytest.fixture
 def cuda(monkeypatch):
-  """Lets the devices say that they are CUDA's; the jaxlib is the real one."""
+  """Makes the devices look like CUDA's; the jaxlib is the real one."""
   client = types.SimpleNamespace(platform_version='PJRT C API\ncuda 12090')
   devices = [types.SimpleNamespace(client=client)]
   monkeypatch.setattr(compiler.jax, 'devices', lambda: devices)
