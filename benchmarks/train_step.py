@@ -65,8 +65,8 @@ def main() -> None:
   parser.add_argument('--python311', default='python3.11')
   parser.add_argument('--torch', default='', help='A Python with PyTorch.')
   args = parser.parse_args()
-  wanted = args.only or (CONTESTANTS if platform() == 'cpu' else ANYWHERE)
-  names = ['unet_jax', *(name for name in wanted if name != 'unet_jax')]
+  chosen = args.only or (CONTESTANTS if platform() == 'cpu' else ANYWHERE)
+  names = ['unet_jax', *(name for name in chosen if name != 'unet_jax')]
   pythons = {}
   for name in names:
     packages = CONTESTANTS[name][1]

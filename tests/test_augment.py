@@ -73,7 +73,7 @@ def place_of(matrix, shift, size, window):
   return place.reshape(2, size, size)
 
 
-def test_nothing_to_draw_changes_nothing():
+def test_default_ranges_change_nothing():
   for label in (LABEL, PLANES):
     image, changed = run(0, augment.Ranges(), label=label)
     assert (image.dtype, changed.dtype) == (np.float32, np.uint8)
@@ -81,7 +81,7 @@ def test_nothing_to_draw_changes_nothing():
     np.testing.assert_array_equal(changed, label)
 
 
-def test_what_is_left_out_is_not_compiled():
+def test_disabled_changes_are_not_compiled():
   def operations(ranges):
     change = functools.partial(augment.augment, size=SIDE, ranges=ranges)
     return str(jax.make_jaxpr(change)(jax.random.key(0), IMAGE, LABEL))
@@ -92,7 +92,7 @@ def test_what_is_left_out_is_not_compiled():
     assert f' {name}' in everything
 
 
-def test_every_number_is_drawn_alike_whatever_is_left_out():
+def test_draws_do_not_depend_on_which_changes_are_enabled():
   bright = WARP._replace(brightness=0.3)
   image, _ = run(1, bright._replace(**TURNS._asdict() | {'brightness': 0.3}))
   turned, _ = run(1, TURNS)
@@ -266,7 +266,7 @@ def test_elastic_deformation_by_less_than_a_sixteenth_never_folds():
     WARP._replace(elastic=4.0),
   ],
 )
-def test_window_holds_all_that_is_read_and_little_more(ranges):
+def test_window_holds_every_pixel_read_and_little_more(ranges):
   size = 128
   window = augment.window_size(size, ranges)
   make = functools.partial(augment.make_affine, size=size, ranges=ranges)
@@ -342,7 +342,7 @@ def test_planes_are_one_where_at_least_half_is(seed):
   assert np.mean(changed != expected) < 0.005
 
 
-def test_planes_stay_the_threshold_of_the_image_that_they_are_of():
+def test_planes_stay_the_threshold_of_their_image():
   planes = PLANES[..., [0, 1, 1]]
   for seed in range(5):
     image, changed = run(seed, WARP, image=200 * planes, label=planes)
@@ -382,7 +382,7 @@ def test_same_key_draws_the_same_and_others_do_not():
   assert not np.array_equal(run(3, ALL)[0], run(4, ALL)[0])
 
 
-def test_example_is_changed_alike_in_any_batch():
+def test_augmentation_does_not_depend_on_the_rest_of_the_batch():
   ranges = WARP._replace(brightness=0.2, contrast=0.2)
   change = functools.partial(augment.augment, size=SIDE, ranges=ranges)
 

@@ -111,9 +111,7 @@ def test_outlines_are_in_the_classes_colors_and_void_is_grey():
   assert (picture[8] == 128).all()
 
 
-def test_shares_of_the_classes_are_said_and_so_are_kerass_degrees(
-  load_config, dataset
-):
+def test_crop_shares_and_kerass_degrees_are_reported(load_config, dataset):
   config = load_config('tutorial:lesions', **{'data.foreground_share': 0.5})
   lines = setup.describe_samples(config, dataset)
   assert lines[0] == (

@@ -195,7 +195,7 @@ def test_a_norm_and_relu_can_be_fused(shape, dtype, limit, engine):
 
 
 @pytest.mark.parametrize('engine', engine_params())
-def test_a_relu_hides_no_nan(engine):
+def test_a_fused_relu_keeps_nan(engine):
   xs, kernel, _ = example(SHAPES[0])
   broken = jax.tree.map(lambda x: x.at[0, 3, 4, 2].set(jnp.nan), xs)
   y = conv.conv_affine_relu(broken, kernel, *affine(64), engine=engine)
@@ -465,7 +465,7 @@ def problem(tmp_path, monkeypatch):
 
 
 @needs_native
-def test_without_a_compiler_it_falls_back_and_says_so(problem):
+def test_without_a_compiler_the_reason_is_given_and_rewritten_is_used(problem):
   reason = problem(PATH='', CXX='')
   assert conv.choose_engine('cpu') == 'rewritten'
   assert 'no C++ compiler; install g++' in reason

@@ -281,7 +281,7 @@ def test_generalised_dice_of_an_absent_class_is_that_without_it():
 
 @pytest.mark.parametrize('per_image', [False, True])
 @every_overlap
-def test_overlap_of_void_alone_has_no_gradient(name, per_image):
+def test_overlap_of_only_void_pixels_has_no_gradient(name, per_image):
   logits, target, weight = example()
   loss, grads = loss_and_grad(name, per_image=per_image)(
     logits, target, 0 * weight
@@ -292,7 +292,7 @@ def test_overlap_of_void_alone_has_no_gradient(name, per_image):
 
 
 @every_entropy
-def test_entropy_of_void_alone_has_no_gradient(name):
+def test_entropy_of_only_void_pixels_has_no_gradient(name):
   logits, target, weight = example()
   loss, grads = loss_and_grad(name)(logits, target, 0 * weight)
   assert loss == 0

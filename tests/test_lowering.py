@@ -157,7 +157,7 @@ def test_for_cuda_nothing_calls_the_host_or_the_native_operation(cuda):
   assert 'callback' not in text
 
 
-def test_for_cuda_a_convolution_stays_apart_and_pooling_scatters_nothing(cuda):
+def test_for_cuda_convolutions_have_barriers_and_pooling_scatters_nothing(cuda):
   _, text = cuda
   # There is a barrier after each convolution, and before its gradients.
   assert text.count('optimization_barrier') == 2 * (NUM_NORMS + 1)
@@ -243,9 +243,7 @@ def test_a_batch_of_four_at_1024_and_width_64_fits_in_16_gib():
   assert 2**33 < peak < 2**34
 
 
-def test_the_loop_reads_the_devices_at_log_steps_alone(
-  load_config, monkeypatch
-):
+def test_the_loop_reads_the_devices_only_at_log_steps(load_config, monkeypatch):
   """Counts reads, since `jax.transfer_guard` sees nothing on a CPU."""
   config = load_config('multiclass:tiny', total_steps=25, eval_every=25)
   config.update(batch_size=4, image_size=16, save_every=25)

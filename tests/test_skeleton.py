@@ -81,7 +81,7 @@ def test_centerline_dice_is_that_of_a_loop(per_image):
   np.testing.assert_allclose(got, 1 - np.mean(scores), rtol=1e-5)
 
 
-def test_centerline_dice_minds_a_gap_and_not_the_width():
+def test_centerline_dice_penalises_a_gap_and_not_the_width():
   weight = np.ones((1, 15, 15), np.float32)
   target, wide, cut = bar(1), bar(2), bar(1)
   cut[:, :, 6:9] = 0

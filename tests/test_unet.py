@@ -155,7 +155,7 @@ def residual_block():
   )
 
 
-def test_a_residual_block_passes_what_comes_in():
+def test_a_residual_block_adds_its_input():
   block = residual_block()
   x = random((1, 4, 4, 4))
   variables = block.init(jax.random.key(0, impl='rbg'), x, False)
@@ -280,7 +280,7 @@ def test_dropout_keeps_the_mean_and_drops_its_share():
   assert np.any(other != y)
 
 
-def test_dropout_of_a_sample_is_its_own():
+def test_dropout_of_a_sample_does_not_depend_on_its_batch():
   x = random((4, 4, 4, 2))
   rngs = jax.random.split(jax.random.key(0), 4)
   whole = dropout.sample_dropout(rngs, x, rate=0.5, layer=0)
@@ -289,7 +289,7 @@ def test_dropout_of_a_sample_is_its_own():
 
 
 @pytest.mark.parametrize('name', ['unet', 'tutorial'])
-def test_dropout_is_drawn_in_training_alone(name):
+def test_dropout_is_off_outside_training(name):
   model = MODELS[name](num_planes=1, depth=1, width=4, dropout=0.5)
   image = random((2, 8, 8, 1))
   variables = init(model, image.shape)

@@ -24,7 +24,7 @@ def start(engine: str = 'auto') -> None:
   cpu.keep_memory()
   xla_onednn.ask(engine)
   if xla_onednn.is_on():
-    # XLA can't write programs that use oneDNN (jax 0.12: bad_alloc).
+    # XLA can't cache programs that use its oneDNN (jax 0.12: bad_alloc).
     jax.config.update('jax_enable_compilation_cache', False)
   elif not jax.config.jax_compilation_cache_dir:
     folder = cache.folder() / f'xla-{cache.machine()}'

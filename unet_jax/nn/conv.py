@@ -34,10 +34,14 @@ def choose_engine(platform: str, requested: str = 'auto') -> str:
     ValueError: the requested engine is unknown or does not run here.
   """
   if requested not in ('auto', *ENGINES):
-    raise ValueError(f'engine must be auto or one of {ENGINES}: {requested!r}.')
+    raise ValueError(
+      f'engine must be auto or one of {", ".join(ENGINES)}, got {requested!r}.'
+    )
   if requested == 'native':
     if platform != 'cpu':
-      raise ValueError(f'engine native runs on cpu only, not on {platform}.')
+      raise ValueError(
+        f'engine native runs on cpu only, not on {platform}; use auto.'
+      )
     if native.problem():
       raise ValueError(native.problem())
   if requested == 'xla' and platform == 'cpu' and xla_onednn.is_on():
@@ -96,7 +100,9 @@ def conv(
     return jax.lax.optimization_barrier(_xla(x, kernel, dilation))
   if engine == 'rewritten':
     return _rewritten(x, kernel, dilation)
-  raise ValueError(f'engine must be one of {ENGINES}: {engine!r}.')
+  raise ValueError(
+    f'engine must be one of {", ".join(ENGINES)}, got {engine!r}.'
+  )
 
 
 def conv_affine_relu(

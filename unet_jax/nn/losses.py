@@ -1,8 +1,8 @@
 """Losses: predictions, targets and weights -> scalars.
 
 Each loss is a ratio of sums over the global batch: with `axis_name` the sums
-are psum'ed, so the loss does not depend on the number of devices. All functions
-share these arguments and return float32[]:
+are psum'ed, so the loss does not depend on the number of devices. Arguments
+mean the same in all functions, each of which returns float32[]:
 
   probs, logits: float32[B, H, W, K].
   target: float32[B, H, W, K] in [0, 1]; values between 0 and 1 are soft labels.
