@@ -1,12 +1,12 @@
-"""What augmentation and crops about classes are worth, by cross-validation.
+"""Measures the gain of augmentation and of crops about classes, by folds.
 
   python benchmarks/ablation.py --steps 300 --image_size 128
 
-Trains on the training images but for a fold, another one for each seed, and
-prints mean and standard deviation of the macro F1 on the images held back, and
-how far it is from that of neither, run by run. The test images are never read.
-Results are kept in FOLDER/results.jsonl, and a run that is there isn't
-repeated.
+Each seed holds back another fold of the training images and trains on the
+others. The table has mean and standard deviation of the macro F1 on the fold
+held back, and the mean difference, with its standard error, from the run of the
+same seed with neither. The test images are never read. Results are kept in
+FOLDER/results.jsonl, and runs with a result there are not repeated.
 """
 
 import argparse
@@ -25,23 +25,23 @@ from unet_jax.training import loop, workdir
 
 CONFIGS = pathlib.Path(__file__).parents[1] / 'configs'
 SETS = {'diaretdb1': 'multiclass.py', 'stare': 'binary.py'}
-STILL = augment.Ranges()._asdict()
-COLOURLESS = {key: STILL[key] for key in ('brightness', 'contrast')}
-# Name -> what differs in config.augment, and data.foreground_share.
+NO_CHANGE = augment.Ranges()._asdict()
+NO_COLOUR = {key: NO_CHANGE[key] for key in ('brightness', 'contrast')}
+# Name -> changes of config.augment, and data.foreground_share.
 SETTINGS = {
-  'neither': (STILL, 0.0),
-  'geometry': (COLOURLESS, 0.0),
+  'neither': (NO_CHANGE, 0.0),
+  'geometry': (NO_COLOUR, 0.0),
   'geometry and colours': ({}, 0.0),
-  'crops about classes': (STILL, 0.5),
+  'crops about classes': (NO_CHANGE, 0.5),
   'all': ({}, 0.5),
 }
 
 
 def main() -> None:
-  """Trains what hasn't been, and prints the table as Markdown."""
+  """Trains the runs that have no result, and prints the table as Markdown."""
   parser = argparse.ArgumentParser()
   parser.add_argument('--steps', type=int, required=True)
-  parser.add_argument('--image_size', type=int, help="else the config's")
+  parser.add_argument('--image_size', type=int, help="default: the config's")
   parser.add_argument('--sets', nargs='*', default=list(SETS))
   parser.add_argument('--folds', type=int, default=3)
   parser.add_argument('--seeds', type=int, default=3)
@@ -52,7 +52,7 @@ def main() -> None:
   path = args.folder / 'results.jsonl'
   path.touch()
   sizes = dict(steps=args.steps, image_size=args.image_size, folds=args.folds)
-  # Seed by seed, so that a table can be read before the last has run.
+  # The seed is the outer loop, so that a table of fewer seeds is ready early.
   for seed, name, setting in itertools.product(
     range(args.seeds), args.sets, SETTINGS
   ):
@@ -71,7 +71,7 @@ def read(path: pathlib.Path) -> list[dict]:
 
 
 def train(run: dict, folder: pathlib.Path) -> float:
-  """Trains on all folds but one; returns the macro F1 on that one."""
+  """Trains on all folds but one; returns the macro F1 on the fold held back."""
   print(f'\n{run}', flush=True)
   get_config = runpy.run_path(str(CONFIGS / SETS[run['set']]))['get_config']
   config = get_config(run['set'])
@@ -82,33 +82,31 @@ def train(run: dict, folder: pathlib.Path) -> float:
   config.image_size = run['image_size'] or config.image_size
   changes, config.data.foreground_share = SETTINGS[run['setting']]
   config.augment.update(changes)
-  where = folder / 'run'
-  loop.train_and_evaluate(config, where, overwrite=where.exists())
-  jax.clear_caches()  # Else it keeps every run's compiled steps.
-  scores = [
-    row for row in read(where / workdir.METRICS) if row['split'] == 'val'
-  ]
-  return scores[-1]['macro_f1']
+  run_folder = folder / 'run'
+  loop.train_and_evaluate(config, run_folder, overwrite=run_folder.exists())
+  jax.clear_caches()  # Frees the run's compiled steps.
+  rows = read(run_folder / workdir.METRICS)
+  return [row for row in rows if row['split'] == 'val'][-1]['macro_f1']
 
 
 def table(rows: list[dict], sets: list[str]) -> str:
-  """Lays out mean and deviation, and the mean difference from `neither`."""
+  """Formats mean and deviation, and the mean difference from `neither`."""
   cells = []
   for setting in SETTINGS:
     cells.append([setting])
     for name in sets:
-      scores, bases = (
+      scores, baselines = (
         {
           row['run']['seed']: row['macro_f1']
           for row in rows
-          if (row['run']['set'], row['run']['setting']) == (name, kind)
+          if (row['run']['set'], row['run']['setting']) == (name, key)
         }
-        for kind in (setting, 'neither')
+        for key in (setting, 'neither')
       )
-      found = np.array(list(scores.values()))
-      cell = f'{found.mean():.3f} ± {found.std(ddof=1):.3f}'
+      values = np.array(list(scores.values()))
+      cell = f'{values.mean():.3f} ± {values.std(ddof=1):.3f}'
       if setting != 'neither':
-        gains = np.array([scores[key] - bases[key] for key in scores])
+        gains = np.array([scores[seed] - baselines[seed] for seed in scores])
         error = gains.std(ddof=1) / len(gains) ** 0.5
         cell += f' ({gains.mean():+.3f} ± {error:.3f})'
       cells[-1].append(cell)

@@ -1,12 +1,12 @@
-"""Image and mask pairs a second, beside Keras' ImageDataGenerator and
-Albumentations, and augmentation's share of a training step.
+"""Compares augmentation with Keras and Albumentations, in pairs per second.
 
   python benchmarks/augment.py [--rounds 15] [--cases 256x8 ...]
 
-The same operations for all: flips, rotation, shift, shear and zoom of uint8
-RGB images, bilinear, and of their masks, to the nearest. Every contestant has a
-process of its own and augments a batch in turn; ratios are medians over the
-rounds. The peers work on all cores, in processes that hand nothing back.
+It also measures augmentation's share of a training step. All contestants do the
+same operations: flips, rotation, shift, shear and zoom of uint8 RGB images,
+bilinear, and of their masks, by nearest neighbour. Each contestant runs in a
+process of its own, and they augment a batch in turns; ratios are medians over
+the rounds. The peers use all cores, in worker processes that return no images.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def main() -> None:
 def compare(
   size: int, batch: int, names: list[str], rounds: int, python311: str
 ) -> str:
-  """Lays out pairs a second, and the peers' time over ours."""
+  """Formats pairs per second, and the peers' time divided by ours."""
   processes, facts = {}, {}
   for name in names:
     script, packages = CONTESTANTS[name]
@@ -83,11 +83,15 @@ def compare(
     rate = batch / statistics.median(seconds)
     title = f'{name} ({facts[name]["version"]})'
     rows.append([title, f'{rate:.0f}', f'{ratio:.2f}'])
-  return trainer.table(['', 'pairs a second', 'times ours'], rows)
+  return trainer.table(['', 'pairs per second', 'time / ours'], rows)
 
 
 def share(size: int, batch: int, width: int, rounds: int) -> list[str]:
-  """Times steps with and without augmentation, in turn."""
+  """Times steps with and without augmentation, in turns.
+
+  Returns:
+    Median seconds with and without, and augmentation's share of a step.
+  """
   build.start()
   settings = {'image_size': size, 'batch_size': batch, 'model.width': width}
   steps = [make_step(**settings), make_step(**settings | OFF)]
@@ -99,13 +103,13 @@ def share(size: int, batch: int, width: int, rounds: int) -> list[str]:
       step()
       pair.append(time.perf_counter() - start)
     times.append(pair)
-  ours, plain = np.median(times, axis=0)
-  shares = [1 - without / with_it for with_it, without in times]
-  return [f'{ours:.3f}', f'{plain:.3f}', f'{statistics.median(shares):.1%}']
+  augmented, plain = np.median(times, axis=0)
+  ratio = statistics.median(1 - pair[1] / pair[0] for pair in times)
+  return [f'{augmented:.3f}', f'{plain:.3f}', f'{ratio:.1%}']
 
 
 def make_step(**settings):
-  """Returns a function that takes a training step, with input, and waits."""
+  """Returns a function that takes one training step, input included."""
   config = trainer.make_config(**settings)
   run = trainer.make_run(**settings)
   rng = np.random.default_rng(0)

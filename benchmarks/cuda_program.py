@@ -1,14 +1,14 @@
-"""What XLA makes of a training step for a GPU, without the GPU.
+"""Compiles a training step for a GPU, without the GPU, and lists its kernels.
 
   make cuda-program [ARGS='--cases 32x256x32 --infer']
 
-Compiles for the card that benchmarks/cards/ describes and lists how each
-convolution is executed, the bytes that kernels move, by group, and the largest
-kernels; benchmarks/cuda_program.md is its last output. Plans are cuDNN's first
+Compiles for the card that benchmarks/cards/ describes and prints the calls of
+libraries, the bytes that kernels move, by group, and the largest kernels;
+benchmarks/cuda_program.md is the latest output. The plans are cuDNN's first
 guesses, since tuning needs the card. Exits with 1 if a convolution is neither a
-cuDNN graph nor a matrix product, or if a conditional is left. It needs
-`jax[cuda12]` and a cuDNN that takes the card's description as this XLA gives
-it; `make cuda-program` makes such an environment.
+cuDNN graph nor a matrix product, or if a conditional or loop is left. It needs
+`jax[cuda12]` and a cuDNN that accepts the card's description from this XLA;
+`make cuda-program` makes such an environment.
 """
 
 import argparse
@@ -35,15 +35,15 @@ from unet_jax.training import memory, setup
 CARDS = pathlib.Path(__file__).parent / 'cards'
 DEPTH = 4
 NUM_LARGEST = 12
-# Added to the product's options: no card to tune on, none for cuDNN to ask.
+# Further options, since there is no card to tune on or for cuDNN to query.
 OPTIONS = {
   'xla_gpu_autotune_level': 0,
   'xla_gpu_cudnn_deviceless_compilation_mode': (
     'CUDNN_DEVICELESS_COMPILATION_ALWAYS'
   ),
 }
-# A kernel is counted where the last of its fused operations is from. The first
-# pattern that its scope matches names its group.
+# A fused kernel has the scope of its last operation. The first pattern that the
+# scope matches gives the kernel's group.
 GROUPS = (
   ('3x3 convolutions', r'/conv\d/conv_general'),
   ('head', r'/head/'),
@@ -78,7 +78,7 @@ def main() -> None:
   topology = topologies.get_topology_desc(
     platform='cuda', target_config=description, topology='1x1x1'
   )
-  # What the product builds from here on is for the card.
+  # Makes unet_jax compile for the card from here on.
   mesh = Mesh(np.array(topology.devices), (parallel.AXIS,))
   options = compiler.CUDA_OPTIONS | OPTIONS
   vars(parallel)['make_mesh'] = lambda: mesh
@@ -122,10 +122,10 @@ def compile_case(case: str, *, infer: bool) -> str:
 
 
 def find_faults(computations: dict[str, list[hlo.Instruction]]) -> list[str]:
-  """Says which convolutions are left to XLA, and whether a choice is left."""
+  """Returns a line for each convolution without a library, and each branch."""
   by_library = {x.called for x in computations['ENTRY'] if x.vendor_call}
   return [
-    f'{x.name}, of {x.scope}, is a {x.opcode} that no library runs'
+    f'{x.name} in {x.scope} is a {x.opcode} that no library runs'
     for name, instructions in computations.items()
     for x in instructions
     if (x.opcode == 'convolution' and name not in by_library)
@@ -136,7 +136,7 @@ def find_faults(computations: dict[str, list[hlo.Instruction]]) -> list[str]:
 def describe(
   computations: dict[str, list[hlo.Instruction]], bandwidth: float
 ) -> str:
-  """Returns the tables of a program; the bandwidth is in bytes a second."""
+  """Returns a program's tables; the bandwidth is in bytes per second."""
   kernels = hlo.kernels(computations)
   calls = collections.Counter(x.instruction.vendor_call for x in kernels)
   groups: dict[str, list[hlo.Kernel]] = {name: [] for name, _ in GROUPS}
@@ -156,7 +156,7 @@ def describe(
     [
       f'{len(kernels)} kernels, {total / 1e9:.2f} GB: '
       f'{1e3 * total / bandwidth:.2f} ms at the full bandwidth. '
-      f'Of libraries: {named}.',
+      f'Calls of libraries: {named}.',
       trainer.table(['group', 'kernels', 'GB'], rows),
       trainer.table(['largest kernels', 'MB', 'result'], rows_of_largest),
     ]

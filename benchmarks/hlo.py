@@ -1,4 +1,4 @@
-"""Reads a compiled XLA program: its kernels, and the bytes that each moves."""
+"""Parses a compiled XLA program: its kernels, and the bytes that each moves."""
 
 import re
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ _SIZES = {
   **dict.fromkeys(('f32', 's32', 'u32'), 4),
   **dict.fromkeys(('f64', 's64', 'u64'), 8),
 }
-# They name memory or pass it on; nothing runs.
+# Opcodes that run nothing; they only name memory or pass it on.
 _FREE = (
   *('parameter', 'constant', 'bitcast', 'tuple', 'get-tuple-element'),
   'after-all',
@@ -21,14 +21,14 @@ class Instruction(NamedTuple):
   """One line of a computation."""
 
   name: str
-  shape: str  # With layouts; a tuple's in parentheses.
+  shape: str  # With layouts; a tuple's shapes are in parentheses.
   opcode: str
   operands: tuple[str, ...]
-  rest: str  # What stands after the operands, and a parameter's number.
+  rest: str  # A parameter's number, and the text after the operands.
 
   @property
   def scope(self) -> str:
-    """Returns the path of the code it comes from, such as jit(f)/conv0/add."""
+    """Returns the path of its source operation, such as jit(f)/conv0/add."""
     return _first(r'op_name="([^"]*)"', self.rest)
 
   @property
@@ -38,7 +38,7 @@ class Instruction(NamedTuple):
 
   @property
   def vendor_call(self) -> str:
-    """Returns the name by which XLA calls cuDNN or cuBLAS for it, or ''."""
+    """Returns the name of its call of cuDNN or cuBLAS; '' if it has none."""
     return _first(r'"(__cu(?:dnn|blas)[^"]*)"', self.rest)
 
 
@@ -66,10 +66,10 @@ def parse(text: str) -> dict[str, list[Instruction]]:
 
 
 def kernels(computations: dict[str, list[Instruction]]) -> list[Kernel]:
-  """Returns what the entry runs, with the bytes that it reads and writes.
+  """Returns the entry's kernels, with the bytes that each reads and writes.
 
-  A fusion that slices an operand reads the slice. Caches are not considered, so
-  these are what the kernels ask for.
+  A fusion that slices an operand reads only the slice. Caches are ignored: the
+  bytes are those that the kernels request.
   """
   shapes = {x.name: x.shape for x in computations['ENTRY']}
   result = []
@@ -88,7 +88,7 @@ def kernels(computations: dict[str, list[Instruction]]) -> list[Kernel]:
 
 
 def num_bytes(shape: str) -> int:
-  """Returns the size of an array or tuple, such as (bf16[8,3]{1,0}, f32[])."""
+  """Returns the bytes of a shape or tuple, such as (bf16[8,3]{1,0}, f32[])."""
   total = 0
   for dtype, dims in re.findall(r'\b([a-z]+\d*)\[([\d,]*)\]', shape):
     size = _SIZES.get(dtype, 0)
@@ -112,7 +112,7 @@ def _parse_line(line: str) -> Instruction | None:
 
 
 def _closing(text: str) -> int:
-  """Returns the place of the parenthesis that closes one before `text`."""
+  """Returns the index of the parenthesis that closes the one before `text`."""
   depth = 1
   for i, char in enumerate(text):
     depth += (char == '(') - (char == ')')
@@ -122,7 +122,7 @@ def _closing(text: str) -> int:
 
 
 def _bytes_read(inner: list[Instruction], number: int, whole: int) -> int:
-  """Returns how much of operand `number`, of `whole` bytes, a fusion reads."""
+  """Returns how many of operand `number`'s `whole` bytes a fusion reads."""
   name = next(
     (
       x.name
@@ -143,5 +143,5 @@ def _first(pattern: str, text: str) -> str:
 
 
 def total(kernels_: Iterable[Kernel]) -> int:
-  """Returns the bytes that kernels read and write."""
+  """Returns the bytes that kernels read and write together."""
   return sum(x.num_read + x.num_written for x in kernels_)

@@ -1,11 +1,12 @@
-"""Peak memory of a training step, by size, batch, width and remat.
+"""Tabulates a training step's peak memory by size, batch, width and remat.
 
   python benchmarks/memory.py [--precision float32] [--sizes 128 256 ...]
 
-Read off the program that XLA compiles for this machine's first kind of device:
-arguments and temporaries, nothing runs. XLA for CPU computes bfloat16 in
-float32, so there the figures are float32's; a GPU needs about half in bfloat16.
-On a CPU it takes 10 s a cell and JAX 0.12: before, XLA undid remat there.
+The figures are the arguments and temporaries of the program that XLA compiles
+for this machine's default device; nothing runs. XLA for CPU computes bfloat16
+in float32, so the figures there are those of float32; a GPU needs about half in
+bfloat16. On a CPU each cell takes 10 s, and JAX must be 0.12 or newer: older
+ones undo remat there.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import trainer
 
 GIB = 2**30
 DEPTH = 4
-LARGEST = (1024, 4, 64)  # Size, batch, width, to show level by level.
+LARGEST = (1024, 4, 64)  # Size, batch, width of the table by remat level.
 
 
 def main() -> None:
@@ -30,7 +31,7 @@ def main() -> None:
   parser.add_argument('--widths', nargs='*', type=int, default=[32, 64])
   args = parser.parse_args()
   print(
-    f'\nGiB a step, depth {DEPTH}, {args.precision}, jax {jax.__version__}\n'
+    f'\nGiB per step, depth {DEPTH}, {args.precision}, jax {jax.__version__}\n'
   )
   header = ['image', 'batch']
   for width in args.widths:
@@ -47,7 +48,7 @@ def main() -> None:
   ]
   print(trainer.table(header, rows))
   size, batch, width = LARGEST
-  print(f'\n{batch} images of {size}x{size}, width {width}, level by level\n')
+  print(f'\n{batch} images of {size}x{size}, width {width}, by remat level\n')
   rows = [
     [remat, gibibytes(*LARGEST, remat, args.precision)]
     for remat in range(DEPTH + 2)
@@ -58,7 +59,7 @@ def main() -> None:
 def gibibytes(
   size: int, batch: int, width: int, remat: int, precision: str
 ) -> str:
-  """Compiles a step for one device and returns what it needs."""
+  """Compiles a step and returns the memory that it needs on each device."""
   run = trainer.make_run(
     **{
       'engine': 'xla',

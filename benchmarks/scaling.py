@@ -1,11 +1,11 @@
-"""A training step's cost by devices, by pixels and by width.
+"""Measures how a training step scales with devices, image size and width.
 
   python benchmarks/scaling.py [--devices 1 2 4 8] [--rounds 5]
 
-Every row is a process of its own. Simulated devices share this machine's cores,
-so at the same global batch the best step time is one device's: what is over it
-is the price of the mapping and of its collectives. The bytes are those that a
-device hands to all-reduces in a step, read off the compiled program.
+Each row runs in a process of its own. Simulated devices share this machine's
+cores, so at the same global batch one device has the best step time; the excess
+is the cost of the mapping and its collectives. The bytes are those that each
+device all-reduces in a step, read from the compiled program.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main() -> None:
   parser.add_argument('--devices', nargs='*', type=int, default=[1, 2, 4, 8])
   parser.add_argument('--rounds', type=int, default=5)
   parser.add_argument(
-    '--row', default='', help='JSON: be one of the processes.'
+    '--row', default='', help='JSON: measure this row only; internal.'
   )
   args = parser.parse_args()
   if args.row:
@@ -47,8 +47,8 @@ def main() -> None:
 
 
 def print_devices(devices: list[int], rounds: int) -> None:
-  """Prints a row for each number of devices, at one global batch."""
-  found = [run_row(rounds, devices=n) for n in devices]
+  """Prints a row for each number of devices, with the same global batch."""
+  results = [run_row(rounds, devices=n) for n in devices]
   rows = [
     [
       n,
@@ -57,9 +57,9 @@ def print_devices(devices: list[int], rounds: int) -> None:
       f'{row["other_bytes"] / 1e6:.3f}',
       f'{row["compile"]:.1f}',
       f'{row["step"]:.3f}',
-      f'{100 * (row["step"] / found[0]["step"] - 1):+.0f} %',
+      f'{100 * (row["step"] / results[0]["step"] - 1):+.0f} %',
     ]
-    for n, row in zip(devices, found, strict=True)
+    for n, row in zip(devices, results, strict=True)
   ]
   header = ['devices', 'all-reduces', 'MB of gradients', 'MB of the rest']
   header += ['compile, s', 'step, s', 'over one device']
@@ -68,7 +68,7 @@ def print_devices(devices: list[int], rounds: int) -> None:
 
 
 def print_cost(key: str, values, rounds: int, name: str, amount) -> None:
-  """Prints a row for each value, and the exponent that fits them."""
+  """Prints a row for each value, and the exponent of a power law fit."""
   steps = [run_row(rounds, **{key: value})['step'] for value in values]
   slope, _ = np.polyfit(np.log([amount(v) for v in values]), np.log(steps), 1)
   last = math.log(steps[-1] / steps[-2]) / math.log(
@@ -76,14 +76,14 @@ def print_cost(key: str, values, rounds: int, name: str, amount) -> None:
   )
   rows = [[v, f'{s:.3f}'] for v, s in zip(values, steps, strict=True)]
   print(
-    f'\nBy {key}: {BASE}. Seconds go as {name}^{slope:.2f}, '
-    f'between the last two as {name}^{last:.2f}.\n'
+    f'\nBy {key}: {BASE}. Seconds grow as {name}^{slope:.2f}, '
+    f'between the last two rows as {name}^{last:.2f}.\n'
   )
   print(trainer.table([key, 'step, s'], rows), flush=True)
 
 
 def run_row(rounds: int, **settings) -> dict:
-  """Measures in another process, since JAX sets up its devices once."""
+  """Measures in a new process, since JAX sets up its devices only once."""
   row = json.dumps(BASE | settings)
   done = subprocess.run(
     [sys.executable, __file__, '--rounds', str(rounds), '--row', row],
@@ -96,7 +96,7 @@ def run_row(rounds: int, **settings) -> dict:
 
 
 def measure(rounds: int, *, devices, size, batch, width, engine) -> dict:
-  """Compiles and runs steps; returns seconds and what is all-reduced."""
+  """Compiles and runs steps; returns seconds and the all-reduced bytes."""
   if devices > 1:
     jax.config.update('jax_platforms', 'cpu')
     jax.config.update('jax_num_cpu_devices', devices)
@@ -115,7 +115,7 @@ def measure(rounds: int, *, devices, size, batch, width, engine) -> dict:
   )
   start = time.perf_counter()
   step = run.train_step.lower(state, placed).compile()
-  compiled = time.perf_counter() - start
+  compile_seconds = time.perf_counter() - start
   state, _ = jax.block_until_ready(step(state, placed))
   times = []
   for _ in range(rounds):
@@ -130,18 +130,18 @@ def measure(rounds: int, *, devices, size, batch, width, engine) -> dict:
     'num_reduces': len(reduced),
     'gradient_bytes': gradients if devices > 1 else 0,
     'other_bytes': sum(reduced) - gradients if devices > 1 else 0,
-    'compile': compiled,
+    'compile': compile_seconds,
     'step': statistics.median(times),
   }
 
 
 def all_reduced(hlo: str) -> list[int]:
-  """Returns the bytes of each all-reduce, all of them float32."""
-  found = re.findall(r' = (.+?) all-reduce(?:-start)?\(', hlo)
-  shapes = [re.findall(r'f32\[([\d,]*)\]', line) for line in found]
+  """Returns the bytes of each all-reduce; all operands are float32."""
+  results = re.findall(r' = (.+?) all-reduce(?:-start)?\(', hlo)
+  shapes = [re.findall(r'f32\[([\d,]*)\]', result) for result in results]
   return [
-    sum(4 * math.prod(int(n) for n in dims.split(',') if n) for dims in line)
-    for line in shapes
+    sum(4 * math.prod(int(n) for n in dims.split(',') if n) for dims in arrays)
+    for arrays in shapes
   ]
 
 

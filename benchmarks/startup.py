@@ -1,10 +1,10 @@
-"""Seconds from a command to its first step, and to its help.
+"""Measures the seconds from a command to its first step, and to its help.
 
   python benchmarks/startup.py [--rounds 3]
 
-The first step has happened once its row is in metrics.jsonl. Cold is with an
-empty cache folder, where the run also builds the embedded data and the native
-operation; warm with what a run before left there.
+The first step ends when its row is in metrics.jsonl. A cold run starts with an
+empty cache folder, so it also builds the embedded data and the native
+operations. A warm run uses the cache of the run before.
 """
 
 import argparse
@@ -19,8 +19,8 @@ import time
 import trainer
 
 ROOT = pathlib.Path(__file__).parents[1]
-# Door -> the imports that it puts off until its flags are read.
-DOORS = {
+# Command -> the imports that it delays until its flags are read.
+COMMANDS = {
   'main': 'from unet_jax.training import loop',
   'evaluate': 'from unet_jax.evaluation import trained',
   'predict': 'from unet_jax.evaluation import predictions',
@@ -33,13 +33,13 @@ def main() -> None:
   parser.add_argument('--rounds', type=int, default=3)
   rounds = parser.parse_args().rounds
   rows = []
-  for door, imports in DOORS.items():
+  for command, imports in COMMANDS.items():
     by_help = [
-      seconds('-m', f'unet_jax.{door}', '--help') for _ in range(rounds)
+      seconds('-m', f'unet_jax.{command}', '--help') for _ in range(rounds)
     ]
     by_import = [seconds('-c', imports) for _ in range(rounds)]
-    rows.append([door, median(by_help), median(by_import)])
-  print(trainer.table(['door', '`--help`, s', 'all its imports, s'], rows))
+    rows.append([command, median(by_help), median(by_import)])
+  print(trainer.table(['command', '`--help`, s', 'all imports, s'], rows))
   with tempfile.TemporaryDirectory() as folder:
     times = [
       first_step(pathlib.Path(folder), f'run{i}') for i in range(rounds + 1)
@@ -47,14 +47,14 @@ def main() -> None:
   print()
   print(
     trainer.table(
-      ['cache', 'command to first step, s'],
+      ['cache', 'time to first step, s'],
       [['cold', median(times[:1])], ['warm', median(times[1:])]],
     )
   )
 
 
 def median(times: list[float]) -> str:
-  """Returns the median in seconds."""
+  """Returns the median of times in seconds, as text."""
   return f'{statistics.median(times):.2f}'
 
 
@@ -66,7 +66,7 @@ def seconds(*args: str) -> float:
 
 
 def first_step(folder: pathlib.Path, name: str) -> float:
-  """Starts a run, and ends it once its first step is logged."""
+  """Starts a run and ends it after its first step; returns the seconds."""
   command = [
     *(sys.executable, '-m', 'unet_jax.main'),
     *('--config', 'configs/multiclass.py', '--config.total_steps=1'),
@@ -84,10 +84,10 @@ def first_step(folder: pathlib.Path, name: str) -> float:
     if process.poll() is not None:
       raise RuntimeError('the run ended before its first step')
     time.sleep(0.01)
-  taken = time.perf_counter() - start
+  elapsed = time.perf_counter() - start
   process.terminate()
   process.wait()
-  return taken
+  return elapsed
 
 
 if __name__ == '__main__':

@@ -1,15 +1,15 @@
-"""Seconds of a training step and of inference, beside PyTorch and Keras.
+"""Compares a training step and inference with PyTorch and Keras, in seconds.
 
   python benchmarks/train_step.py [--rounds 9] [--cases 32x256x4 ...]
 
-Of several cases each has a row, of one each contestant. Every contestant runs
-in a process of its own and takes its turn of steps, so that they share the
-machine's moods; ratios are medians over the rounds. Ours is the trainer's
-whole step, with input, augmentation and averaged weights; the peers step on a
-batch that stays put. The peers' environments are made in benchmarks/.peers,
-with Python 3.11 for PyTorch; --torch names an interpreter that has PyTorch
-already. Where JAX finds a GPU, all run there, and those that only a CPU has
-are left out.
+With several cases the table has a row for each case, with one case a row for
+each contestant. Each contestant runs in a process of its own, and they run
+steps in turns, so that changes of the machine's speed affect all alike; ratios
+are medians over the rounds. Ours is the trainer's whole step, with input,
+augmentation and averaged weights; the peers repeat a step on one batch in the
+device's memory. The peers' environments are made in benchmarks/.peers, with
+Python 3.11 for PyTorch; --torch names an interpreter that has PyTorch. If JAX
+finds a GPU, all contestants run there, except those that need a CPU.
 """
 
 import argparse
@@ -28,7 +28,7 @@ HERE = pathlib.Path(__file__).parent
 PEERS = HERE / '.peers'
 DEPTH = 4
 TORCH = ('torch==2.13.0', 'numpy')
-# Contestant -> its script, the packages of its environment, its settings.
+# Contestant -> its script, its environment's packages, additional settings.
 ANYWHERE = {
   'unet_jax': ('ours.py', (), {}),
   'PyTorch': ('pytorch.py', TORCH, {}),
@@ -42,7 +42,7 @@ ON_CPU = {
 CONTESTANTS = ANYWHERE | ON_CPU
 
 
-# Dense bfloat16 TFLOP/s that makers state, to tell the share of it.
+# Peak dense bfloat16 TFLOP/s by the makers' data sheets.
 PEAKS = {
   'NVIDIA A100': 312,
   'NVIDIA L4': 121,
@@ -65,15 +65,15 @@ def main() -> None:
   parser.add_argument('--python311', default='python3.11')
   parser.add_argument('--torch', default='', help='A Python with PyTorch.')
   args = parser.parse_args()
-  wanted = args.only or (CONTESTANTS if platform() == 'cpu' else ANYWHERE)
-  names = ['unet_jax', *(name for name in wanted if name != 'unet_jax')]
+  chosen = args.only or (CONTESTANTS if platform() == 'cpu' else ANYWHERE)
+  names = ['unet_jax', *(name for name in chosen if name != 'unet_jax')]
   pythons = {}
   for name in names:
     packages = CONTESTANTS[name][1]
-    is_there = args.torch and packages == TORCH
-    pythons[name] = (
-      args.torch if is_there else find_python(packages, args.python311)
-    )
+    if args.torch and packages == TORCH:
+      pythons[name] = args.torch
+    else:
+      pythons[name] = find_python(packages, args.python311)
   for precision in args.precisions:
     if len(args.cases) > 1:
       print(f'\n{sizes_header(precision, names)}')
@@ -94,7 +94,10 @@ def main() -> None:
 
 
 def platform() -> str:
-  """Returns what JAX runs on; asked in a process, which lets go of it."""
+  """Returns JAX's default backend.
+
+  A process of its own asks JAX, since it must not keep hold of a GPU.
+  """
   code = 'import jax; print(jax.default_backend())'
   return subprocess.check_output(
     [sys.executable, '-c', code], text=True
@@ -102,7 +105,7 @@ def platform() -> str:
 
 
 def find_python(packages: tuple[str, ...], python311: str) -> str:
-  """Returns a contestant's interpreter, making its environment if need be."""
+  """Returns a contestant's interpreter; makes its environment if needed."""
   if not packages:
     return sys.executable
   folder = PEERS / packages[0].split('=')[0]
@@ -137,7 +140,7 @@ def measure(settings: dict, pythons: dict, rounds: int) -> dict:
 def start(
   name: str, script: str, settings: dict, python: str
 ) -> subprocess.Popen:
-  """Starts a contestant; what it says beside its answers goes to NAME.log."""
+  """Starts a contestant; its stderr goes to NAME.log."""
   PEERS.mkdir(exist_ok=True)
   return subprocess.Popen(
     [python, HERE / 'peers' / script, json.dumps(settings)],
@@ -147,15 +150,16 @@ def start(
     text=True,
     env=os.environ
     | {
-      # This checkout, whichever is installed.
+      # Use this checkout, not an installed one.
       'PYTHONPATH': f'{HERE}{os.pathsep}{HERE.parent}',
-      'XLA_PYTHON_CLIENT_PREALLOCATE': 'false',  # A GPU is shared with others.
+      # The contestants share a GPU's memory.
+      'XLA_PYTHON_CLIENT_PREALLOCATE': 'false',
     },
   )
 
 
 def ask(process: subprocess.Popen) -> list[float]:
-  """Has a contestant take a turn; returns the seconds of each kind of step."""
+  """Lets a contestant take a turn; returns the seconds of each kind of step."""
   assert process.stdin
   process.stdin.write('\n')
   process.stdin.flush()
@@ -163,7 +167,7 @@ def ask(process: subprocess.Popen) -> list[float]:
 
 
 def answer(process: subprocess.Popen) -> Any:
-  """Reads a contestant's next line of JSON, past what libraries print."""
+  """Reads a contestant's next line of JSON; skips what libraries print."""
   assert process.stdout
   while line := process.stdout.readline():
     if line.startswith(('{', '[')):
@@ -172,7 +176,7 @@ def answer(process: subprocess.Popen) -> Any:
 
 
 def rate(facts: dict, times: list, batch: int) -> str:
-  """Says our images and operations per second, and what share that is."""
+  """Returns our images/s and TFLOP/s, and their share of the device's peak."""
   seconds = statistics.median(pair[0] for pair in times)
   tflops = facts['flops'] / seconds / 1e12
   text = f'{batch / seconds:.1f} images/s, {tflops:.3g} TFLOP/s'
@@ -183,10 +187,10 @@ def rate(facts: dict, times: list, batch: int) -> str:
 
 
 def table(measured: dict, precision: str) -> str:
-  """Lays out medians, and the peers' time over ours, round by round."""
+  """Formats median seconds, and medians of the time divided by ours."""
   header = [precision]
   for kind in ('train', 'infer'):
-    header += [f'{kind}, s', 'times ours']
+    header += [f'{kind}, s', 'time / ours']
   rows = [
     [
       f'{name} ({facts["version"]})',
@@ -199,7 +203,7 @@ def table(measured: dict, precision: str) -> str:
 
 
 def sizes_header(precision: str, names: list[str]) -> str:
-  """Begins a table of a row a case, and a column a contestant."""
+  """Begins a table with a row for each case, a column for each contestant."""
   header = [f'{precision}: width', 'image', 'batch']
   for kind in ('train', 'infer'):
     header += [f'{kind}: {names[0]}, s', *names[1:]]
@@ -207,7 +211,7 @@ def sizes_header(precision: str, names: list[str]) -> str:
 
 
 def sizes_row(case: str, measured: dict) -> str:
-  """Lays out our seconds, and the peers' time over ours."""
+  """Formats our seconds, and the peers' time divided by ours."""
   cells = case.split('x')
   for kind in (0, 1):
     ours, *peers = (compare(measured, name, kind) for name in measured)
@@ -216,11 +220,11 @@ def sizes_row(case: str, measured: dict) -> str:
 
 
 def compare(measured: dict, name: str, kind: int) -> tuple[str, str]:
-  """Returns the median of a contestant's seconds, and that of times ours."""
+  """Returns the medians of a contestant's seconds and of seconds / ours."""
   seconds, ours = (
-    [turn[kind] for turn in measured[who][1]] for who in (name, 'unet_jax')
+    [turn[kind] for turn in measured[key][1]] for key in (name, 'unet_jax')
   )
-  ratios = [one / our for one, our in zip(seconds, ours, strict=True)]
+  ratios = [theirs / our for theirs, our in zip(seconds, ours, strict=True)]
   return f'{statistics.median(seconds):.3g}', f'{statistics.median(ratios):.2f}'
 
 

@@ -1,4 +1,4 @@
-"""The trainer's step at any size, for the scripts beside this file."""
+"""The trainer's step at any size, and tables, for the other benchmarks."""
 
 import pathlib
 import runpy
@@ -19,31 +19,31 @@ CONFIG = pathlib.Path(__file__).parents[1] / 'configs/multiclass.py'
 
 
 def make_config(**overrides):
-  """Returns the config; overrides are 'model.width': 32 and so on."""
+  """Returns the config with overrides such as **{'model.width': 32}."""
   config = runpy.run_path(str(CONFIG))['get_config']()
   config.update_from_flattened_dict(overrides)
   return config
 
 
 def make_run(classes=('a', 'b'), **overrides) -> setup.Run:
-  """Builds a run without data."""
+  """Builds a run without a data set; see `make_config` for overrides."""
   config = make_config(**overrides)
   stats = sources.Stats(classes, mean=(128.0,) * 3, std=(64.0,) * 3)
   return setup.make_run(config, stats)
 
 
 class Case(NamedTuple):
-  """What the benchmarks compare: the trainer's step, and inference.
+  """The trainer's step, and inference.
 
-  Each is a compiled program, and a function that takes so many steps of it and
-  waits for the last.
+  Each is a compiled program, and a function that runs a number of steps and
+  waits for the last one.
   """
 
   train: tuple[Any, Callable[[int], None]]
   infer: tuple[Any, Callable[[int], None]]
   model: nn.Module
   num_params: int
-  flops: float  # Of inference; a training step has 3 times as many.
+  flops: float  # FLOP of inference; a training step needs 3 times as many.
 
 
 def make_case(
@@ -55,7 +55,7 @@ def make_case(
   precision: str = 'auto',
   engine: str = 'auto',
 ) -> Case:
-  """Builds a U-Net for four classes; training has its input and all else."""
+  """Builds a U-Net for four classes, with the trainer's whole step."""
   settings = {
     'batch_size': batch,
     'image_size': size,
@@ -98,12 +98,12 @@ def make_case(
 
 
 def make_batches(config, source: sources.Examples) -> Iterator[dict]:
-  """Yields placed batches, as the training loop does."""
+  """Yields training batches on the devices, like the training loop."""
   return parallel.place_ahead(host_batches(config, source))
 
 
 def host_batches(config, source: sources.Examples) -> Iterator[dict]:
-  """Yields the batches of training that the host cuts, from step 1 on."""
+  """Yields training batches on the host, from step 1 on."""
   sampling = pipeline.Sampling(
     config.image_size, build.window_size(config), config.seed
   )
@@ -111,17 +111,17 @@ def host_batches(config, source: sources.Examples) -> Iterator[dict]:
 
 
 def count_flops(model: nn.Module, variables: dict, shape: tuple) -> float:
-  """Returns the operations of inference, by plain convolutions."""
+  """Returns the FLOP of inference with XLA's plain convolutions."""
   apply = jax.jit(model.clone(engine='xla').apply)
   image = jax.ShapeDtypeStruct(shape, jnp.float32)
-  # A program that is only lowered can be asked on CPUs alone.
+  # Only the CPU backend can analyse a program that is lowered, not compiled.
   with jax.default_device(jax.local_devices(backend='cpu')[0]):
     cost: Any = apply.lower(variables, image).cost_analysis()
     return cost['flops']
 
 
 def make_examples(size: int, count: int) -> list[dict]:
-  """Draws images and labels of noise, of four classes."""
+  """Draws random images uint8[S, S, 3], and labels uint8[S, S] of 4 classes."""
   rng = np.random.default_rng(0)
   return [
     dict(
@@ -133,7 +133,7 @@ def make_examples(size: int, count: int) -> list[dict]:
 
 
 def abstract_batch(size: int, batch_size: int) -> dict:
-  """Returns the shapes of a global batch, as a step takes it."""
+  """Returns the shapes and dtypes of a placed batch, [devices, b, ...]."""
   devices = jax.device_count()
   shape = (devices, batch_size // devices, size, size)
   return dict(
@@ -144,10 +144,10 @@ def abstract_batch(size: int, batch_size: int) -> dict:
 
 
 def table(header: list[str], rows: list[list]) -> str:
-  """Lays out Markdown."""
+  """Formats a Markdown table."""
   return '\n'.join(map(row, [header, ['---'] * len(header), *rows]))
 
 
 def row(cells: list) -> str:
-  """Lays out one of a table's rows."""
+  """Formats a row of a Markdown table."""
   return '| ' + ' | '.join(map(str, cells)) + ' |'

@@ -1,4 +1,4 @@
-"""Random changes, against NumPy, SciPy and Keras' recipe."""
+"""Augmentation against NumPy, SciPy and Keras' recipe."""
 
 import functools
 import itertools
@@ -52,9 +52,9 @@ def run(seed, ranges, image=IMAGE, label=LABEL, size=SIDE):
 def compiled_map(size, window, ranges):
   def places(rng):
     draws = augment.draw(rng, 3)
-    matrix, shift = augment.make_map(draws.moves, size, ranges)
-    bend = ranges.elastic * draws.bend if ranges.elastic else None
-    places = resample.map_coordinates(matrix, shift, bend, size, window)
+    matrix, shift = augment.make_affine(draws.affine, size, ranges)
+    elastic = ranges.elastic * draws.elastic if ranges.elastic else None
+    places = resample.map_coordinates(matrix, shift, elastic, size, window)
     return matrix, shift, jnp.stack(places)
 
   return jax.jit(places)
@@ -62,8 +62,8 @@ def compiled_map(size, window, ranges):
 
 def drawn(seed, ranges, size=SIDE, window=SIDE):
   """Returns the matrix, the shift and the places that `run` reads from."""
-  found = compiled_map(size, window, ranges)(jax.random.key(seed))
-  return tuple(np.asarray(x, float) for x in found)
+  arrays = compiled_map(size, window, ranges)(jax.random.key(seed))
+  return tuple(np.asarray(x, float) for x in arrays)
 
 
 def place_of(matrix, shift, size, window):
@@ -73,7 +73,7 @@ def place_of(matrix, shift, size, window):
   return place.reshape(2, size, size)
 
 
-def test_nothing_to_draw_changes_nothing():
+def test_default_ranges_change_nothing():
   for label in (LABEL, PLANES):
     image, changed = run(0, augment.Ranges(), label=label)
     assert (image.dtype, changed.dtype) == (np.float32, np.uint8)
@@ -81,7 +81,7 @@ def test_nothing_to_draw_changes_nothing():
     np.testing.assert_array_equal(changed, label)
 
 
-def test_what_is_left_out_is_not_compiled():
+def test_disabled_changes_are_not_compiled():
   def operations(ranges):
     change = functools.partial(augment.augment, size=SIDE, ranges=ranges)
     return str(jax.make_jaxpr(change)(jax.random.key(0), IMAGE, LABEL))
@@ -92,17 +92,17 @@ def test_what_is_left_out_is_not_compiled():
     assert f' {name}' in everything
 
 
-def test_every_number_is_drawn_alike_whatever_is_left_out():
-  tones = WARP._replace(brightness=0.3)
-  image, _ = run(1, tones._replace(**TURNS._asdict() | {'brightness': 0.3}))
+def test_draws_do_not_depend_on_which_changes_are_enabled():
+  bright = WARP._replace(brightness=0.3)
+  image, _ = run(1, bright._replace(**TURNS._asdict() | {'brightness': 0.3}))
   turned, _ = run(1, TURNS)
   draws = augment.draw(jax.random.key(1), 3)
-  bias = 255 * 0.3 * float(draws.tones[0])
+  bias = 255 * 0.3 * float(draws.color[0])
   np.testing.assert_allclose(image, np.clip(turned + bias, 0, 255), atol=1e-3)
 
 
 def test_flips_and_turns_move_pixels_exactly_as_numpy_does():
-  seen = set()
+  drawn_moves = set()
   for seed in range(40):
     matrix, _, _ = drawn(seed, TURNS)
     expected = {
@@ -116,8 +116,8 @@ def test_flips_and_turns_move_pixels_exactly_as_numpy_does():
     turned = np.rot90(IMAGE[::-1] if flip else IMAGE, quarters)
     np.testing.assert_array_equal(image, turned)
     assert round(np.linalg.det(matrix)) == (-1 if flip else 1)
-    seen.add((flip, quarters))
-  assert len(seen) == 8
+    drawn_moves.add((flip, quarters))
+  assert len(drawn_moves) == 8
 
 
 @pytest.mark.parametrize(
@@ -142,15 +142,15 @@ def test_flips_twice_and_four_quarter_turns_are_the_identity(
       resample.nearest(jnp.asarray(moved[1]), *places),
       resample.majority(jnp.asarray(moved[2]), *places),
     )
-  for one, other in zip(moved, (image, label, planes), strict=True):
-    np.testing.assert_array_equal(one, other)
+  for a, b in zip(moved, (image, label, planes), strict=True):
+    np.testing.assert_array_equal(a, b)
 
 
 def kerass_matrix(theta, shift, shear, zoom, flips):
-  """Does what apply_affine_transform does, and flips what it gives.
+  """Does what Keras' apply_affine_transform does, with flips in front.
 
-  It works on (x, y), and then swaps these to (row, column). Keras shifts rows
-  by width_shift_range, a slip that it kept; here, shifts are in their places.
+  Keras works on (x, y), and then swaps these to (row, column). It shifts rows
+  by width_shift_range, an old mistake of its own; here the shifts are right.
   """
   theta, shear = np.deg2rad(theta), np.deg2rad(shear)
   cos, sin = np.cos(theta), np.sin(theta)
@@ -159,7 +159,7 @@ def kerass_matrix(theta, shift, shear, zoom, flips):
   sheared = np.array([[1, -np.sin(shear), 0], [0, np.cos(shear), 0], [0, 0, 1]])
   zoomed = np.diag([zoom[1], zoom[0], 1])
   flipped = np.diag([flips[1], flips[0], 1])
-  matrix = rotation @ shifted @ sheared @ zoomed @ flipped
+  matrix = rotation @ shifted @ sheared @ zoomed @ flipped  # Flips act first.
   matrix[:, [0, 1]] = matrix[:, [1, 0]]
   matrix[[0, 1]] = matrix[[1, 0]]
   return matrix[:2, :2], matrix[:2, 2]
@@ -167,15 +167,16 @@ def kerass_matrix(theta, shift, shear, zoom, flips):
 
 def test_the_map_is_kerass():
   ranges = WARP._replace(quarter_turns=False)
-  make = jax.jit(functools.partial(augment.make_map, size=100, ranges=ranges))
-  for moves in np.random.default_rng(0).uniform(-1, 1, (10, 9)):
-    matrix, shift = make(moves.astype(np.float32))
+  make = functools.partial(augment.make_affine, size=100, ranges=ranges)
+  compiled_make = jax.jit(make)
+  for draws in np.random.default_rng(0).uniform(-1, 1, (10, 9)):
+    matrix, shift = compiled_make(draws.astype(np.float32))
     expected = kerass_matrix(
-      theta=25 * moves[8],
-      shift=100 * np.array([0.1, 0.2]) * moves[6:8],
-      shear=10 * moves[5],
-      zoom=1 + 0.3 * moves[3:5],
-      flips=np.where(moves[:2] < 0, -1, 1),
+      theta=25 * draws[8],
+      shift=100 * np.array([0.1, 0.2]) * draws[6:8],
+      shear=10 * draws[5],
+      zoom=1 + 0.3 * draws[3:5],
+      flips=np.where(draws[:2] < 0, -1, 1),
     )
     np.testing.assert_allclose(matrix, expected[0], atol=1e-6)
     np.testing.assert_allclose(shift, expected[1], atol=1e-4)
@@ -211,18 +212,19 @@ def test_image_and_label_are_scipys_affine_transform(size, window):
 
 
 @pytest.mark.parametrize('seed', range(3))
-def test_bent_image_is_scipys_linear_interpolation(seed):
+def test_elastic_image_is_scipys_linear_interpolation(seed):
   ranges = WARP._replace(elastic=0.9)
   image, label = run(seed, ranges)
   matrix, shift, place = drawn(seed, ranges)
   straight = place_of(matrix, shift, SIDE, SIDE)
-  bend = 0.9 * np.asarray(augment.draw(jax.random.key(seed), 3).bend, float)
+  draws = augment.draw(jax.random.key(seed), 3)
+  elastic = 0.9 * np.asarray(draws.elastic, float)
   knots = np.arange(-3, resample.CELLS + 4)
   spline = scipy.interpolate.BSpline(knots, np.eye(resample.POINTS), 3)(
     resample.CELLS * (np.arange(SIDE) + 0.5) / SIDE
   )
   np.testing.assert_allclose(
-    place - straight, spline @ bend @ spline.T, atol=1e-5
+    place - straight, spline @ elastic @ spline.T, atol=1e-5
   )
   assert 0.1 < np.abs(place - straight).max() <= 0.9
   for i in range(3):
@@ -238,16 +240,17 @@ def test_bent_image_is_scipys_linear_interpolation(seed):
   np.testing.assert_array_equal(label, expected)
 
 
-def test_bending_by_less_than_a_sixteenth_never_folds():
-  """The worst that points can do leaves every small square its orientation."""
+def test_elastic_deformation_by_less_than_a_sixteenth_never_folds():
+  """The worst displacements keep the orientation of every small square."""
   size = 64
   spline = resample.spline_basis(size)
   sign = np.array([(-1) ** i for i in range(resample.POINTS)])
   for row, col in itertools.product((sign[:, None], 1), (sign, 1)):
-    bend = size / 16 * 0.99 * np.broadcast_to(row * col, (resample.POINTS,) * 2)
-    for other in (bend, -bend, bend.T):
+    signs = np.broadcast_to(row * col, (resample.POINTS,) * 2)
+    rows = size / 16 * 0.99 * signs
+    for cols in (rows, -rows, rows.T):
       moved = np.mgrid[:size, :size] + np.stack(
-        [spline @ x @ spline.T for x in (bend, other)]
+        [spline @ x @ spline.T for x in (rows, cols)]
       )
       (ya, xa), (yb, xb) = np.diff(moved, axis=1), np.diff(moved, axis=2)
       ya, xa, yb, xb = ya[:, 1:], xa[:, 1:], yb[1:], xb[1:]
@@ -263,18 +266,18 @@ def test_bending_by_less_than_a_sixteenth_never_folds():
     WARP._replace(elastic=4.0),
   ],
 )
-def test_window_holds_all_that_is_read_and_little_more(ranges):
+def test_window_holds_every_pixel_read_and_little_more(ranges):
   size = 128
   window = augment.window_size(size, ranges)
-  make = jax.jit(jax.vmap(lambda moves: augment.make_map(moves, size, ranges)))
-  # Angles matter anywhere in their range, the rest at its ends.
+  make = functools.partial(augment.make_affine, size=size, ranges=ranges)
+  # Angles matter anywhere in their range, the other draws only at its ends.
   ends = np.array(list(itertools.product((-1, 1), repeat=4)))
   angles = np.linspace(-1, 1, 41)
-  moves = np.zeros((len(ends) * len(angles), 9), np.float32)
-  moves[:, 3:5] = 1
-  moves[:, 5:8] = np.repeat(ends[:, :3], len(angles), axis=0)
-  moves[:, 8] = np.tile(angles, len(ends))
-  matrix, shift = map(np.asarray, make(moves))
+  draws = np.zeros((len(ends) * len(angles), 9), np.float32)
+  draws[:, 3:5] = 1
+  draws[:, 5:8] = np.repeat(ends[:, :3], len(angles), axis=0)
+  draws[:, 8] = np.tile(angles, len(ends))
+  matrix, shift = map(np.asarray, jax.jit(jax.vmap(make))(draws))
   corners = (size - 1) / 2 * np.array(list(itertools.product((-1, 1), (-1, 1))))
   places = np.einsum('nij,cj->nci', matrix, corners) + shift[:, None]
   farthest = np.abs(places).max() + ranges.elastic
@@ -305,10 +308,10 @@ def test_no_label_is_invented():
 
 
 def planes_by_hand(planes, place):
-  """Reads planes as `majority` says, a pixel at a time."""
+  """Reads planes like `majority`, one pixel at a time."""
   side, size = planes.shape[0], place.shape[1]
-  found = np.full((size, size, planes.shape[2]), labels.VOID)
-  for i, j, k in np.ndindex(*found.shape):
+  changed = np.full((size, size, planes.shape[2]), labels.VOID)
+  for i, j, k in np.ndindex(*changed.shape):
     row, col = place[:, i, j]
     near = np.floor([row + 0.5, col + 0.5]).astype(int)
     if not ((near >= 0) & (near < side)).all():
@@ -317,14 +320,14 @@ def planes_by_hand(planes, place):
       continue
     row, col = np.clip([row, col], 0, side - 1)
     top, left = min(int(row), side - 2), min(int(col), side - 2)
-    for_it = known = 0.0
+    ones = known = 0.0
     for down, right in itertools.product((0, 1), repeat=2):
       value = planes[top + down, left + right, k]
       share = abs(1 - down - (row - top)) * abs(1 - right - (col - left))
       known += share * (value != labels.VOID)
-      for_it += share * (value == 1)
-    found[i, j, k] = abs(for_it - known / 2) < 1e-4 or for_it > known / 2
-  return found
+      ones += share * (value == 1)
+    changed[i, j, k] = abs(ones - known / 2) < 1e-4 or ones > known / 2
+  return changed
 
 
 @pytest.mark.parametrize('seed', range(3))
@@ -335,11 +338,11 @@ def test_planes_are_one_where_at_least_half_is(seed):
   place = place_of(matrix, shift, SIDE, SIDE)
   expected = planes_by_hand(planes, place)
   assert (expected == labels.VOID).any()
-  # Rounding decides at the very border of two pixels, and of the half.
+  # Rounding decides exactly between two pixels, and at exactly one half.
   assert np.mean(changed != expected) < 0.005
 
 
-def test_planes_stay_the_threshold_of_the_image_that_they_are_of():
+def test_planes_stay_the_threshold_of_their_image():
   planes = PLANES[..., [0, 1, 1]]
   for seed in range(5):
     image, changed = run(seed, WARP, image=200 * planes, label=planes)
@@ -349,7 +352,7 @@ def test_planes_stay_the_threshold_of_the_image_that_they_are_of():
 
 
 def test_image_and_label_move_together():
-  """A label that is a threshold of a smooth image stays one, inside."""
+  """The threshold of a smooth image stays its threshold, inside the image."""
   y, x = np.mgrid[:64, :64] / 63
   image = np.uint8(255 * (0.5 + 0.25 * np.sin(5 * y) + 0.25 * np.cos(4 * x)))
   label = (image > 128).astype(np.uint8)
@@ -374,12 +377,12 @@ def test_no_gradient_flows_to_the_image():
 
 
 def test_same_key_draws_the_same_and_others_do_not():
-  for one, other in zip(run(3, ALL), run(3, ALL), strict=True):
-    np.testing.assert_array_equal(one, other)
+  for a, b in zip(run(3, ALL), run(3, ALL), strict=True):
+    np.testing.assert_array_equal(a, b)
   assert not np.array_equal(run(3, ALL)[0], run(4, ALL)[0])
 
 
-def test_example_is_changed_alike_in_any_batch():
+def test_augmentation_does_not_depend_on_the_rest_of_the_batch():
   ranges = WARP._replace(brightness=0.2, contrast=0.2)
   change = functools.partial(augment.augment, size=SIDE, ranges=ranges)
 
@@ -391,22 +394,22 @@ def test_example_is_changed_alike_in_any_batch():
 
   whole = batch(jnp.array([5, 6, 7, 8]))
   part = batch(jnp.array([8, 6]))
-  for one, other in zip(whole, part, strict=True):
-    np.testing.assert_allclose(np.asarray(one)[[3, 1]], other, atol=1e-3)
+  for a, b in zip(whole, part, strict=True):
+    np.testing.assert_allclose(np.asarray(a)[[3, 1]], b, atol=1e-3)
   assert not np.array_equal(whole[0][0], whole[0][1])
 
 
 def test_angle_zoom_and_shift_stay_in_their_ranges_and_fill_them():
   base = augment.Ranges()
-  draws = jax.vmap(lambda rng: augment.draw(rng, 3).moves)(
+  draws = jax.vmap(lambda rng: augment.draw(rng, 3).affine)(
     jax.random.split(jax.random.key(0), 500)
   )
 
   def made(**ranges):
-    make = functools.partial(augment.make_map, size=100)
-    ranges = base._replace(**ranges)
-    found = jax.vmap(functools.partial(make, ranges=ranges))(draws)
-    return map(np.asarray, found)
+    make = functools.partial(
+      augment.make_affine, size=100, ranges=base._replace(**ranges)
+    )
+    return map(np.asarray, jax.vmap(make)(draws))
 
   turned, _ = made(rotation_range=30.0)
   zoomed, _ = made(zoom_range=(0.7, 1.1))
@@ -429,13 +432,13 @@ def test_angle_zoom_and_shift_stay_in_their_ranges_and_fill_them():
 
 def test_color_is_gain_then_contrast_then_brightness_then_gamma():
   rng = np.random.default_rng(0)
-  for tones in rng.uniform(-1, 1, (5, 6)):
-    expected = IMAGE * (1 + 0.3 * tones[3:])
-    expected += (expected - expected.mean()) * 0.5 * tones[1]
-    expected = np.clip(expected + 255 * 0.2 * tones[0], 0, 255)
-    expected = 255 * (expected / 255) ** (1.5 ** tones[2])
+  for draws in rng.uniform(-1, 1, (5, 6)):
+    expected = IMAGE * (1 + 0.3 * draws[3:])
+    expected += (expected - expected.mean()) * 0.5 * draws[1]
+    expected = np.clip(expected + 255 * 0.2 * draws[0], 0, 255)
+    expected = 255 * (expected / 255) ** (1.5 ** draws[2])
     changed = augment.change_color(
-      jnp.asarray(tones, jnp.float32), jnp.asarray(IMAGE, jnp.float32), COLOR
+      jnp.asarray(draws, jnp.float32), jnp.asarray(IMAGE, jnp.float32), COLOR
     )
     np.testing.assert_allclose(changed, expected, atol=2e-3)
 

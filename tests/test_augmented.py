@@ -1,4 +1,4 @@
-"""Augmented samples drawn again are those that a step saw."""
+"""The sheet of augmented samples shows what a training step would get."""
 
 import functools
 import types
@@ -32,29 +32,29 @@ def dataset():
     label[10:20, 5 + i : 15] = 1
     label[i, i] = 2
     examples.append(dict(name=str(i), image=image, label=label, overlap=0))
-  found = [
+  places = [
     crops.find_places(labels.to_planes(example['label'], 2))
     for example in examples
   ]
   return sources.Dataset(
     {'train': examples},
     sources.Stats(('red', 'bright'), (0.0,) * 3, (1.0,) * 3),
-    places=crops.make_table(found, 2),
+    places=crops.make_table(places, 2),
   )
 
 
 def identity_step(config):
-  """A training step that reports what the model would see, on one device."""
+  """Returns a state and a training step that reports the model's inputs."""
 
-  def see(image, label):
+  def preprocess_fn(image, label):
     target = label.astype(jnp.float32)[..., None].repeat(3, axis=-1)
     return preprocess.Inputs(image, target, jnp.ones(label.shape))
 
-  def report(logits, target, weight, axis_name):
-    seen = (logits, target)
+  def loss_of(logits, target, weight, axis_name):
+    image, label = logits, target
     if axis_name:
-      seen = jax.lax.all_gather(seen, axis_name, tiled=True)
-    return jnp.mean(logits), {'image': seen[0], 'label': seen[1]}
+      image, label = jax.lax.all_gather((image, label), axis_name, tiled=True)
+    return jnp.mean(logits), {'image': image, 'label': label}
 
   def apply(variables, image, **_):
     return image + 0 * variables['params']['zero'], {}
@@ -70,8 +70,8 @@ def identity_step(config):
   return state, functools.partial(
     step_lib.train_step,
     augment_fn=build.make_augment(config),
-    preprocess_fn=see,
-    loss_of=report,
+    preprocess_fn=preprocess_fn,
+    loss_of=loss_of,
     schedule=optax.constant_schedule(0.0),
     ema=0.0,
     exclusive=True,
@@ -79,7 +79,7 @@ def identity_step(config):
   )
 
 
-def test_samples_drawn_again_are_what_a_step_of_four_devices_saw(
+def test_samples_of_the_sheet_are_those_of_a_step_on_four_devices(
   config, dataset
 ):
   batch, image, label = augmented_sheet.draw_samples(config, dataset, 4)
@@ -88,9 +88,9 @@ def test_samples_drawn_again_are_what_a_step_of_four_devices_saw(
   assert image.shape == (4, 16, 16, 3)
   state, step = identity_step(config)
   placed = next(parallel.place_ahead(build.make_batches(config, dataset)))
-  _, seen = parallel.map_step(step)(parallel.replicate(state), placed)
-  np.testing.assert_allclose(seen['image'], image, atol=1e-3)
-  np.testing.assert_array_equal(seen['label'][..., 0], label)
+  _, metrics = parallel.map_step(step)(parallel.replicate(state), placed)
+  np.testing.assert_allclose(metrics['image'], image, atol=1e-3)
+  np.testing.assert_array_equal(metrics['label'][..., 0], label)
 
 
 def test_sheet_has_every_pair_before_and_after(config, dataset):
@@ -111,9 +111,7 @@ def test_outlines_are_in_the_classes_colors_and_void_is_grey():
   assert (picture[8] == 128).all()
 
 
-def test_shares_of_the_classes_are_said_and_so_are_kerass_degrees(
-  load_config, dataset
-):
+def test_crop_shares_and_kerass_degrees_are_reported(load_config, dataset):
   config = load_config('tutorial:lesions', **{'data.foreground_share': 0.5})
   lines = setup.describe_samples(config, dataset)
   assert lines[0] == (

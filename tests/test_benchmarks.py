@@ -1,4 +1,4 @@
-"""Scripts that no test runs to their end: they start. mypy checks the rest."""
+"""Benchmarks that no test runs start; mypy checks the rest of them."""
 
 import pathlib
 
@@ -10,7 +10,7 @@ FOLDER = pathlib.Path(__file__).parents[1] / 'benchmarks'
 
 @pytest.mark.process
 def test_benchmarks_start():
-  """Asks them all for help in one process, which sets JAX up as they do."""
+  """Asks all of them for help in one process, which sets up JAX like them."""
   program = (
     'import runpy, sys\n'
     'for path in sys.argv[1:]:\n'

@@ -11,7 +11,7 @@ def tree(value):
 
 
 def saved(workdir, scores):
-  """Saves a step a score; None is a checkpoint without one."""
+  """Saves a checkpoint for each score; None is a checkpoint without a score."""
   with checkpoint.make_manager(workdir, has_scores=True) as manager:
     for step, score in enumerate(scores, start=1):
       checkpoint.save(manager, step, tree(step), META, score)
@@ -35,10 +35,10 @@ def test_without_scores_the_latest_is_best(tmp_path):
     assert checkpoint.find_step(manager, 'best') == 2
 
 
-def test_a_checkpoint_gives_back_arrays_and_json(tmp_path):
+def test_a_checkpoint_restores_arrays_and_metadata(tmp_path):
   with saved(tmp_path, [0.5]) as manager:
-    found = checkpoint.restore(manager, 1, tree(0))
-    np.testing.assert_array_equal(found['averaged']['x'], [1, 1, 1])
+    trees = checkpoint.restore(manager, 1, tree(0))
+    np.testing.assert_array_equal(trees['averaged']['x'], [1, 1, 1])
     assert checkpoint.restore_meta(manager, 1) == META
 
 
@@ -72,7 +72,7 @@ def test_unreadable_steps_are_moved_aside_until_one_can_be_read(tmp_path):
     assert manager.latest_step() == 2
 
 
-def test_where_no_step_can_be_read_the_run_stops(tmp_path):
+def test_the_run_stops_if_no_checkpoint_can_be_read(tmp_path):
   saved(tmp_path, [0.9]).close()
   for path in (tmp_path / 'checkpoints/1').rglob('d/*'):
     path.write_bytes(b'\0' * path.stat().st_size)

@@ -1,4 +1,4 @@
-"""XLA's options on CUDA: asked for where they are known and not the user's."""
+"""XLA's options on CUDA: used if jaxlib knows them and the user sets none."""
 
 import types
 
@@ -17,7 +17,7 @@ NAMES = [
 
 @pytest.fixture
 def cuda(monkeypatch):
-  """Lets the devices say that they are CUDA's; the jaxlib is the real one."""
+  """Makes the devices look like CUDA's; the jaxlib is the real one."""
   client = types.SimpleNamespace(platform_version='PJRT C API\ncuda 12090')
   devices = [types.SimpleNamespace(client=client)]
   monkeypatch.setattr(compiler.jax, 'devices', lambda: devices)
@@ -27,19 +27,21 @@ def cuda(monkeypatch):
   compiler.options.cache_clear()
 
 
-def test_a_cpu_gets_none():
+def test_a_cpu_gets_no_options():
   compiler.options.cache_clear()
   assert compiler.options() == {}
   assert not compiler.problem()
 
 
-def test_this_jaxlib_knows_all(cuda):
+def test_this_jaxlib_knows_all_options(cuda):
   assert sorted(compiler.options()) == NAMES
   assert not compiler.problem()
 
 
 @pytest.mark.parametrize('in_file', [False, True])
-def test_what_the_user_sets_is_left_alone(cuda, monkeypatch, tmp_path, in_file):
+def test_options_that_the_user_sets_are_left_out(
+  cuda, monkeypatch, tmp_path, in_file
+):
   flags = '--xla_gpu_enable_triton_gemm=true --xla_dump_to=/nowhere'
   path = tmp_path / 'flags'
   path.write_text(flags)

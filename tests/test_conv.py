@@ -24,14 +24,14 @@ SHAPES = [
   (1, 6, 10, (5, 3), 7, 5, 3),
   (2, 8, 8, (128,), 144, 3, 2),
   (1, 1, 1, (16,), 16, 3, 1),
-  # Few channels: kernel_gradient.h. Many rows, of several images, and an edge.
+  # Few channels, for kernel_gradient.h: rows of several images, and odd widths.
   (3, 40, 33, (32, 16), 48, 3, 1),
   (2, 5, 1025, (8,), 32, 3, 1),
 ]
 
 
 def expects_native():
-  """Whether oneDNN's wheels and a compiler are here, found in another way."""
+  """Returns whether a compiler and oneDNN are here, without `native`."""
   header = pathlib.Path(sys.prefix, 'include/oneapi/dnnl/dnnl.hpp').exists()
   return sys.platform == 'linux' and header and bool(shutil.which('g++'))
 
@@ -68,7 +68,7 @@ def outputs(xs, kernel, dy, dilation, engine):
 
 
 def truth(xs, kernel, dy, dilation):
-  """The same by XLA alone, on the concatenation."""
+  """Returns the same from XLA alone, on the concatenation."""
 
   def apply(xs, kernel):
     return jax.lax.conv_general_dilated(
@@ -108,11 +108,11 @@ def test_engine_gives_what_xla_gives_in_float32(shape, engine):
     assert relative(a, b) < 1e-5
 
 
-def test_cudnn_only_keeps_convolutions_apart():
+def test_cudnn_computes_what_xla_does():
   arrays = example(SHAPES[0])
   run = jax.jit(outputs, static_argnums=(3, 4))
-  apart = run(*arrays, SHAPES[0][-1], 'cudnn')
-  for a, b in zip(run(*arrays, SHAPES[0][-1], 'xla'), apart, strict=True):
+  got = run(*arrays, SHAPES[0][-1], 'cudnn')
+  for a, b in zip(run(*arrays, SHAPES[0][-1], 'xla'), got, strict=True):
     assert relative(a, b) < 1e-5
 
 
@@ -156,7 +156,7 @@ def test_bfloat16_can_give_float32(engine):
 
 
 def affine(channels):
-  """Returns a factor and an offset for each."""
+  """Returns a factor and an offset for each channel, float32[channels] each."""
   rng = np.random.default_rng(1)
   return tuple(jnp.asarray(rng.normal(size=(2, channels)), jnp.float32))
 
@@ -166,7 +166,7 @@ def affine(channels):
 @pytest.mark.parametrize(
   ('dtype', 'limit'), [(jnp.float32, 1e-5), (jnp.bfloat16, 0.02)]
 )
-def test_a_norm_and_relu_can_follow_at_once(shape, dtype, limit, engine):
+def test_a_norm_and_relu_can_be_fused(shape, dtype, limit, engine):
   xs, kernel, dy = example(shape, dtype)
   y = truth(*jax.tree.map(jnp.float32, (xs, kernel, dy)), shape[-1])[0]
   factor, offset = affine(shape[4])
@@ -178,24 +178,24 @@ def test_a_norm_and_relu_can_follow_at_once(shape, dtype, limit, engine):
   assert got.dtype == dtype
   assert relative(expected, got) < limit
 
-  # With gradients it is one after the other.
-  def apart(*args):
+  # With gradients the two operations run one after the other.
+  def unfused(*args):
     y = conv.conv(*args[:2], **options)
     return norm.affine_relu(y, *args[2:], engine)
 
-  def both(apply):
+  def fused(*args):
+    return conv.conv_affine_relu(*args, **options)
+
+  def value_and_gradients(apply):
     y, vjp = jax.vjp(apply, xs, kernel, factor, offset)
     return jax.tree.leaves((y, vjp(dy)))
 
-  def at_once(*args):
-    return conv.conv_affine_relu(*args, **options)
-
-  for a, b in zip(both(apart), both(at_once), strict=True):
+  for a, b in zip(*map(value_and_gradients, (unfused, fused)), strict=True):
     np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
 @pytest.mark.parametrize('engine', engine_params())
-def test_a_relu_hides_no_nan(engine):
+def test_a_fused_relu_keeps_nan(engine):
   xs, kernel, _ = example(SHAPES[0])
   broken = jax.tree.map(lambda x: x.at[0, 3, 4, 2].set(jnp.nan), xs)
   y = conv.conv_affine_relu(broken, kernel, *affine(64), engine=engine)
@@ -289,27 +289,28 @@ def test_native_gives_the_same_bits_twice():
 @needs_native
 @pytest.mark.skipif(
   cache.cpu_vendor() != 'AuthenticAMD' or not cpu.has_fast_bfloat16(),
-  reason='oneDNN does it on this CPU',
+  reason='oneDNN computes this gradient on this CPU',
 )
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
-def test_the_gradient_for_few_channels_has_the_same_bits_in_any_team(
+def test_the_gradient_for_few_channels_has_the_same_bits_for_any_threads(
   dtype, monkeypatch
 ):
   (x,), kernel, dy = example((3, 40, 33, (32,), 32, 3, 1), dtype)
   kernel = kernel.astype(jnp.float32)
-  found = []
+  gradients = []
   for threads in (1, 2, 3):
     monkeypatch.setattr(cpu, 'num_threads', lambda n=threads: n)
-    found.append(native.call('conv_dk', kernel, dy, x, dilation=1, stride=1))
-  for other in found[1:]:
-    np.testing.assert_array_equal(found[0], other)
+    gradient = native.call('conv_dk', kernel, dy, x, dilation=1, stride=1)
+    gradients.append(gradient)
+  for other in gradients[1:]:
+    np.testing.assert_array_equal(gradients[0], other)
   wide = (x.astype(jnp.float32), kernel, dy.astype(jnp.float32))
   expected = truth((wide[0],), *wide[1:], 1)[-1]
-  assert relative(expected, found[0]) < 1e-5
+  assert relative(expected, gradients[0]) < 1e-5
 
 
 @needs_native
-def test_native_stands_many_threads_and_shapes():
+def test_native_is_right_from_many_threads_with_many_shapes():
   cases = []
   for i, shape in enumerate(SHAPES[:6]):
     arrays = jax.device_put(example(shape), jax.devices()[i % 4])
@@ -330,7 +331,7 @@ def test_native_stands_many_threads_and_shapes():
   [
     ((1, 4, 4, 3), (3, 3, 4, 2), 'kernel \\[kh, kw, 3, K\\]'),
     ((1, 4, 4, 3), (2, 2, 3, 2), 'odd kernel sizes'),
-    ((4, 4, 3), (3, 3, 3, 2), 'B, H, W, C'),
+    ((4, 4, 3), (3, 3, 3, 2), 'arrays \\[B, H, W, C\\]'),
     ((1, 0, 4, 3), (3, 3, 3, 2), 'sizes from 1'),
   ],
 )
@@ -401,7 +402,7 @@ def test_xla_flags_are_read(flags, is_on, monkeypatch):
     ('xla', 'no compiler', True, False),
   ],
 )
-def test_xlas_onednn_is_asked_for_where_the_native_operation_lacks(
+def test_xlas_onednn_is_turned_on_where_the_native_operation_is_missing(
   engine, missing, is_fast, is_asked, monkeypatch
 ):
   monkeypatch.setenv('XLA_FLAGS', '--xla_dump_to=x')
@@ -412,18 +413,18 @@ def test_xlas_onednn_is_asked_for_where_the_native_operation_lacks(
   xla_onednn.ask(engine)
   assert xla_onednn.is_on() == is_asked
   assert '--xla_dump_to=x' in os.environ['XLA_FLAGS']
-  monkeypatch.setenv('XLA_FLAGS', '/a/file')  # XLA reads the flags from there.
+  monkeypatch.setenv('XLA_FLAGS', '/a/file')  # XLA reads flags from the file.
   xla_onednn.ask(engine)
   assert os.environ['XLA_FLAGS'] == '/a/file'
   monkeypatch.setenv('XLA_FLAGS', '')
   monkeypatch.setattr(xla_onednn, '_has_plugin', lambda: True)
   xla_onednn.ask(engine)
-  assert not xla_onednn.is_on()  # A GPU may be there.
+  assert not xla_onednn.is_on()  # JAX may run on a GPU.
   monkeypatch.setattr(xla_onednn, '_has_plugin', lambda: False)
   monkeypatch.setenv('XLA_FLAGS', '')
   monkeypatch.setattr(xla_onednn.jaxlib.version, '__version_info__', (9, 0, 0))
   xla_onednn.ask(engine)
-  assert not xla_onednn.is_on()  # It may be gone, and end the process.
+  assert not xla_onednn.is_on()  # An unknown flag would end the process.
 
 
 @pytest.mark.skipif(
@@ -432,7 +433,7 @@ def test_xlas_onednn_is_asked_for_where_the_native_operation_lacks(
 )
 @pytest.mark.process
 def test_xlas_onednn_is_right_with_the_gradients_rewritten():
-  # At sizes at which XLA takes it, too: at least thousands of products.
+  # The last shape is large enough for XLA to use oneDNN: thousands of products.
   code = (
     'import jax, test_conv\n'
     'shapes = [*test_conv.SHAPES, (2, 32, 32, (32, 32), 64, 3, 1)]\n'
@@ -452,19 +453,19 @@ def test_xlas_onednn_is_right_with_the_gradients_rewritten():
 
 @pytest.fixture
 def problem(tmp_path, monkeypatch):
-  """Gives a function that readies the native operation in an empty cache."""
+  """Returns a function that loads the native operations with an empty cache."""
   monkeypatch.setattr(native, 'problem', native.problem.__wrapped__)
 
-  def again(**env):
+  def load(**env):
     for name, value in (env | {'XDG_CACHE_HOME': str(tmp_path)}).items():
       monkeypatch.setenv(name, value)
     return native.problem()
 
-  return again
+  return load
 
 
 @needs_native
-def test_without_a_compiler_it_falls_back_and_says_so(problem):
+def test_without_a_compiler_the_reason_is_given_and_rewritten_is_used(problem):
   reason = problem(PATH='', CXX='')
   assert conv.choose_engine('cpu') == 'rewritten'
   assert 'no C++ compiler; install g++' in reason

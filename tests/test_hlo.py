@@ -1,4 +1,4 @@
-"""benchmarks/hlo.py reads a program as XLA prints it."""
+"""benchmarks/hlo.py parses a program in XLA's text format."""
 
 import pathlib
 import runpy
@@ -43,9 +43,9 @@ def test_kernels_have_the_bytes_that_they_move(hlo):
   conv, add = hlo['kernels'](hlo['parse'](TEXT))
   assert conv.instruction.vendor_call == '__cudnn$fusion'
   assert conv.instruction.scope == 'jit(step)/conv0/conv'
-  # Images and kernel of two bytes a value; the scratch space is no result.
+  # Images and kernel have two bytes per value; the scratch space is no result.
   assert (conv.num_read, conv.num_written) == (2 * (256 + 576), 2 * 256)
-  # Ten of the hundred are read, and ten of the other operand.
+  # The fusion reads ten of a hundred values, and ten of its other operand.
   assert (add.num_read, add.num_written) == (80, 40)
   assert not add.instruction.vendor_call
 

@@ -1,4 +1,4 @@
-"""Every loss against NumPy loops and published formulas, and at its edges."""
+"""Every loss against NumPy loops and published formulas, and in edge cases."""
 
 import functools
 
@@ -34,8 +34,8 @@ every_entropy = pytest.mark.parametrize('name', ENTROPIES)
 every_loss = pytest.mark.parametrize('name', [*OVERLAPS, *ENTROPIES])
 
 
-def of_logits(name):
-  """Returns the loss as a function of logits."""
+def loss_on_logits(name):
+  """Returns a loss as a function of logits; adds the softmax if needed."""
   if name in ENTROPIES:
     return ENTROPIES[name]
 
@@ -47,9 +47,9 @@ def of_logits(name):
 
 @functools.cache
 def loss_and_grad(name, **settings):
-  """Returns the compiled function of logits, targets and weights."""
+  """Returns a compiled function of logits, targets and weights."""
   return jax.jit(
-    jax.value_and_grad(functools.partial(of_logits(name), **settings))
+    jax.value_and_grad(functools.partial(loss_on_logits(name), **settings))
   )
 
 
@@ -87,7 +87,7 @@ def sums_by_loop(probs, target, weight, images, k):
 
 
 def by_loop(name, sums):
-  """Returns a loss of [(overlap, predicted, size)] of each plane."""
+  """Returns a loss from the (overlap, predicted, size) of each plane."""
   if name == 'negative_dice':
     overlap, predicted, size = np.sum(sums, axis=0)
     return -(2 * overlap + 1) / (predicted + size + 1)
@@ -145,13 +145,13 @@ def test_entropy_is_that_of_a_loop_over_pixels(name, soft, balanced):
   np.testing.assert_allclose(got, total / count, rtol=2e-5)
 
 
-# Against others' definitions.
+# Against other libraries' definitions.
 
 
 def test_soft_dice_of_softmax_is_optax():
   logits, target, _ = example()
-  # As one image of many pixels: optax sums over an image alone. It adds its
-  # smoothing to the overlap, and ours to twice that.
+  # One image of many pixels, since optax sums over each image. optax adds its
+  # smoothing to the overlap, ours to twice the overlap.
   want = optax.losses.dice_loss(
     jnp.asarray(logits.reshape(1, -1, SHAPE[-1])),
     jnp.asarray(target.reshape(1, -1, SHAPE[-1])),
@@ -164,13 +164,13 @@ def test_soft_dice_of_softmax_is_optax():
 @pytest.mark.parametrize('exclusive', [False, True])
 def test_cross_entropy_is_optax(exclusive):
   logits, target, _ = example()
-  of = (
+  loss_of = (
     optax.softmax_cross_entropy
     if exclusive
-    else (optax.sigmoid_binary_cross_entropy)
+    else optax.sigmoid_binary_cross_entropy
   )
   got = losses.cross_entropy(logits, target, ONES, exclusive=exclusive)
-  np.testing.assert_allclose(got, np.mean(of(logits, target)), rtol=1e-5)
+  np.testing.assert_allclose(got, np.mean(loss_of(logits, target)), rtol=1e-5)
 
 
 def test_focal_is_optax():
@@ -183,13 +183,13 @@ def test_focal_is_optax():
 def test_negative_dice_is_the_tutorials():
   logits, target, _ = example()
   probs = softmax(logits).astype(np.float64)
-  # `dice_coef_loss`, with NumPy for Keras' backend.
+  # The tutorial's `dice_coef_loss`, with NumPy in place of Keras' backend.
   intersection = np.sum(target * probs, axis=(1, 2, 3))
   union = np.sum(target, axis=(1, 2, 3)) + np.sum(probs, axis=(1, 2, 3))
   want = -np.mean((2.0 * intersection + 1) / (union + 1), axis=0)
   got = losses.negative_dice(probs, target, ONES, per_image=True)
   np.testing.assert_allclose(got, want, rtol=1e-6)
-  # And with the batch flattened, as others write it.
+  # With the batch flattened, as other tutorials write it.
   t, p = target.ravel(), probs.ravel()
   want = -(2 * np.sum(t * p) + 1) / (np.sum(t) + np.sum(p) + 1)
   got = losses.negative_dice(probs, target, ONES)
@@ -198,7 +198,7 @@ def test_negative_dice_is_the_tutorials():
 
 def test_tversky_at_one_half_is_dice():
   logits, target, weight = example()
-  # Tversky's fraction is half of Dice's, above and below.
+  # Numerator and denominator of Tversky's index are half of Dice's.
   np.testing.assert_allclose(
     losses.tversky(softmax(logits), target, weight, beta=0.5, smooth=0.5),
     losses.soft_dice(softmax(logits), target, weight, smooth=1.0),
@@ -218,27 +218,27 @@ def test_tversky_above_one_half_asks_for_recall():
 
 
 def test_generalised_dice_is_worked_by_hand():
-  # One pixel of class 1 missed of two; all six of class 0 found.
+  # One of two pixels of class 1 is missed; all six of class 0 are predicted.
   target = np.zeros((1, 2, 4, 3), np.float32)
   target[0, :, :, 0] = 1
   target[0, 0, :2] = 0, 1, 0
   probs = target.copy()
   probs[0, 0, 0] = 1, 0, 0
   weight = np.ones((1, 2, 4), np.float32)
-  above = 6 / 6**2 + 1 / 2**2  # Class 2 is absent, and adds nothing.
+  above = 6 / 6**2 + 1 / 2**2  # Class 2 is absent and adds nothing.
   below = (6 + 7) / 6**2 + (2 + 1) / 2**2
   got = losses.generalised_dice(probs, target, weight)
   np.testing.assert_allclose(got, 1 - 2 * above / below, rtol=1e-6)
 
 
-# Edges.
+# Edge cases.
 
 
 @every_loss
 def test_a_perfect_prediction_is_best(name):
   _, target, weight = example()
   weight += 0.1
-  got = of_logits(name)(100 * (2 * target - 1), target, weight)
+  got = loss_on_logits(name)(100 * (2 * target - 1), target, weight)
   best = -1 if name == 'negative_dice' else 0
   assert got == pytest.approx(best, abs=1e-5)
 
@@ -247,7 +247,7 @@ def test_a_perfect_prediction_is_best(name):
 def test_an_inverted_prediction_is_bad(name):
   _, target, _ = example(shape=(2, 8, 8, 2))
   weight = np.ones((2, 8, 8), np.float32)
-  got = of_logits(name)(8 * (1 - 2 * target), target, weight)
+  got = loss_on_logits(name)(8 * (1 - 2 * target), target, weight)
   worst = {'negative_dice': 0, 'cldice': 0.9}.get(name, 1)
   if name in OVERLAPS:
     assert got == pytest.approx(worst, abs=0.1)
@@ -281,7 +281,7 @@ def test_generalised_dice_of_an_absent_class_is_that_without_it():
 
 @pytest.mark.parametrize('per_image', [False, True])
 @every_overlap
-def test_overlap_of_void_alone_has_no_gradient(name, per_image):
+def test_overlap_of_only_void_pixels_has_no_gradient(name, per_image):
   logits, target, weight = example()
   loss, grads = loss_and_grad(name, per_image=per_image)(
     logits, target, 0 * weight
@@ -292,7 +292,7 @@ def test_overlap_of_void_alone_has_no_gradient(name, per_image):
 
 
 @every_entropy
-def test_entropy_of_void_alone_has_no_gradient(name):
+def test_entropy_of_only_void_pixels_has_no_gradient(name):
   logits, target, weight = example()
   loss, grads = loss_and_grad(name)(logits, target, 0 * weight)
   assert loss == 0
@@ -303,7 +303,7 @@ def test_entropy_of_void_alone_has_no_gradient(name):
 def test_void_pixels_change_nothing(name):
   logits, target, weight = example()
   void = weight[..., None] == 0
-  loss = of_logits(name)
+  loss = loss_on_logits(name)
   np.testing.assert_allclose(
     loss(np.where(void, 50, logits), np.where(void, 0, target), weight),
     loss(logits, target, weight),
@@ -325,7 +325,7 @@ def test_an_image_of_void_does_not_enter_the_mean_over_images(name):
 @pytest.mark.parametrize('name', ['generalised_dice', *ENTROPIES])
 def test_a_mean_does_not_change_with_the_scale_of_the_weights(name, scale):
   logits, target, weight = example()
-  loss = of_logits(name)
+  loss = loss_on_logits(name)
   np.testing.assert_allclose(
     loss(logits, target, np.float32(scale) * weight),
     loss(logits, target, weight),
@@ -353,7 +353,7 @@ def test_gradient_is_that_of_finite_differences(name):
   with jax.enable_x64():
     args = [np.asarray(x, np.float64) for x in (logits, target, weight)]
     test_util.check_grads(
-      lambda x: of_logits(name)(x, *args[1:]),
+      lambda x: loss_on_logits(name)(x, *args[1:]),
       args[:1],
       order=1,
       modes=['rev'],
@@ -368,7 +368,7 @@ def test_gradient_is_that_of_finite_differences(name):
 def test_two_devices_have_the_loss_and_gradient_of_one(name, per_image):
   arrays = example(shape=(4, 3, 4, 3))
   weight = arrays[2]
-  weight[:2] *= 0.2  # The devices' parts weigh differently.
+  weight[:2] *= 0.2  # The devices' parts have different total weights.
   settings = dict(per_image=per_image) if name in OVERLAPS else {}
   alone = loss_and_grad(name, **settings)(*arrays)
   halves = [x.reshape(2, 2, *x.shape[1:]) for x in arrays]
@@ -376,6 +376,6 @@ def test_two_devices_have_the_loss_and_gradient_of_one(name, per_image):
     loss_and_grad(name, axis_name='data', **settings), axis_name='data'
   )(*halves)
   np.testing.assert_allclose(mapped[0], [alone[0]] * 2, rtol=1e-5)
-  # As in the step: the mean over devices of each one's gradient.
+  # Like the step: averages the devices' gradients.
   grads = np.asarray(mapped[1]).reshape(SHAPE[0] * 2, *SHAPE[1:]) / 2
   np.testing.assert_allclose(grads, alone[1], rtol=1e-4, atol=1e-7)

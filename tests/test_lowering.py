@@ -1,4 +1,4 @@
-"""What the step compiles to: collectives, layouts, types, memory, transfers."""
+"""The compiled step: its collectives, layouts, types, memory and transfers."""
 
 import functools
 import re
@@ -19,11 +19,11 @@ from unet_jax.training import step as step_lib
 
 CLASSES = labels.ClassSpec(('background', 'a'), 1, exclusive=True)
 DEPTH = 1
-NUM_NORMS = 2 * (2 * DEPTH + 1)  # As many as there are 3x3 convolutions.
+NUM_NORMS = 2 * (2 * DEPTH + 1)  # One for each 3x3 convolution.
 
 
 def make(**model):
-  """Returns an abstract state and the step that goes with it."""
+  """Returns an abstract state and its training step."""
   settings = dict(num_planes=2, depth=DEPTH, width=4, axis_name=parallel.AXIS)
   net = unet.UNet(**settings | model)
   tx = optax.adam(1e-3)
@@ -55,7 +55,7 @@ def abstract_batch(size=16, batch=1, devices=4):
 
 
 def lower_for_cuda(**model):
-  """Returns the abstract state and the text of the mapped step."""
+  """Returns an abstract state and the text of the step lowered for CUDA."""
   state, step = make(engine='cudnn', **model)
   mapped = parallel.shard_step(step, parallel.make_mesh(), donate=True)
   traced = mapped.trace(state, abstract_batch())
@@ -68,11 +68,12 @@ def cuda():
 
 
 def collectives(hlo, name):
-  """Returns the sizes of the float32 operands of each such instruction."""
-  found = re.findall(rf' = (.+?) {name}(?:-start)?\(', hlo)
+  """Returns the sizes of the float32 results of each instruction `name`."""
+  results = re.findall(rf' = (.+?) {name}(?:-start)?\(', hlo)
+  shapes = [re.findall(r'f32\[([\d,]*)\]', result) for result in results]
   return [
-    [np.prod([int(n) for n in dims.split(',') if n]) for dims in operands]
-    for operands in (re.findall(r'f32\[([\d,]*)\]', line) for line in found)
+    [np.prod([int(n) for n in dims.split(',') if n]) for dims in arrays]
+    for arrays in shapes
   ]
 
 
@@ -88,9 +89,9 @@ def test_gradients_take_one_all_reduce(form):
   reduced = collectives(hlo, 'all-reduce')
   num_params = sum(x.size for x in jax.tree.leaves(state.params))
   assert sum(num_params in sizes for sizes in reduced) == 1
-  # The rest are small: two sums a norm, for the gradient of its input, and the
-  # loss' sums and theirs, and five counts of each of the 2 planes; none is the
-  # size of a kernel.
+  # The others are small: two sums per norm, for the gradient of its input; the
+  # loss' sums and their gradients; and five counts of each of the 2 planes. No
+  # other is as large as a kernel.
   rest = [s for sizes in reduced for s in sizes if s != num_params]
   assert max(rest) <= 5 * 2
   assert len(reduced) <= 1 + NUM_NORMS + 6
@@ -113,14 +114,15 @@ def test_for_cuda_convolutions_stay_nhwc_without_transposes(cuda):
   forward = '[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]'
   to_input = '[b, 0, 1, f]x[0, 1, o, i]->[b, 0, 1, f]'
   to_kernel = '[f, 0, 1, b]x[i, 0, 1, o]->[0, 1, b, f]'
-  num_convs = NUM_NORMS + 1  # And the head.
+  num_convs = NUM_NORMS + 1  # With the head.
   assert sorted(layouts) == sorted(
     [forward] * num_convs
     + [to_input] * (num_convs - 1)  # The image needs no gradient.
     + [to_kernel] * num_convs
   )
-  # Of activations, only the up-convolution's rearrangement of pixels, once
-  # forward and once back; of matrices, its kernel.
+  # The only transposed activations are those of the up-convolution, whose
+  # pixels are rearranged, once forward and once backward. The only transposed
+  # matrices are its kernels.
   transposed = re.findall(r'transpose.*: \(tensor<([\dx]+)x\w+>\)', text)
   ranks = [len(dims.split('x')) for dims in transposed]
   assert ranks.count(6) == 2 * DEPTH
@@ -131,10 +133,11 @@ def test_for_cuda_values_are_rounded_where_a_layer_says_so(cuda):
   _, text = cuda
   convolved = re.findall(r'convolution\(.*: \((.*)\) -> (\S+)', text)
   low = [all('bf16' in t for t in (*x.split(', '), y)) for x, y in convolved]
-  assert low.count(False) == 3  # The head is float32: logits and gradients.
+  # The head is in float32: its logits and both of its gradients.
+  assert low.count(False) == 3
   rounded = re.findall(r'convert .*f32>\) -> tensor<[\dx]*xbf16>', text)
-  # Forward: the image, kernels, norms' and up-convolutions' results. Backward:
-  # gradients of what the head, norms and up-convolutions take.
+  # Forward: the image, the kernels, the results of norms and up-convolutions.
+  # Backward: the gradients of the inputs of head, norms and up-convolutions.
   forward = 1 + (NUM_NORMS + DEPTH) + NUM_NORMS + DEPTH
   assert len(rounded) == forward + 1 + NUM_NORMS + DEPTH
   assert 'f64' not in text
@@ -154,9 +157,9 @@ def test_for_cuda_nothing_calls_the_host_or_the_native_operation(cuda):
   assert 'callback' not in text
 
 
-def test_for_cuda_a_convolution_stays_apart_and_pooling_scatters_nothing(cuda):
+def test_for_cuda_convolutions_have_barriers_and_pooling_scatters_nothing(cuda):
   _, text = cuda
-  # A barrier after each convolution, and before its gradients.
+  # There is a barrier after each convolution, and before its gradients.
   assert text.count('optimization_barrier') == 2 * (NUM_NORMS + 1)
   assert 'scatter' not in text
 
@@ -196,7 +199,7 @@ def test_remat_keeps_names_and_gradients(engine):
 
 
 def residual_bytes(remat):
-  """Returns what the gradient keeps of the forward pass of a 64x64 image."""
+  """Returns the bytes of a 64x64 forward pass that its gradient keeps."""
   model = unet.UNet(num_planes=2, depth=2, width=8, remat=remat)
   image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
   variables = jax.eval_shape(model.init, jax.random.key(0), image)
@@ -225,7 +228,7 @@ def test_each_level_of_remat_keeps_less():
 
 @pytest.mark.skipif(
   jax.__version_info__ < (0, 12),
-  reason='XLA for CPU undoes remat there, as common subexpressions',
+  reason='older XLA for CPU undoes remat, as a common subexpression',
 )
 def test_a_batch_of_four_at_1024_and_width_64_fits_in_16_gib():
   state, step = make(depth=4, width=64, remat=4, axis_name=None)
@@ -240,10 +243,8 @@ def test_a_batch_of_four_at_1024_and_width_64_fits_in_16_gib():
   assert 2**33 < peak < 2**34
 
 
-def test_the_loop_reads_the_devices_at_log_steps_alone(
-  load_config, monkeypatch
-):
-  """`jax.transfer_guard` sees nothing on a CPU, so reads are counted."""
+def test_the_loop_reads_the_devices_only_at_log_steps(load_config, monkeypatch):
+  """Counts reads, since `jax.transfer_guard` sees nothing on a CPU."""
   config = load_config('multiclass:tiny', total_steps=25, eval_every=25)
   config.update(batch_size=4, image_size=16, save_every=25)
   config.model.update(depth=1)
@@ -255,21 +256,21 @@ def test_the_loop_reads_the_devices_at_log_steps_alone(
   stats = sources.Stats(('a', 'b'), mean=(0.0,) * 3, std=(1.0,) * 3)
   dataset = sources.Dataset({'train': examples}, stats)
   run = setup.make_run(config, stats)
-  taken, read_at, waited_at = 0, [], []
+  steps_taken, read_at, waited_at = 0, [], []
 
   def train_step(state, batch):
-    nonlocal taken
-    taken += 1
+    nonlocal steps_taken
+    steps_taken += 1
     return run.train_step(state, batch)
 
   value = array.ArrayImpl._value
 
   def read(self):
-    read_at.append(taken)
+    read_at.append(steps_taken)
     return value.fget(self)
 
   def wait(tree):
-    waited_at.append(taken)
+    waited_at.append(steps_taken)
 
   state = parallel.replicate(run.init())
   monkeypatch.setattr(array.ArrayImpl, '_value', property(read))
@@ -285,6 +286,6 @@ def test_the_loop_reads_the_devices_at_log_steps_alone(
     manager=None,
     log=types.SimpleNamespace(write=lambda *args: None),
   )
-  assert taken == 25
+  assert steps_taken == 25
   assert set(read_at) == {10, 20, 25}
   assert waited_at == [1, 25]

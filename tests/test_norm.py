@@ -9,7 +9,7 @@ from unet_jax.nn import norm
 
 
 class Reference(nn.Module):
-  """flax's batch norm, then ReLU, with the same names of parameters."""
+  """Flax's batch norm, then ReLU, with the same parameter names."""
 
   @nn.compact
   def __call__(self, x, *, train):
@@ -51,7 +51,7 @@ def variables_and_example(channels):
 
 
 def step(module, devices, variables, x, target):
-  """Returns y, running statistics, gradients: as a trainer takes them."""
+  """Returns y, running statistics and gradients, as a training step does."""
 
   def per_device(params, x, target):
     def loss_fn(params, x):

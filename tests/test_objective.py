@@ -1,4 +1,4 @@
-"""The weighted sum of losses, and class weights from counts of pixels."""
+"""The weighted sum of losses, and class weights from pixel counts."""
 
 import jax
 import numpy as np
@@ -45,10 +45,10 @@ def test_the_loss_is_the_weighted_sum_of_terms_reported_unweighted(exclusive):
   want = sum(shares[term] * terms[f'{term}_loss'] for term in shares)
   np.testing.assert_allclose(loss, want, rtol=1e-6)
   for term in shares:
-    alone, one = make(exclusive=exclusive, **{term: 2.0})(*example())
-    assert set(one) == {f'{term}_loss'}
-    np.testing.assert_allclose(one[f'{term}_loss'], terms[f'{term}_loss'])
-    np.testing.assert_allclose(alone, 2 * terms[f'{term}_loss'], rtol=1e-6)
+    loss, reported = make(exclusive=exclusive, **{term: 2.0})(*example())
+    assert set(reported) == {f'{term}_loss'}
+    np.testing.assert_allclose(reported[f'{term}_loss'], terms[f'{term}_loss'])
+    np.testing.assert_allclose(loss, 2 * terms[f'{term}_loss'], rtol=1e-6)
 
 
 def test_settings_reach_their_terms():
@@ -110,13 +110,12 @@ def test_an_unknown_term_is_an_error():
 
 # Class weights.
 
-LABELS = np.array(
-  [[0] * 8 + [1] * 2, [0] * 7 + [2] * 3, [0] * 10]
-)  # A row each.
+# One image per row.
+LABELS = np.array([[0] * 8 + [1] * 2, [0] * 7 + [2] * 3, [0] * 10])
 
 
 def pixels_of(planes):
-  """Counts as the docstring of `balance` says, from bool[N, P, K]."""
+  """Returns the pixel counts that `balance` takes, from bool[N, P, K]."""
   own = planes.sum((0, 1))
   nearby = [
     planes.shape[1] * planes[..., k].any(1).sum() for k in range(len(own))
@@ -153,7 +152,7 @@ def test_inverse_frequency_of_a_plane_balances_it_with_its_complement():
 
 def test_median_frequency_is_worked_by_hand():
   got = objective.balance(pixels_of(one_hot()), exclusive=True, by='median')
-  # Of 10 pixels an image: 25 of 30, 2 of 10, 3 of 10.
+  # An image has 10 pixels; class 0 has 25 of 30, 1 has 2 of 10, 2 has 3 of 10.
   shares = np.array([25 / 30, 0.2, 0.3])
   np.testing.assert_allclose(got, 0.3 / shares[None], rtol=1e-6)
   planes = one_hot()[..., 1:]
@@ -177,7 +176,7 @@ def test_an_absent_class_has_weight_0_and_does_not_move_the_others(by):
 
 
 def test_balanced_classes_weigh_alike_in_the_entropies():
-  # One of ten pixels is of class 1; inverted, each class has the same total.
+  # One of ten pixels has class 1; balanced, both classes weigh the same.
   label = (np.arange(10) == 0).reshape(1, 2, 5)
   target = np.stack([~label, label], axis=-1).astype(np.float32)
   logits = np.zeros_like(target)

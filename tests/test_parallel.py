@@ -1,4 +1,4 @@
-"""What is drawn on the host is what the devices get."""
+"""The first weights do not depend on the platform."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""Images and labels -> what the model and the loss take."""
+"""Images and labels become the inputs of the model and the loss."""
 
 import jax.numpy as jnp
 import numpy as np

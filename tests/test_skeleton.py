@@ -1,4 +1,4 @@
-"""Soft skeletons, and clDice on them, against SciPy and by hand."""
+"""Soft skeletons, and clDice on them, against SciPy and cases by hand."""
 
 import jax
 import numpy as np
@@ -11,23 +11,23 @@ CROSS = ndimage.generate_binary_structure(2, 1)
 
 
 def by_scipy(mask, radius):
-  """Thins float[H, W]: SciPy's opening is the dilation of the erosion."""
-  found = np.zeros_like(mask)
+  """Thins float[H, W] with SciPy's erosion and dilation."""
+  lines = np.zeros_like(mask)
   for _ in range(radius + 1):
-    # The border is neither a minimum nor a maximum.
+    # 'nearest' ignores the border: pixels outside never decide.
     eroded = ndimage.grey_erosion(mask, footprint=CROSS, mode='nearest')
     opened = ndimage.grey_dilation(eroded, size=(3, 3), mode='nearest')
     ridge = np.maximum(mask - opened, 0)
-    found = found + np.maximum(ridge - found * ridge, 0)
+    lines = lines + np.maximum(ridge - lines * ridge, 0)
     mask = eroded
-  return found
+  return lines
 
 
 @pytest.mark.parametrize('radius', [1, 3])
 @pytest.mark.parametrize('shape', [(2, 9, 7, 2), (1, 1, 1, 1)])
 def test_skeleton_is_that_of_scipys_operations(shape, radius):
   mask = np.random.default_rng(0).random(shape)
-  # Smooth, for ridges wider than a pixel.
+  # Smoothing makes ridges wider than a pixel.
   mask = ndimage.gaussian_filter(mask, (0, 1, 1, 0)).astype(np.float32)
   got = skeleton.soft_skeleton(mask, radius=radius)
   for b in range(shape[0]):
@@ -81,7 +81,7 @@ def test_centerline_dice_is_that_of_a_loop(per_image):
   np.testing.assert_allclose(got, 1 - np.mean(scores), rtol=1e-5)
 
 
-def test_centerline_dice_minds_a_gap_and_not_the_width():
+def test_centerline_dice_penalises_a_gap_and_not_the_width():
   weight = np.ones((1, 15, 15), np.float32)
   target, wide, cut = bar(1), bar(2), bar(1)
   cut[:, :, 6:9] = 0
@@ -89,7 +89,7 @@ def test_centerline_dice_minds_a_gap_and_not_the_width():
   def loss(probs):
     return losses.centerline_dice(probs, target, weight, smooth=1e-3)
 
-  # Of the wide bar's line and of the target's all lies in the other.
+  # The wide bar's line lies in the target, and the target's line in the bar.
   assert loss(wide) == pytest.approx(0, abs=1e-6)
   assert loss(cut) > 0.05
   assert losses.soft_dice(wide, target, weight) > losses.soft_dice(

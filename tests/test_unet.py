@@ -15,7 +15,9 @@ MODELS = {
   'tutorial_vessels': functools.partial(
     tutorial_unet.TutorialUNet, dilated=1, narrow=True
   ),
-  'tutorial_lesions': functools.partial(tutorial_unet.TutorialUNet, again=True),
+  'tutorial_lesions': functools.partial(
+    tutorial_unet.TutorialUNet, two_bottlenecks=True
+  ),
 }
 
 
@@ -29,7 +31,7 @@ def random(shape, seed=0):
 
 
 def stir(variables):
-  """Moves every variable, so that biases and statistics matter."""
+  """Changes every variable, so that biases and statistics matter."""
   leaves, tree = jax.tree.flatten(variables)
   return tree.unflatten(
     [x + 0.1 * np.abs(random(x.shape, i)) for i, x in enumerate(leaves)]
@@ -113,14 +115,14 @@ def test_an_image_is_padded_by_its_edge_not_by_zero():
   )
 
 
-# What the options do.
+# The models' options.
 
 
 @pytest.mark.parametrize('engine', ['rewritten', 'native'])
 @pytest.mark.parametrize('name', ['unet', 'residual', 'tutorial_vessels'])
 def test_every_engine_computes_the_same(name, engine):
   if engine == 'native' and native.problem():
-    pytest.skip(native.problem())  # Whether it should be: test_conv.
+    pytest.skip(native.problem())  # test_conv checks where it must be built.
   model = MODELS[name](num_planes=2, depth=1, width=4)
   image = random((2, 6, 8, 3))
   variables = stir(init(model, image.shape))
@@ -153,7 +155,7 @@ def residual_block():
   )
 
 
-def test_a_residual_block_passes_what_comes_in():
+def test_a_residual_block_adds_its_input():
   block = residual_block()
   x = random((1, 4, 4, 4))
   variables = block.init(jax.random.key(0, impl='rbg'), x, False)
@@ -198,11 +200,11 @@ def test_dilation_spreads_the_taps_on_the_way_down(residual):
     )(random((1, 48, 48, 1)))
     rows = np.flatnonzero(np.any(grads[0, ..., 0] != 0, axis=1))
     sizes[dilated] = rows.max() - rows.min() + 1
-  # Two 3x3 convolutions reach 2 further to either side.
+  # With dilation, two 3x3 convolutions reach 2 pixels further on either side.
   assert sizes[1] >= sizes[0] + 4
 
 
-# The tutorial's networks, against Keras' layers written out.
+# The tutorial's networks against Keras' layers, written out.
 
 
 def convolve(x, layer, *, dilation=1):
@@ -271,14 +273,14 @@ def test_dropout_keeps_the_mean_and_drops_its_share():
   rngs = jax.random.split(jax.random.key(0), 2)
   y = np.asarray(dropout.sample_dropout(rngs, x, rate=0.25, layer=0))
   assert set(np.unique(y)) == {0, np.float32(4 / 3)}
-  # 65,536 draws: a deviation of 0.0017.
+  # 65,536 draws have a standard deviation of 0.0017.
   assert np.mean(y == 0) == pytest.approx(0.25, abs=0.01)
   assert np.any(y[0] != y[1])
   other = dropout.sample_dropout(rngs, x, rate=0.25, layer=1)
   assert np.any(other != y)
 
 
-def test_dropout_of_a_sample_is_its_own():
+def test_dropout_of_a_sample_does_not_depend_on_its_batch():
   x = random((4, 4, 4, 2))
   rngs = jax.random.split(jax.random.key(0), 4)
   whole = dropout.sample_dropout(rngs, x, rate=0.5, layer=0)
@@ -287,14 +289,14 @@ def test_dropout_of_a_sample_is_its_own():
 
 
 @pytest.mark.parametrize('name', ['unet', 'tutorial'])
-def test_dropout_is_drawn_in_training_alone(name):
+def test_dropout_is_off_outside_training(name):
   model = MODELS[name](num_planes=1, depth=1, width=4, dropout=0.5)
   image = random((2, 8, 8, 1))
   variables = init(model, image.shape)
   rngs = jax.random.split(jax.random.key(0), 2)
-  still = model.apply(variables, image)
+  without = model.apply(variables, image)
   np.testing.assert_array_equal(
-    still, model.clone(dropout=0.0).apply(variables, image, rng_dropout=rngs)
+    without, model.clone(dropout=0.0).apply(variables, image, rng_dropout=rngs)
   )
   dropped = model.apply(variables, image, rng_dropout=rngs)
-  assert np.any(dropped != still)
+  assert np.any(dropped != without)

@@ -1,4 +1,4 @@
-"""What training and evaluation both build from a config."""
+"""Builds from a config the parts that training and evaluation share."""
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -12,19 +12,19 @@ from unet_jax.data import crops, labels, pipeline, sources
 from unet_jax.nn import augment, conv, preprocess, tutorial_unet, unet
 from unet_jax.nn.native import cpu, xla_onednn
 
-Model = unet.UNet | tutorial_unet.TutorialUNet  # What make_model builds.
+Model = unet.UNet | tutorial_unet.TutorialUNet
 
 
 def start(engine: str = 'auto') -> None:
-  """Readies the process; call it before JAX makes its first array.
+  """Sets up the process; call it before JAX makes its first array.
 
   Args:
-    engine: of the config, where that is known already.
+    engine: config.engine, if it is known already.
   """
   cpu.keep_memory()
   xla_onednn.ask(engine)
   if xla_onednn.is_on():
-    # XLA can't write what it compiled with it (jax 0.12: bad_alloc).
+    # XLA can't cache programs that use its oneDNN (jax 0.12: bad_alloc).
     jax.config.update('jax_enable_compilation_cache', False)
   elif not jax.config.jax_compilation_cache_dir:
     folder = cache.folder() / f'xla-{cache.machine()}'
@@ -32,7 +32,12 @@ def start(engine: str = 'auto') -> None:
 
 
 def make_classes(config, names: Sequence[str]) -> labels.ClassSpec:
-  """Says what the planes of logits mean, for the foreground classes' names."""
+  """Returns the meaning of the planes of logits.
+
+  Args:
+    config: of the run.
+    names: names of the foreground classes.
+  """
   return labels.ClassSpec(
     planes=labels.class_names(config.task, names, config.data.background),
     num_foreground=len(names),
@@ -42,7 +47,11 @@ def make_classes(config, names: Sequence[str]) -> labels.ClassSpec:
 
 
 def choose_engine(requested: str) -> str:
-  """Returns what runs the convolutions here; see conv.choose_engine."""
+  """Returns the engine that runs the convolutions; see conv.choose_engine.
+
+  Raises:
+    InputError: the requested engine is unknown or does not run here.
+  """
   try:
     return conv.choose_engine(jax.default_backend(), requested)
   except ValueError as error:
@@ -50,7 +59,7 @@ def choose_engine(requested: str) -> str:
 
 
 def compute_dtype(precision: str, engine: str) -> jnp.dtype:
-  """Returns float32 or bfloat16; `auto` is the one that is fast here."""
+  """Returns float32 or bfloat16; `auto` chooses bfloat16 where it is faster."""
   if precision == 'auto':
     has_onednn = engine == 'native' or xla_onednn.is_on()
     is_fast = jax.default_backend() != 'cpu' or (
@@ -61,7 +70,7 @@ def compute_dtype(precision: str, engine: str) -> jnp.dtype:
 
 
 def make_model(config, classes: labels.ClassSpec) -> Model:
-  """Builds the model; only in training does it use the devices' axis."""
+  """Builds the model. It uses the devices' axis in training only."""
   engine = choose_engine(config.engine)
   name = config.model.name
   options = dict(
@@ -78,7 +87,7 @@ def make_model(config, classes: labels.ClassSpec) -> Model:
     return tutorial_unet.TutorialUNet(
       **options,
       narrow=name == 'tutorial_vessels',
-      again=name == 'tutorial_lesions',
+      two_bottlenecks=name == 'tutorial_lesions',
     )
   return unet.UNet(
     **options,
@@ -91,7 +100,7 @@ def make_model(config, classes: labels.ClassSpec) -> Model:
 def make_batches(
   config, dataset: sources.Dataset, *, first_step: int = 1
 ) -> Iterator[dict[str, np.ndarray]]:
-  """Yields this process's part of training's batches from a step on.
+  """Yields this process's part of the training batches, from `first_step` on.
 
   Yields:
     image uint8[B, W, W, C], label uint8[B, W, W] or [B, W, W, K], and index
@@ -108,11 +117,11 @@ def make_batches(
 
 
 def abstract_batch(config, example: dict) -> dict[str, jax.ShapeDtypeStruct]:
-  """Returns shapes and types of a placed batch of training, [devices, b, ...].
+  """Returns shapes and dtypes of a placed training batch, [devices, b, ...].
 
   Args:
     config: of the run.
-    example: one of the training images; only its shapes and types count.
+    example: any training example; only its shapes and dtypes are used.
   """
   side = window_size(config)
   sample = {'index': jax.ShapeDtypeStruct((), np.int32)}
@@ -124,7 +133,7 @@ def abstract_batch(config, example: dict) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def make_sampling(config, dataset: sources.Dataset) -> pipeline.Sampling:
-  """Binds the config and the classes' pixels to how samples are drawn."""
+  """Returns the settings by which training samples are drawn."""
   return pipeline.Sampling(
     image_size=config.image_size,
     window_size=window_size(config),
@@ -135,7 +144,7 @@ def make_sampling(config, dataset: sources.Dataset) -> pipeline.Sampling:
 
 
 def window_size(config) -> int:
-  """Returns the side of the images in training's batches."""
+  """Returns the side of the images in training batches, in pixels."""
   ranges = augment.Ranges(**config.augment)
   return augment.window_size(config.image_size, ranges)
 
@@ -144,8 +153,9 @@ def make_augment(config) -> Callable[..., tuple[jax.Array, ...]]:
   """Binds the config to augment.augment, for one example.
 
   Returns:
-    (key, image uint8[W, W, C], label uint8[W, W] or [W, W, K]) -> the image as
-    float32[S, S, C] in [0, 255], and the label uint8[S, S] or [S, S, K].
+    A function (key, image uint8[W, W, C], label uint8[W, W] or [W, W, K],
+    optional weight map float32[W, W]) -> (image float32[S, S, C] in [0, 255],
+    label uint8[S, S] or [S, S, K], the weight map if there is one).
   """
   ranges = augment.Ranges(**config.augment)
   return functools.partial(
@@ -162,8 +172,8 @@ def make_preprocess(
   """Binds the classes and the data's statistics to preprocess.preprocess.
 
   Returns:
-    (image [B, H, W, C], label uint8[B, H, W] or [B, H, W, K]) -> the normalised
-    image, the target float32[B, H, W, K] and the weight float32[B, H, W].
+    A function (image [B, H, W, C], label uint8[B, H, W] or [B, H, W, K],
+    optional weight map float32[B, H, W]) -> preprocess.Inputs.
   """
   return functools.partial(
     preprocess.preprocess,

@@ -1,4 +1,4 @@
-"""The user's cache folder: embedded data, compiled programs."""
+"""The user's cache folder, and the CPU for which programs are cached."""
 
 import functools
 import hashlib
@@ -15,12 +15,12 @@ def folder() -> pathlib.Path:
 
 
 def cpu_features() -> frozenset[str]:
-  """Returns the names that the system has for what this processor can do."""
+  """Returns the CPU's features by their names in /proc/cpuinfo, e.g. 'avx2'."""
   return frozenset(' '.join(_cpu_info('flags|Features')).split())
 
 
 def cpu_vendor() -> str:
-  """Returns 'GenuineIntel', 'AuthenticAMD' and so on, '' if that isn't told."""
+  """Returns the CPU's vendor, such as 'GenuineIntel'; '' if it is unknown."""
   return next(iter(_cpu_info('vendor_id')), '')
 
 
@@ -32,6 +32,6 @@ def _cpu_info(key: str) -> list[str]:
 
 
 def machine() -> str:
-  """Returns a name for machines that can run each other's native code."""
+  """Returns a hash that is equal on machines that can share compiled code."""
   parts = (platform.machine(), *sorted(cpu_features()))
   return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:16]

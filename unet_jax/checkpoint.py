@@ -1,4 +1,4 @@
-"""Checkpoints with orbax: what is kept, falling back, restoring arrays."""
+"""Orbax checkpoints: which are kept, saving, restoring, broken ones."""
 
 import pathlib
 from collections.abc import Mapping
@@ -13,16 +13,20 @@ FOLDER = 'checkpoints'
 
 
 def rank(metrics: Mapping[str, float]) -> tuple[float, float]:
-  """Orders scored checkpoints: a higher score, and of equals the earlier."""
+  """Returns a key to sort by: higher scores, then earlier steps, are better."""
   return metrics['score'], -metrics['step']
 
 
 def make_manager(
   workdir: pathlib.Path, *, has_scores: bool, read_only: bool = False
 ) -> ocp.CheckpointManager:
-  """Opens a run's checkpoints: the latest two, and the best if scored.
+  """Opens a run's checkpoints, of which the latest two and the best are kept.
 
-  Read only, it leaves alone what a run may be writing there.
+  Args:
+    workdir: the run's folder.
+    has_scores: whether checkpoints have scores, so that there is a best one.
+    read_only: whether to leave all files as they are, since a run may be
+      writing them.
   """
   keep = [policies.LatestN(2)]
   if has_scores:
@@ -34,10 +38,11 @@ def make_manager(
   options = policies.CheckpointManagerOptions(
     best_fn=rank if has_scores else None,
     preservation_policy=policies.AnyPreservationPolicy(keep),
-    cleanup_tmp_directories=not read_only,  # What a kill left half written.
+    # A killed run leaves a checkpoint half written.
+    cleanup_tmp_directories=not read_only,
     read_only=read_only,
   )
-  # max_to_keep, the usual option, would with best_fn delete the newest.
+  # The usual option, max_to_keep, would delete the newest one with best_fn.
   return ocp.CheckpointManager(workdir.absolute() / FOLDER, options=options)
 
 
@@ -48,11 +53,18 @@ def save(
   meta: dict,
   score: float | None,
 ) -> None:
-  """Writes trees of arrays and `meta`, as JSON, in the background.
+  """Writes a checkpoint in the background.
+
+  Args:
+    manager: from `make_manager`.
+    step: number of the step.
+    trees: trees of arrays, by name.
+    meta: metadata, written as JSON.
+    score: the higher, the better; None if the step has not been evaluated.
 
   Raises:
-    RuntimeError: if orbax skips the step, as it does one that isn't newer
-      than its latest.
+    RuntimeError: orbax skipped the step, as it does if the step is not newer
+      than the latest checkpoint.
   """
   items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
   metrics = None if score is None else {'score': score, 'step': step}
@@ -63,33 +75,41 @@ def save(
   )
   if not saved:
     raise RuntimeError(
-      f'step {step} was not saved; the latest is {manager.latest_step()}'
+      f'step {step} was not saved; it must be newer than the latest '
+      f'checkpoint, {manager.latest_step()}'
     )
 
 
 def restore(
   manager: ocp.CheckpointManager, step: int, targets: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """Reads trees of arrays into their targets: shapes, types, shardings."""
+  """Reads trees of arrays.
+
+  Args:
+    manager: from `make_manager`.
+    step: number of the step.
+    targets: trees of arrays or jax.ShapeDtypeStructs, by name, which give the
+      shapes, dtypes and shardings to restore to.
+  """
   items = {
     name: ocp.args.StandardRestore(tree) for name, tree in targets.items()
   }
-  found = manager.restore(step, args=ocp.args.Composite(**items))
-  return {name: found[name] for name in targets}
+  trees = manager.restore(step, args=ocp.args.Composite(**items))
+  return {name: trees[name] for name in targets}
 
 
 def restore_meta(manager: ocp.CheckpointManager, step: int) -> dict:
-  """Reads the JSON of a checkpoint."""
+  """Reads the metadata of a checkpoint."""
   args = ocp.args.Composite(meta=ocp.args.JsonRestore())
   return manager.restore(step, args=args)['meta']
 
 
 def latest_meta(manager: ocp.CheckpointManager) -> dict:
-  """Reads the JSON of the newest checkpoint that has it; {} if none has."""
+  """Reads the newest metadata that can be read; {} if there is none."""
   for step in sorted(manager.all_steps(), reverse=True):
     try:
       return restore_meta(manager, step)
-    except Exception:  # `restore_latest` deals with damage.
+    except Exception:  # `restore_latest` handles broken checkpoints.
       continue
   return {}
 
@@ -99,31 +119,36 @@ def restore_latest(
 ) -> tuple[int, dict[str, Any]]:
   """Restores the newest checkpoint that can be read.
 
-  One that can't is moved aside as broken-STEP, since orbax skips without a
-  word a save that isn't newer than its latest.
+  Unreadable checkpoints are renamed to broken-STEP. If they stayed, orbax would
+  silently skip saving the steps up to them again.
+
+  Args:
+    manager: from `make_manager`.
+    targets: see `restore`.
 
   Returns:
-    Its step and trees, or 0 and nothing if there is none.
+    The step and its trees; 0 and {} if there is no checkpoint.
 
   Raises:
-    InputError: if there are some, but none of them can be read.
+    InputError: there are checkpoints, but none can be read.
   """
   steps = sorted(manager.all_steps(), reverse=True)
   for step in steps:
     try:
       return step, restore(manager, step, targets)
-    except Exception as error:  # Each layer of orbax raises its own.
+    except Exception as error:  # Each layer of orbax raises errors of its own.
       _move_aside(manager, step, reason(error))
   if steps:
     raise errors.InputError(
       f'no checkpoint of {manager.directory.parent} can be read; they are now '
-      'called broken-STEP: restore one, or start over with --overwrite'
+      'called broken-STEP: put an intact copy back as '
+      f'{manager.directory.name}/STEP, or start over with --overwrite'
     )
   return 0, {}
 
 
 def reason(error: Exception) -> str:
-  """Returns the first line of an error's text."""
+  """Returns the first line of an error's text, at most 200 characters."""
   lines = str(error).strip().splitlines() or [type(error).__name__]
   return lines[0][:200]
 
@@ -133,7 +158,7 @@ def _move_aside(manager: ocp.CheckpointManager, step: int, why: str) -> None:
   broken = folder.parent / f'broken-{step}'
   while broken.exists():
     broken = broken.with_name(f'{broken.name}-again')
-  parallel.say(f'checkpoint {step} is unreadable, moved to {broken}: {why}')
+  parallel.say(f'checkpoint {step} is unreadable, moving it to {broken}: {why}')
   parallel.wait('broken')
   if parallel.is_first():
     (folder / str(step)).rename(broken)
@@ -142,12 +167,15 @@ def _move_aside(manager: ocp.CheckpointManager, step: int, why: str) -> None:
 
 
 def find_step(manager: ocp.CheckpointManager, which: str) -> int:
-  """Returns the step that `best`, `latest` or a number means.
+  """Returns the step of a checkpoint.
 
-  Where none is scored, the latest is the best.
+  Args:
+    manager: from `make_manager`.
+    which: 'best', 'latest' or a step's number. If no checkpoint has a score,
+      'best' is the latest.
 
   Raises:
-    InputError: if there is none.
+    InputError: there is no such checkpoint.
   """
   steps = sorted(manager.all_steps())
   if not steps:
@@ -160,6 +188,6 @@ def find_step(manager: ocp.CheckpointManager, which: str) -> int:
   if which.isdigit() and int(which) in steps:
     return int(which)
   raise errors.InputError(
-    f'--checkpoint {which}: there is none; use best, latest or one of '
-    f'{", ".join(map(str, steps))}'
+    f'--checkpoint {which}: there is no such checkpoint; use best, latest or '
+    f'one of {", ".join(map(str, steps))}'
   )

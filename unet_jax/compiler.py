@@ -1,9 +1,9 @@
-"""XLA's options for programs with convolutions, on CUDA.
+"""XLA's compiler options for convolutions on CUDA.
 
-By default XLA compiles and times every plan that cuDNN's heuristics name, 2,249
-for a U-Net of depth 4: on an H100 the first ten steps took over 150 s. With
-these options convolutions are cuDNN graphs of at most five plans each, and the
-same step compiled in 6 to 8 s on an H200, where it took less time than
+By default XLA compiles and times every plan that cuDNN's heuristics propose,
+2,249 for a U-Net of depth 4; the first ten steps on an H100 took over 150 s.
+With these options convolutions are cuDNN graphs with at most five plans each.
+The same step compiled in 6 to 8 s on an H200, and then took less time than
 PyTorch's, eager or compiled.
 """
 
@@ -18,31 +18,32 @@ import jaxlib
 CUDA_OPTIONS = {
   # Convolutions as cuDNN graphs rather than custom calls.
   'xla_gpu_experimental_enable_conv_fusion': True,
-  # Two compilations and timings for each of some 60 fusions, for no gain.
+  # Tuning compiles and times some 60 fusions twice each, for no gain.
   'xla_gpu_experimental_enable_fusion_autotuner': False,
-  # cuBLASLt's products are tuned without compiling anything.
+  # cuBLASLt's matrix products, unlike Triton's, are tuned without compiling.
   'xla_gpu_enable_triton_gemm': False,
 }
 
 
 @functools.cache
 def options() -> dict[str, bool]:
-  """Returns `compiler_options` of jax.jit for the devices here; may be empty.
+  """Returns the `compiler_options` of jax.jit for this machine's devices.
 
   Options that the user's XLA_FLAGS set are left out, and so are those that this
-  jaxlib does not know: see `problem`.
+  jaxlib does not know (see `problem`). Empty unless JAX runs on CUDA.
   """
   return {k: v for k, v in _wanted().items() if _is_known(k, v)}
 
 
 def problem() -> str:
-  """Says which options this jaxlib does not know; '' if it knows all."""
+  """Returns a warning about options that this jaxlib does not know, or ''."""
   unknown = _wanted().keys() - options().keys()
   if not unknown:
     return ''
   return (
     f'jaxlib {jaxlib.__version__} does not know {", ".join(sorted(unknown))}: '
-    'compiling and training may take much longer; install another jax'
+    'compiling and training may take much longer; install another version of '
+    'jax'
   )
 
 
@@ -54,7 +55,7 @@ def _wanted() -> dict[str, bool]:
 
 
 def _user_flags() -> set[str]:
-  """Returns the names, with dashes, in XLA_FLAGS or the file that it names."""
+  """Returns the flags (--name) in XLA_FLAGS, or in the file that it names."""
   text = os.environ.get('XLA_FLAGS', '').strip()
   if text and not text.startswith('-'):
     path = pathlib.Path(text)
@@ -63,7 +64,7 @@ def _user_flags() -> set[str]:
 
 
 def _is_known(name: str, value: bool) -> bool:
-  """Compiles next to nothing with an option; an unknown one raises."""
+  """Returns whether XLA accepts an option, by compiling a trivial program."""
   try:
     jax.jit(lambda x: x, compiler_options={name: value}).lower(0.0).compile()
   except jax.errors.JaxRuntimeError as error:

@@ -1,4 +1,4 @@
-"""Devices and processes: mapping a step over them, placing its arguments."""
+"""Devices and processes: maps a step over them and places its arguments."""
 
 import collections
 import functools
@@ -14,26 +14,28 @@ from jax.sharding import PartitionSpec as P
 
 from unet_jax import compiler, errors
 
-AHEAD = 2  # Batches.
-AXIS = 'data'
+AHEAD = 2  # Batches to place on the devices before they are used (prefetch).
+AXIS = 'data'  # The mapped axis: all devices.
 
 
 @functools.cache
 def make_mesh() -> jax.sharding.Mesh:
-  """Returns all devices of all processes, as one axis."""
+  """Returns a mesh of all devices of all processes, with one axis."""
   shape = (jax.device_count(),)
   return jax.make_mesh(shape, (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def map_step(step: Callable, *, donate: bool = False) -> jax.stages.Wrapped:
-  """Maps (replicated, batch) -> replicated over every device, and compiles.
+  """Maps a step over all devices, and compiles it.
 
   Args:
-    step: runs on one device; `AXIS` names all of them for collectives.
-    donate: whether the first argument's memory is used for the result.
+    step: (state, one device's part of a batch) -> a tree that is equal on all
+      devices. Its collectives use the axis `AXIS`.
+    donate: whether to donate the state's memory to the result.
 
   Returns:
-    A function of a tree placed by `replicate` and a batch by `place_batch`.
+    A compiled function of a tree placed by `replicate` and a batch placed by
+    `place_batch`; its result is replicated.
   """
   options = compiler.options()
   if jax.process_count() > 1 or options:
@@ -54,11 +56,17 @@ def shard_step(
   donate: bool = False,
   options: dict[str, Any] | None = None,
 ) -> jax.stages.Wrapped:
-  """Does what `jax.pmap` does, spelt out, with XLA's options for a program.
+  """Maps a step like `map_step`, by `jax.shard_map` instead of `jax.pmap`.
 
-  Across processes pmap with donation fails at its second call, and what it
-  returns is local to a process, which orbax can't save; and pmap takes no
-  options. This form also lowers for devices that aren't there.
+  pmap takes no compiler options. Across processes pmap with donation fails at
+  its second call, and its results are local to a process, which orbax can't
+  save. This form can also be lowered for devices that this machine lacks.
+
+  Args:
+    step: see `map_step`.
+    mesh: the devices.
+    donate: see `map_step`.
+    options: XLA's compiler options.
   """
   mapped = jax.shard_map(
     lambda state, batch: step(state, jax.tree.map(lambda x: x[0], batch)),
@@ -75,14 +83,14 @@ def shard_step(
 
 
 def on_host(function: Callable[[], Any]) -> Any:
-  """Runs a compiled function on the CPU, where XLA has a backend for it.
+  """Runs a compiled function on the CPU if JAX has a CPU backend.
 
-  With `jax.random.key(impl='rbg')` other devices draw other numbers, and a GPU
-  takes seconds to compile what runs once.
+  With `jax.random.key(impl='rbg')` the numbers depend on the kind of device,
+  and a GPU takes seconds to compile a function that runs once.
 
   Returns:
-    What the function returns; with other devices than CPUs its arrays are
-    NumPy's, but for keys.
+    The function's result. If the default backend is not the CPU, its arrays are
+    NumPy arrays, except for random keys.
   """
   if jax.default_backend() == 'cpu' or not _has_cpu():
     return function()
@@ -94,39 +102,41 @@ def on_host(function: Callable[[], Any]) -> Any:
 def _has_cpu() -> bool:
   try:
     return bool(jax.local_devices(backend='cpu'))
-  except RuntimeError:  # JAX_PLATFORMS names no cpu.
+  except RuntimeError:  # JAX_PLATFORMS excludes the CPU.
     return False
 
 
 def _fetch(x: jax.Array) -> jax.Array | np.ndarray:
   if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
     return jax.device_get(x)
-  data = jax.device_get(jax.random.key_data(x))
-  return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+  bits = jax.device_get(jax.random.key_data(x))
+  return jax.random.wrap_key_data(bits, impl=jax.random.key_impl(x))
 
 
 def map_batches(function: Callable) -> Callable:
-  """Maps (replicated, batch) -> batch over every device, and compiles.
+  """Maps a function from batch to batch over all devices, and compiles it.
 
   Args:
-    function: (tree, one device's part of a batch) -> another such part.
+    function: (tree, one device's part of a batch) -> the same part of a new
+      batch.
 
   Returns:
-    A function of a tree placed by `replicate` and a batch by `place_batch`.
+    A compiled function of a tree placed by `replicate` and a batch placed by
+    `place_batch`; its result is placed like the batch.
   """
   sharding = NamedSharding(make_mesh(), P(AXIS))
   return jax.jit(jax.vmap(function, (None, 0)), out_shardings=sharding)
 
 
 def replicate(tree: Any) -> Any:
-  """Places the same arrays on every device, so that a step finds them there."""
-  # device_put refuses the devices of other processes for some arrays.
+  """Copies a tree of arrays to every device."""
+  # For some arrays device_put refuses devices of other processes; jit doesn't.
   sharding = NamedSharding(make_mesh(), P())
   return jax.jit(lambda tree: tree, out_shardings=sharding)(tree)
 
 
 def abstract(tree: Any) -> Any:
-  """Returns shapes and types as `replicate` would place them."""
+  """Returns the shapes, dtypes and shardings that `replicate` would give."""
   sharding = NamedSharding(make_mesh(), P())
   return jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
@@ -136,7 +146,12 @@ def abstract(tree: Any) -> Any:
 def abstract_batch(
   sample: dict[str, jax.ShapeDtypeStruct], batch_size: int
 ) -> dict[str, jax.ShapeDtypeStruct]:
-  """Returns what `place_batch` makes of so many such samples, abstractly."""
+  """Returns the shapes, dtypes and shardings that `place_batch` would give.
+
+  Args:
+    sample: shape and dtype of one sample's arrays.
+    batch_size: number of samples of the global batch.
+  """
   sharding = NamedSharding(make_mesh(), P(AXIS))
   lead = (jax.device_count(), batch_size // jax.device_count())
   return {
@@ -146,7 +161,7 @@ def abstract_batch(
 
 
 def place_batch(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-  """Spreads this process's part [B, ...] of a batch as [devices, b, ...]."""
+  """Shards this process's part [B, ...] of a batch as [devices, b, ...]."""
   sharding = NamedSharding(make_mesh(), P(AXIS))
   local = jax.local_device_count()
 
@@ -160,7 +175,7 @@ def place_batch(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
 def place_ahead(
   batches: Iterable[dict[str, np.ndarray]],
 ) -> Iterator[dict[str, jax.Array]]:
-  """Places each batch, [B, ...] -> [devices, b, ...], ahead of its use."""
+  """Yields batches placed by `place_batch`; the next AHEAD are placed, too."""
   placed: collections.deque[dict[str, jax.Array]] = collections.deque()
   for batch in batches:
     placed.append(place_batch(batch))
@@ -170,23 +185,28 @@ def place_ahead(
 
 
 def num_devices() -> int:
-  """Returns how many devices there are, of all processes."""
+  """Returns the number of devices of all processes."""
   return jax.device_count()
 
 
 def check_batch(batch_size: int, accumulate: int) -> None:
-  """Raises InputError unless devices and turns get equal shares of a batch."""
+  """Raises InputError unless a batch divides evenly.
+
+  Args:
+    batch_size: number of samples of the global batch.
+    accumulate: number of micro-batches into which each device splits its part.
+  """
   count = jax.device_count()
   if batch_size % (count * accumulate):
-    turns = f' times config.optim.accumulate={accumulate}'
+    factor = f' times config.optim.accumulate={accumulate}'
     raise errors.InputError(
       f'config.batch_size is {batch_size}; it must be a multiple of the '
-      f'{count} devices{turns if accumulate > 1 else ""}'
+      f'{count} devices{factor if accumulate > 1 else ""}'
     )
 
 
 def describe_devices() -> str:
-  """Says how many devices of which kind there are."""
+  """Returns the number and kind of the devices, such as '4 x NVIDIA H100'."""
   text = f'{jax.device_count()} x {jax.devices()[0].device_kind}'
   if jax.process_count() > 1:
     text += f' over {jax.process_count()} processes'
@@ -196,38 +216,50 @@ def describe_devices() -> str:
 
 
 def is_first() -> bool:
-  """Tells whether this process is the one that writes."""
+  """Returns whether this is the process that writes logs and files."""
   return jax.process_index() == 0
 
 
 def wait(name: str) -> None:
-  """Lets every process come to this point before any goes on."""
+  """Waits until every process has reached this point, called `name`."""
   if jax.process_count() > 1:
     multihost_utils.sync_global_devices(name)
 
 
 def first_before_others(function: Callable[[], Any]) -> Any:
-  """Calls it on the first process, then, once that is done, on the others."""
+  """Calls a function on the first process, and afterwards on the others."""
   if not is_first():
     wait('first')
     return function()
   try:
     return function()
   finally:
-    wait('first')  # Also when it failed: the others will find the same.
+    # Even after an error, so that the others run into the same error.
+    wait('first')
 
 
 def say(text: str) -> None:
-  """Prints plain text, once for all processes."""
+  """Prints text on the first process only."""
   if is_first():
     print(text, flush=True)
 
 
 def join(coordinator: str, num_processes: int, process_id: int) -> None:
-  """Joins the run's other processes; under SLURM JAX finds them itself."""
+  """Connects to the other processes of a run.
+
+  Args:
+    coordinator: HOST:PORT of process 0. If empty, JAX finds the processes under
+      SLURM; elsewhere there is only this one.
+    num_processes: number of processes.
+    process_id: number of this process, from 0.
+
+  Raises:
+    InputError: the arguments contradict each other.
+  """
   if not 0 <= process_id < num_processes:
     raise errors.InputError(
-      f'--process_id {process_id}: it must be from 0 to --num_processes - 1'
+      f'--process_id {process_id}: it must be from 0 to {num_processes - 1}, '
+      f'since --num_processes is {num_processes}'
     )
   if coordinator:
     jax.distributed.initialize(coordinator, num_processes, process_id)

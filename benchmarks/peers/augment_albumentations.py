@@ -11,8 +11,8 @@ import serve
 
 
 def work(queues, size: int, count: int) -> None:
-  """Augments a pair for each number that comes in, until None does."""
-  cv2.setNumThreads(1)  # The processes are as many as the cores.
+  """Augments a pair for each number received, until None is received."""
+  cv2.setNumThreads(1)  # There is one process for each core.
   images, masks = pairs.make(size, count)
   change = albumentations.Compose(
     [

@@ -1,11 +1,11 @@
-"""Keras' ImageDataGenerator, on all cores, as its users pair it with masks."""
+"""Keras' ImageDataGenerator, on all cores, for images and masks alike."""
 
 import json
 import multiprocessing
 import os
 import sys
 
-# Keras imports a backend, though ImageDataGenerator computes without it.
+# Keras imports a backend, although ImageDataGenerator does not use it.
 os.environ['KERAS_BACKEND'] = 'jax'
 
 import keras  # noqa: E402
@@ -26,15 +26,17 @@ SETTINGS = dict(
 
 
 def work(queues, size: int, count: int) -> None:
-  """Augments a pair for each seed that comes in, until None does."""
+  """Augments a pair for each seed received, until None is received."""
   images, masks = pairs.make(size, count)
-  of_images = keras_image.ImageDataGenerator(**SETTINGS)
-  of_masks = keras_image.ImageDataGenerator(interpolation_order=0, **SETTINGS)
+  image_generator = keras_image.ImageDataGenerator(**SETTINGS)
+  mask_generator = keras_image.ImageDataGenerator(
+    interpolation_order=0, **SETTINGS
+  )
   todo, done = queues
   for seed in iter(todo.get, None):
     i = seed % count
-    of_images.random_transform(images[i], seed=seed)
-    of_masks.random_transform(masks[i][..., None], seed=seed)
+    image_generator.random_transform(images[i], seed=seed)
+    mask_generator.random_transform(masks[i][..., None], seed=seed)
     done.put(seed)
 
 

@@ -1,4 +1,4 @@
-"""unet_jax: the map and the gather of the training step, compiled alone."""
+"""unet_jax: the training step's augmentation, compiled alone."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""Keras on TensorFlow: the same network, by its own train step."""
+"""Keras on TensorFlow: the same network, with Keras' own train step."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from keras import layers, ops  # noqa: E402
 
 
 def block(x, features: int):
-  """Two times convolution, batch norm and ReLU."""
+  """Applies convolution, batch norm and ReLU, twice."""
   for _ in range(2):
     x = layers.Conv2D(features, 3, padding='same', use_bias=False)(x)
     x = layers.ReLU()(layers.BatchNormalization()(x))
@@ -22,7 +22,7 @@ def block(x, features: int):
 
 
 def make_unet(size: int, depth: int, width: int, planes: int) -> keras.Model:
-  """The U-Net of unet_jax, layer for layer."""
+  """Makes the U-Net of unet_jax, layer for layer."""
   inputs = x = layers.Input((size, size, 3))
   *encoder, bottleneck = (width * 2**i for i in range(depth + 1))
   skips = []
@@ -38,7 +38,7 @@ def make_unet(size: int, depth: int, width: int, planes: int) -> keras.Model:
 
 
 def loss_fn(target, logits):
-  """Soft Dice of the foreground and cross entropy, as unet_jax's."""
+  """Computes unet_jax's soft Dice of the foreground plus cross entropy."""
   planes = ops.one_hot(target, 4)
   probs = ops.softmax(logits)[..., 1:]
   overlap = ops.sum(probs * planes[..., 1:], (0, 1, 2))

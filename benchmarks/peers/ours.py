@@ -1,4 +1,4 @@
-"""unet_jax: the trainer's own step, with input, augmentation and averaging."""
+"""unet_jax: the trainer's whole step, with input and augmentation."""
 
 import json
 import sys

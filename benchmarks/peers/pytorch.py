@@ -1,4 +1,4 @@
-"""PyTorch: the same network in channels_last, on a batch that stays put."""
+"""PyTorch: the same network in channels_last, on one batch in memory."""
 
 import contextlib
 import json
@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 
-def block(before: int, after: int) -> nn.Sequential:
-  """Two times convolution, batch norm and ReLU."""
+def block(channels_in: int, features: int) -> nn.Sequential:
+  """Makes convolution, batch norm and ReLU, twice."""
   layers = []
-  for channels in (before, after):
+  for channels in (channels_in, features):
     layers += [
-      nn.Conv2d(channels, after, 3, padding=1, bias=False),
-      nn.BatchNorm2d(after),
+      nn.Conv2d(channels, features, 3, padding=1, bias=False),
+      nn.BatchNorm2d(features),
       nn.ReLU(inplace=True),
     ]
   return nn.Sequential(*layers)
@@ -28,8 +28,7 @@ class UNet(nn.Module):
   def __init__(self, depth: int, width: int, planes: int):
     super().__init__()
     widths = [width * 2**i for i in range(depth + 1)]
-    befores = [3, *widths[:-1]]
-    self.down = nn.ModuleList(map(block, befores, widths))
+    self.down = nn.ModuleList(map(block, [3, *widths[:-1]], widths))
     pairs = list(zip(widths[1:], widths[:-1], strict=True))[::-1]
     self.up = nn.ModuleList(nn.ConvTranspose2d(a, b, 2, 2) for a, b in pairs)
     self.merge = nn.ModuleList(block(2 * b, b) for _, b in pairs)
@@ -47,7 +46,7 @@ class UNet(nn.Module):
 
 
 def dice_loss(logits, target):
-  """Soft Dice of the foreground and cross entropy, as unet_jax's."""
+  """Computes unet_jax's soft Dice of the foreground plus cross entropy."""
   logits = logits.float()
   probs = logits.softmax(1)[:, 1:]
   planes = nn.functional.one_hot(target, 4).permute(0, 3, 1, 2)[:, 1:].float()
@@ -62,7 +61,7 @@ def main() -> None:
   args = json.loads(sys.argv[1])
   device = 'cuda' if torch.cuda.is_available() else 'cpu'
   torch.set_num_threads(len(os.sched_getaffinity(0)))
-  torch.backends.cudnn.benchmark = True  # Tries which algorithms are fast.
+  torch.backends.cudnn.benchmark = True  # Times algorithms, uses the fastest.
   shape = (args['batch'], 3, args['size'], args['size'])
   net = UNet(args['depth'], args['width'], 4).to(device)
   net = net.to(memory_format=torch.channels_last)

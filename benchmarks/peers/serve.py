@@ -1,4 +1,4 @@
-"""How a contestant of a benchmark answers: a line of JSON a turn."""
+"""The protocol of a benchmark's contestants: one line of JSON for each turn."""
 
 import json
 import math
@@ -6,16 +6,17 @@ import sys
 import time
 from collections.abc import Callable
 
-# Of a turn, at least. Threads that waited for it are slow for its first tenths.
+# Least duration of a turn. Threads that waited are slow for some tenths of it.
 SECONDS = 1
 
 
 def serve(*kinds: Callable, **facts) -> None:
-  """Warms up, tells the facts, then times each kind of step a line read.
+  """Warms up, prints the facts, then times the steps once per line of stdin.
 
   Args:
-    *kinds: (n) takes so many steps of a kind and waits for the last.
-    **facts: JSON that the benchmark checks, e.g. the number of parameters.
+    *kinds: for each kind of step, a function that runs a number of steps and
+      waits for the last one.
+    **facts: JSON values for the benchmark, such as the number of parameters.
   """
   turns = [(kind, warm_up(kind)) for kind in kinds]
   print(json.dumps(facts), flush=True)
@@ -24,13 +25,13 @@ def serve(*kinds: Callable, **facts) -> None:
 
 
 def warm_up(kind: Callable) -> int:
-  """Returns how many steps fill a turn."""
+  """Runs some steps; returns how many fill a turn."""
   kind(2)
   return math.ceil(SECONDS / seconds(kind, 1))
 
 
 def seconds(kind: Callable, steps: int) -> float:
-  """Returns what a step takes."""
+  """Returns the seconds per step."""
   start = time.perf_counter()
   kind(steps)
   return (time.perf_counter() - start) / steps

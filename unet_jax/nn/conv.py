@@ -1,12 +1,12 @@
-"""The one convolution of the models, and which engine runs it.
+"""The models' convolutions, and the choice of the engine that runs them.
 
-Four engines give the same results to rounding:
+Four engines give the same results up to rounding:
   'xla': `jax.lax.conv_general_dilated`, for TPU.
-  'cudnn': the same for GPU, kept apart from what follows.
+  'cudnn': the same for GPU, with a barrier against fusion after it.
   'native': oneDNN through XLA's foreign function interface, for CPU.
-  'rewritten': XLA's with the gradients written as what its CPU backend is good
-    at, forward convolutions and matrix products, for CPU without a compiler or
-    oneDNN.
+  'rewritten': XLA's forward convolution, with gradients written as forward
+    convolutions and matrix products, which XLA runs well on CPU. For CPU
+    without a compiler or oneDNN.
 """
 
 import functools
@@ -26,21 +26,28 @@ def choose_engine(platform: str, requested: str = 'auto') -> str:
   """Returns the engine for a platform, one of ENGINES.
 
   Args:
-    platform: 'cpu', 'gpu', 'tpu', as `jax.default_backend()` has it.
-    requested: an engine, or 'auto'. What can't be had raises a ValueError; with
-      'auto', `native.problem()` says why the native engine wasn't taken.
+    platform: 'cpu', 'gpu' or 'tpu', from `jax.default_backend()`.
+    requested: an engine, or 'auto'. With 'auto', `native.problem()` returns why
+      the native engine was not chosen.
+
+  Raises:
+    ValueError: the requested engine is unknown or does not run here.
   """
   if requested not in ('auto', *ENGINES):
-    raise ValueError(f'engine must be auto or one of {ENGINES}: {requested!r}.')
+    raise ValueError(
+      f'engine must be auto or one of {", ".join(ENGINES)}, got {requested!r}.'
+    )
   if requested == 'native':
     if platform != 'cpu':
-      raise ValueError(f'engine native runs on cpu only, not on {platform}.')
+      raise ValueError(
+        f'engine native runs on cpu only, not on {platform}; use auto.'
+      )
     if native.problem():
       raise ValueError(native.problem())
   if requested == 'xla' and platform == 'cpu' and xla_onednn.is_on():
     raise ValueError(
-      'engine xla may train wrongly on a cpu with the oneDNN in XLA that '
-      'XLA_FLAGS asks for: take engine rewritten.'
+      'engine xla may compute wrong gradients on this cpu, since XLA_FLAGS '
+      'turns on the oneDNN in XLA; use engine rewritten.'
     )
   if requested != 'auto':
     return requested
@@ -60,18 +67,22 @@ def conv(
   """Convolves with stride 1 and SAME padding.
 
   Args:
-    xs: float32 | bfloat16[B, H, W, C], or a tuple of such whose channels count
-      as concatenated; the native engine never makes the concatenation.
+    xs: float32 | bfloat16[B, H, W, C], or a tuple of such arrays, which stands
+      for their concatenation along the channels. The native engine never makes
+      the concatenation.
     kernel: float32 | bfloat16[kh, kw, C, K], kh and kw odd. It is rounded to
-      the type of x, and its gradient has its own type.
-    dilation: distance of the kernel's taps in pixels.
-    out_dtype: of the result, by default the type of x. If it is wider, the
-      native engine may still compute from a kernel in the type of x, and takes
-      the gradient of the result in that type.
-    engine: as `choose_engine` gives it.
+      the type of xs; its gradient has the kernel's own type.
+    dilation: distance of the kernel's taps, in pixels.
+    out_dtype: type of the result, by default that of xs. If it is wider, the
+      native engine may round the kernel to the type of xs, and rounds the
+      result's gradient to that type.
+    engine: from `choose_engine`.
 
   Returns:
     [B, H, W, K].
+
+  Raises:
+    ValueError: shapes, types or the engine are not as above.
   """
   xs = _parts(xs)
   _check(xs, kernel, dilation)
@@ -83,12 +94,15 @@ def conv(
   if engine == 'xla':
     return _xla(x, kernel, dilation)
   if engine == 'cudnn':
-    # Without the barrier XLA grows cuDNN's fusion over what follows, and cuDNN
-    # then compiles kernels at run time: 9 s for an inference instead of 1.
+    # Without the barrier XLA fuses the operations that follow into cuDNN's
+    # graph, and cuDNN then compiles kernels at run time: 9 s for an inference
+    # instead of 1.
     return jax.lax.optimization_barrier(_xla(x, kernel, dilation))
   if engine == 'rewritten':
     return _rewritten(x, kernel, dilation)
-  raise ValueError(f'engine must be one of {ENGINES}: {engine!r}.')
+  raise ValueError(
+    f'engine must be one of {", ".join(ENGINES)}, got {engine!r}.'
+  )
 
 
 def conv_affine_relu(
@@ -100,15 +114,21 @@ def conv_affine_relu(
   dilation: int = 1,
   engine: str,
 ) -> jax.Array:
-  """Returns relu(y * factor + offset) of what `conv` gives.
+  """Returns relu(conv(xs, kernel) * factor + offset).
 
-  That is batch norm with fixed statistics. The native engine makes no pass of
-  its own for it, and leaves 1e-30 of what is below 0.
+  The affine map is batch norm with fixed statistics. The native engine fuses it
+  and the ReLU into the convolution; its ReLU has a slope of 1e-30 below 0.
 
   Args:
-    xs: as `conv` takes it, and so are the others.
+    xs: [B, H, W, C] or a tuple; see `conv`, also for the other arguments.
+    kernel: [kh, kw, C, K].
     factor: float32[K].
     offset: float32[K].
+    dilation: distance of the kernel's taps, in pixels.
+    engine: from `choose_engine`.
+
+  Returns:
+    [B, H, W, K] in the type of xs.
   """
   if engine == 'native':
     xs = _parts(xs)
@@ -121,27 +141,33 @@ def conv_affine_relu(
 def _parts(
   xs: jax.Array | tuple[jax.Array, ...] | list[jax.Array],
 ) -> tuple[jax.Array, ...]:
-  """Returns parts of channels, [B, H, W, C] each; one array is one part."""
+  """Returns a tuple of arrays [B, H, W, C]; a single array becomes one part."""
   return tuple(xs) if isinstance(xs, (tuple, list)) else (xs,)
 
 
 def _check(xs, kernel, dilation):
   channels = sum(x.shape[-1] for x in xs)
   if any(x.ndim != 4 or x.shape[:-1] != xs[0].shape[:-1] for x in xs):
-    raise ValueError(f'conv takes [B, H, W, C]: {[x.shape for x in xs]}.')
+    raise ValueError(
+      f'conv takes arrays [B, H, W, C], got {[x.shape for x in xs]}.'
+    )
   if kernel.ndim != 4 or kernel.shape[2] != channels:
     raise ValueError(
-      f'conv takes a kernel [kh, kw, {channels}, K]: {kernel.shape}.'
+      f'conv takes a kernel [kh, kw, {channels}, K], got {kernel.shape}.'
     )
   if not kernel.shape[0] % 2 or not kernel.shape[1] % 2:
-    raise ValueError(f'conv takes odd kernel sizes: {kernel.shape}.')
-  if any(x.dtype not in (jnp.float32, jnp.bfloat16) for x in (*xs, kernel)):
-    raise ValueError('conv takes float32 and bfloat16.')
-  if len({x.dtype for x in xs}) > 1:
-    raise ValueError(f'conv takes parts of one type: {[x.dtype for x in xs]}.')
+    raise ValueError(f'conv takes odd kernel sizes, got {kernel.shape}.')
+  dtypes = [x.dtype for x in xs]
+  if any(x not in (jnp.float32, jnp.bfloat16) for x in (*dtypes, kernel.dtype)):
+    raise ValueError(
+      f'conv takes float32 and bfloat16, got {dtypes} and {kernel.dtype}.'
+    )
+  if len(set(dtypes)) > 1:
+    raise ValueError(f'conv takes parts of the same type, got {dtypes}.')
   if dilation < 1 or 0 in kernel.shape or any(0 in x.shape for x in xs):
     raise ValueError(
-      f'conv takes sizes from 1: {kernel.shape}, dilation {dilation}.'
+      f'conv takes sizes from 1 and a dilation from 1, got '
+      f'{[x.shape for x in xs]}, {kernel.shape} and {dilation}.'
     )
 
 
@@ -157,15 +183,15 @@ def _xla(x, kernel, dilation):
 
 
 def _call(name: str, result, *args: jax.Array, **attributes: int):
-  """Calls a native operation, in float32 where bfloat16 would be slower."""
+  """Calls a native operation, in float32 where the CPU's bfloat16 is slower."""
   if cpu.has_fast_bfloat16():
     return native.call(name, result, *args, **attributes)
   args = tuple(x.astype(jnp.float32) for x in args)
   wide = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32), result
   )
-  found = native.call(name, wide, *args, **attributes)
-  return jax.tree.map(lambda y, x: y.astype(x.dtype), found, result)
+  outputs = native.call(name, wide, *args, **attributes)
+  return jax.tree.map(lambda y, x: y.astype(x.dtype), outputs, result)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -197,11 +223,12 @@ def _native_affine_relu(xs, kernel, factor, offset, dilation):
 
 
 def _native_affine_relu_fwd(xs, kernel, factor, offset, dilation):
-  def apart(xs, kernel, factor, offset):
+  # The gradient needs the convolution's result, which the fused form drops.
+  def unfused(xs, kernel, factor, offset):
     y = _native(xs, kernel, dilation, xs[0].dtype)
     return norm.affine_relu(y, factor, offset, 'native')
 
-  return jax.vjp(apart, xs, kernel, factor, offset)
+  return jax.vjp(unfused, xs, kernel, factor, offset)
 
 
 _native_affine_relu.defvjp(
@@ -221,9 +248,10 @@ def _rewritten_fwd(x, kernel, dilation):
 def _rewritten_bwd(dilation, residuals, dy):
   x, kernel = residuals
   dx = _xla(dy, kernel[::-1, ::-1].swapaxes(2, 3), dilation)
-  # XLA's own gradient of a kernel runs at 30 GFLOP/s a core, the products below
-  # at 80 to 110 from 128 channels on and no faster than XLA's with fewer. With
-  # oneDNN they are faster in bfloat16, and XLA's own may be wrong.
+  # XLA's own kernel gradient runs at 30 GFLOP/s per core; the matrix products
+  # of `_kernel_gradient` run at 80 to 110 from 128 channels on, and no faster
+  # than XLA with fewer. With the oneDNN in XLA the products are faster in
+  # bfloat16, and XLA's own gradient may be wrong.
   if xla_onednn.is_on() or min(kernel.shape[2:]) >= 128:
     return dx, _kernel_gradient(x, dy, kernel.shape, dilation)
   transpose = jax.linear_transpose(lambda k: _xla(x, k, dilation), kernel)
@@ -231,7 +259,7 @@ def _rewritten_bwd(dilation, residuals, dy):
 
 
 def _kernel_gradient(x, dy, shape, dilation):
-  """One matrix product, [C, B H W] by [B H W, K], for each of the taps."""
+  """Computes one matrix product, [C, B H W] by [B H W, K], for each tap."""
   rows, columns, c, k = shape
   _, h, w, _ = x.shape
   pad_h, pad_w = dilation * (rows // 2), dilation * (columns // 2)
@@ -253,7 +281,7 @@ class Conv(nn.Module):
   """A convolution of stride 1 and SAME padding.
 
   Its parameters are `kernel` float32[kh, kw, C, features] and, with `use_bias`,
-  `bias` float32[features], named and drawn as those of flax's nn.Conv.
+  `bias` float32[features]. Names and initializers are those of flax's nn.Conv.
   """
 
   features: int
@@ -261,7 +289,7 @@ class Conv(nn.Module):
   dilation: int = 1
   use_bias: bool = True
   dtype: DTypeLike = jnp.float32
-  out_dtype: DTypeLike | None = None  # As `conv` takes it.
+  out_dtype: DTypeLike | None = None  # Type of the result; None for `dtype`.
   engine: str = 'xla'
   kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
@@ -271,11 +299,11 @@ class Conv(nn.Module):
     xs: jax.Array | tuple[jax.Array, ...],
     affine: tuple[jax.Array, jax.Array] | None = None,
   ) -> jax.Array:
-    """Convolves [B, H, W, C], or parts of it that a tuple holds.
+    """Maps [B, H, W, C] to [B, H, W, features].
 
     Args:
-      xs: of any float type.
-      affine: factor and offset, float32[features], with which this returns
+      xs: an array of any float type, or a tuple of parts; see `conv`.
+      affine: factor and offset, float32[features] each. If given, the result is
         relu(y * factor + offset); only without `use_bias`.
     """
     xs = tuple(x.astype(self.dtype) for x in _parts(xs))
@@ -296,18 +324,18 @@ class Conv(nn.Module):
 
 
 class UpConv(nn.Module):
-  """A transposed convolution of size 2 and stride 2: every pixel becomes four.
+  """A transposed convolution of size 2 and stride 2: each pixel becomes four.
 
   The windows don't overlap, so it is one matrix product and a rearrangement.
-  Its parameters are `kernel` float32[2, 2, C, features], the tap for each of
-  the four, and `bias` float32[features].
+  Its parameters are `kernel` float32[2, 2, C, features], one tap per output
+  pixel of a window, and `bias` float32[features].
   """
 
   features: int
   use_bias: bool = True
   dtype: DTypeLike = jnp.float32
   engine: str = 'xla'
-  # An output pixel sees one of the four taps, so C inputs and not 4 C.
+  # An output pixel uses one of the four taps, so its fan-in is C, not 4 C.
   kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal(
     batch_axis=(0, 1)
   )
@@ -322,18 +350,18 @@ class UpConv(nn.Module):
 
 
 def _add_bias(module, y):
-  """Adds a parameter; in float32, since its gradient sums over all pixels."""
+  """Adds the parameter `bias` in float32: its gradient sums over all pixels."""
   bias = module.param('bias', nn.initializers.zeros, (module.features,))
   return (y.astype(jnp.float32) + bias[None, None, None, :]).astype(y.dtype)
 
 
 def up_conv(x: jax.Array, kernel: jax.Array, *, engine: str) -> jax.Array:
-  """Makes 2x2 pixels of each.
+  """Computes a transposed convolution of size 2 and stride 2.
 
   Args:
     x: float32 | bfloat16[B, H, W, C].
     kernel: float32 | bfloat16[2, 2, C, K].
-    engine: as `choose_engine` gives it.
+    engine: from `choose_engine`.
 
   Returns:
     [B, 2H, 2W, K] in the type of x.
@@ -349,7 +377,10 @@ def up_conv(x: jax.Array, kernel: jax.Array, *, engine: str) -> jax.Array:
 
 @jax.custom_vjp
 def _native_up(x, kernel):
-  """Runs the gradient of a convolution of size and stride 2, [2, 2, K, C]."""
+  """Runs the input gradient of a convolution of size 2 and stride 2.
+
+  The convolution goes the other way, so its kernel is [2, 2, K, C].
+  """
   b, h, w, _ = x.shape
   y = jax.ShapeDtypeStruct((b, 2 * h, 2 * w, kernel.shape[2]), x.dtype)
   return _call('conv_dx', (y,), kernel, x, dilation=1, stride=2)[0]

@@ -1,4 +1,4 @@
-"""Dropout that any number of devices draws alike."""
+"""Dropout whose draws do not depend on the number of devices."""
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +9,17 @@ def sample_dropout(
 ) -> jax.Array:
   """Zeroes elements at random and scales the rest up to keep the mean.
 
-  Srivastava et al. 2014. A sample's own key draws what it loses, so that it is
-  the same on whichever device and beside whatever others it is computed.
+  Srivastava et al. 2014. Each sample has its own key, so the same elements are
+  dropped on any device and in any batch.
 
   Args:
-    rngs: key[B], one a sample; None drops nothing.
+    rngs: key[B], one per sample; None drops nothing.
     x: float32 | bfloat16[B, H, W, C].
     rate: share of the elements that become 0, below 1.
-    layer: number in the model; each draws anew.
+    layer: number of the layer in the model; each layer draws different numbers.
+
+  Returns:
+    [B, H, W, C] in the type of x.
   """
   if rngs is None or not rate:
     return x

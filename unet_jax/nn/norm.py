@@ -1,8 +1,8 @@
 """Batch norm with ReLU as one operation, and max pooling.
 
-Both are bound by memory: what counts is how often a tensor is read. Their
-gradients are written out, and with the engine 'native' batch norm's passes are
-loops in C++ (batch_norm.cc); else they are left to XLA.
+Both are bound by memory: their time depends on how often a tensor is read. The
+gradients are written by hand. With engine 'native' the passes of batch norm are
+loops in C++ (batch_norm.cc); the other engines leave them to XLA.
 """
 
 import functools
@@ -16,32 +16,34 @@ from unet_jax.nn.native import native
 
 
 class Affine(NamedTuple):
-  """A linear map of each channel: x * factor + offset."""
+  """An affine map of each channel: x * factor + offset."""
 
   factor: jax.Array  # float32[C]
   offset: jax.Array  # float32[C]
 
 
 class Settings(NamedTuple):
-  """How batch norm is computed; hashable, since JAX compiles for each."""
+  """Static settings of batch norm; hashable, as JAX requires."""
 
   epsilon: float  # Added to the variance.
-  axis_name: str | None  # Mapped axis whose members share the statistics.
-  engine: str  # As conv.choose_engine gives it.
+  axis_name: str | None  # Mapped axis over which statistics are synchronised.
+  engine: str  # From conv.choose_engine.
 
 
 class BatchNormRelu(nn.Module):
-  """ReLU of batch norm over batch and pixels, with statistics in float32.
+  """Batch norm over batch and pixels, then ReLU, with statistics in float32.
 
-  Parameters `scale` and `bias`, and in the collection batch_stats `mean` and
-  `var`, all float32[C], as flax's nn.BatchNorm has them.
+  Its parameters are `scale` and `bias`; the collection batch_stats holds `mean`
+  and `var`. All are float32[C], with the names of flax's nn.BatchNorm.
 
   Attributes:
     features: C.
-    momentum: share of the old in the running statistics.
-    axis_name: mapped axis over which training shares its statistics; the
-      gradients then are those of the whole batch once they are averaged over
-      that axis. Under shard_map it needs check_vma=False.
+    momentum: weight of the old value in the running statistics.
+    epsilon: added to the variance.
+    axis_name: mapped axis over which training synchronises the statistics. The
+      mean of the gradients over that axis is the gradient for the whole batch.
+      Under shard_map it needs check_vma=False.
+    engine: from conv.choose_engine.
   """
 
   features: int
@@ -73,7 +75,7 @@ class BatchNormRelu(nn.Module):
     return y
 
   def affine(self) -> Affine:
-    """Returns what batch norm does to each channel outside training."""
+    """Returns batch norm with the running statistics, as an affine map."""
     mean, var = self.mean.value, self.var.value
     return _affine(self.scale, self.bias, mean, var, self.epsilon)
 
@@ -82,9 +84,7 @@ class BatchNormRelu(nn.Module):
 def batch_norm_relu(
   x: jax.Array, scale: jax.Array, bias: jax.Array, settings: Settings
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Returns relu(batch norm of x), and the mean and variance it used.
-
-  No gradient flows through the returned mean and variance.
+  """Applies batch norm with the batch's own statistics, then ReLU.
 
   Args:
     x: float32 | bfloat16[B, H, W, C].
@@ -93,7 +93,8 @@ def batch_norm_relu(
     settings: static.
 
   Returns:
-    [B, H, W, C] in the type of x, float32[C] and float32[C].
+    The result [B, H, W, C] in the type of x, and the batch's mean and variance,
+    float32[C] each. No gradient flows through mean and variance.
   """
   return _forward(x, scale, bias, settings)[0]
 
@@ -101,7 +102,8 @@ def batch_norm_relu(
 def _forward(x, scale, bias, settings):
   mean, var = _moments(x, settings.engine)
   if settings.axis_name:
-    # Gathered, since a mean of squares less a squared mean loses digits.
+    # The moments are gathered, not psum'ed as sums: the mean of squares minus
+    # the squared mean loses digits.
     means, variances = jax.lax.all_gather((mean, var), settings.axis_name)
     mean = means.mean(0)  # [N, C] -> [C]
     var = (variances + jnp.square(means - mean[None])).mean(0)
@@ -114,7 +116,7 @@ def _backward(settings, residuals, cotangents):
   x, affine, mean, var = residuals
   dy = cotangents[0]
   rstd = jax.lax.rsqrt(var + settings.epsilon)
-  # With g = dy where y > 0: sums of g and of g (x - mean).
+  # With g = dy where y > 0, else 0: the sums of g and of g (x - mean).
   dbias, product = _gradient_sums(x, dy, affine, mean, settings.engine)
   dscale = product * rstd
   count = x.size // x.shape[-1]
@@ -142,7 +144,7 @@ def affine_relu(
     x: float32 | bfloat16[B, H, W, C].
     factor: float32[C].
     offset: float32[C].
-    engine: as conv.choose_engine gives it.
+    engine: from conv.choose_engine.
 
   Returns:
     [B, H, W, C] in the type of x.
@@ -157,10 +159,10 @@ def _affine_forward(x, factor, offset, engine):
 
 def _affine_backward(engine, residuals, dy):
   x, affine = residuals
-  none = jnp.zeros_like(affine.factor)
-  # Sums of g and g x, and factor g, with g = dy where y > 0.
-  doffset, dfactor = _gradient_sums(x, dy, affine, none, engine)
-  dx = _gradient(x, dy, affine, Affine(none, none), engine)
+  zero = jnp.zeros_like(affine.factor)
+  # With g = dy where y > 0, else 0: the sums of g and g x, and dx = factor g.
+  doffset, dfactor = _gradient_sums(x, dy, affine, zero, engine)
+  dx = _gradient(x, dy, affine, Affine(zero, zero), engine)
   return dx, dfactor, doffset
 
 
@@ -168,7 +170,7 @@ affine_relu.defvjp(_affine_forward, _affine_backward)
 
 
 def _affine(scale, bias, mean, var, epsilon) -> Affine:
-  """Writes batch norm as a linear map."""
+  """Returns batch norm as an affine map of each channel."""
   factor = scale * jax.lax.rsqrt(var + epsilon)
   return Affine(factor, bias - mean * factor)
 
@@ -186,7 +188,8 @@ def _moments(x, engine):
     channels = jax.ShapeDtypeStruct(x.shape[-1:], jnp.float32)
     return tuple(native.call('moments', (channels, channels), x))
   axes = tuple(range(x.ndim - 1))
-  # Around the first pixel, which costs no second pass as the mean would.
+  # Moments about the first pixel keep more digits than those about 0, and need
+  # no second pass over x, as moments about the mean would.
   shift = _wide(jax.lax.stop_gradient(x[0, 0, 0]))
   centered = _wide(x) - _line(shift)
   mean = centered.mean(axes)
@@ -219,7 +222,7 @@ def _gradient_sums(x, dy, affine, mean, engine):
 
 
 def _gradient(x, dy, affine, rest, engine):
-  """Returns factor g + rest(x), with g from `_passed` and a linear `rest`."""
+  """Returns factor g + rest(x), with g from `_passed` and an affine `rest`."""
   if engine == 'native':
     return native.call('gradient', x, x, dy, *affine, *rest)
   g = _passed(x, dy, affine)
@@ -232,13 +235,13 @@ def _gradient(x, dy, affine, rest, engine):
 
 
 def max_pool2x2(x: jax.Array, *, engine: str) -> jax.Array:
-  """Takes the maximum of 2x2 windows; an odd last row or column is left out.
+  """Takes the maximum of 2x2 windows; ignores an odd last row or column.
 
-  The gradient goes to the first of equal maxima, row by row, as in XLA.
+  The gradient goes to the first of equal maxima in row-major order, as in XLA.
 
   Args:
     x: float32 | bfloat16[B, H, W, C].
-    engine: as conv.choose_engine gives it.
+    engine: from conv.choose_engine.
 
   Returns:
     [B, H // 2, W // 2, C] in the type of x.
@@ -248,10 +251,10 @@ def max_pool2x2(x: jax.Array, *, engine: str) -> jax.Array:
 
 @jax.custom_vjp
 def _pool(x: jax.Array) -> jax.Array:
-  """Pools without XLA's select-and-scatter in the gradient.
+  """Pools with a gradient that avoids XLA's select-and-scatter.
 
-  That took 94 ms on 2 CPU cores where this takes 10, and was the largest
-  operation of a training step on a GPU.
+  Select-and-scatter took 94 ms on 2 CPU cores where this gradient takes 10, and
+  was the slowest operation of a training step on a GPU.
   """
   return nn.max_pool(x, (2, 2), (2, 2))
 
@@ -262,6 +265,7 @@ def _pool_backward(x, dy):
   p, q, r, s = (even[:, i::2, j::2] for i in (0, 1) for j in (0, 1))
 
   def first(a, b):
+    """Returns whether a is the maximum; a NaN is, and so is a in a tie."""
     return (a >= b) | jnp.isnan(a)
 
   upper = jnp.where(first(p, q), p, q)

@@ -1,4 +1,4 @@
-"""Images and labels as they travel -> what the model and the loss take."""
+"""Turns images and labels into the inputs of the model and the loss."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,11 +10,11 @@ from unet_jax.data import codes
 
 
 class Inputs(NamedTuple):
-  """A batch for the model: every kind of task looks the same from here on."""
+  """A batch for the model and the loss, in the same form for every task."""
 
   image: jax.Array  # float32[B, H, W, C], normalised
-  target: jax.Array  # float32[B, H, W, K], planes from 0 to 1
-  weight: jax.Array  # float32[B, H, W], how much a pixel counts; 0: not
+  target: jax.Array  # float32[B, H, W, K], planes in [0, 1]
+  weight: jax.Array  # float32[B, H, W], the pixels' weights; 0 ignores a pixel
 
 
 def preprocess(
@@ -31,16 +31,16 @@ def preprocess(
   """Normalises images and turns labels into planes and weights.
 
   Args:
-    image: uint8 or float32[B, H, W, C] in 0 to 255.
-    label: uint8[B, H, W], a class index, or uint8[B, H, W, K]; 255 is void.
-    weight_map: float32[B, H, W], how much a pixel counts that isn't void; None
-      counts all alike.
-    mean: of the training images, a channel.
-    std: likewise.
+    image: uint8 | float32[B, H, W, C] in [0, 255].
+    label: uint8[B, H, W], class indices, or uint8[B, H, W, K], planes; 255 is
+      void.
+    weight_map: float32[B, H, W], weights of the pixels that are not void; None
+      for equal weights.
+    mean: per-channel mean of the training images.
+    std: per-channel standard deviation of the training images.
     num_planes: K.
-    exclusive: whether the planes are the classes of an index, background
-      first.
-    soft: whether labels are probabilities, of which 254 means 1.
+    exclusive: whether labels are class indices, which become one-hot planes.
+    soft: whether planes hold probabilities, with 254 for 1.
   """
   void = label == codes.VOID
   if exclusive:
@@ -61,7 +61,10 @@ def preprocess(
 def normalise(
   image: jax.Array, mean: Sequence[float], std: Sequence[float]
 ) -> jax.Array:
-  """Returns float32[B, H, W, C] with the training set's mean 0 and std 1."""
+  """Returns (image - mean) / std, float32[B, H, W, C].
+
+  Over the training set each channel then has mean 0 and standard deviation 1.
+  """
   shift, scale = (
     jnp.asarray(x, jnp.float32).reshape(1, 1, 1, -1) for x in (mean, std)
   )

@@ -1,4 +1,4 @@
-"""Centre lines of soft masks, by minima and maxima over neighbours alone."""
+"""Centre lines of soft masks, from minima and maxima over neighbours."""
 
 import jax
 import jax.numpy as jnp
@@ -7,13 +7,14 @@ import jax.numpy as jnp
 def soft_skeleton(mask: jax.Array, *, radius: int) -> jax.Array:
   """Thins masks to their centre lines, differentiably.
 
-  Algorithm 1 of Shit et al. 2021 (arXiv:2003.07311): what an opening removes of
-  the mask, eroded 0 to `radius` times. Each round costs one erosion and one
-  dilation.
+  Algorithm 1 of Shit et al. 2021 (arXiv:2003.07311): the skeleton is the union
+  of what an opening removes from the mask after 0 to `radius` erosions. Each
+  round costs one erosion and one dilation.
 
   Args:
     mask: float32[B, H, W, K] in [0, 1].
-    radius: erosions; those beyond half the widest tube change nothing.
+    radius: number of erosions. More than half the width of the widest tube, in
+      pixels, change nothing.
 
   Returns:
     float32[B, H, W, K] in [0, 1].
@@ -23,7 +24,7 @@ def soft_skeleton(mask: jax.Array, *, radius: int) -> jax.Array:
     mask, skeleton = carry
     eroded = _erode(mask)
     ridge = jax.nn.relu(mask - _dilate(eroded))
-    # As a union of probabilities, so that no pixel goes above 1.
+    # The union of probabilities, a + b - a b, does not exceed 1.
     skeleton = skeleton + jax.nn.relu(ridge - skeleton * ridge)
     return (eroded, skeleton), None
 
@@ -32,19 +33,19 @@ def soft_skeleton(mask: jax.Array, *, radius: int) -> jax.Array:
 
 
 def _erode(mask: jax.Array) -> jax.Array:
-  """Takes the minimum over a pixel of [B, H, W, K] and the four beside it."""
+  """Takes the minimum over each pixel of [B, H, W, K] and its 4 neighbours."""
   return -jnp.maximum(_widen(-mask, 1), _widen(-mask, 2))
 
 
 def _dilate(mask: jax.Array) -> jax.Array:
-  """Takes the maximum over 3x3 pixels of [B, H, W, K]."""
+  """Takes the maximum over 3x3 windows of [B, H, W, K]."""
   return _widen(_widen(mask, 1), 2)
 
 
 def _widen(mask: jax.Array, axis: int) -> jax.Array:
-  """Takes the maximum over a pixel and its two neighbours along an axis.
+  """Takes the maximum over each pixel and its two neighbours along an axis.
 
-  An axis is 1 or 2 of [B, H, W, K].
+  The axis is 1 or 2 of [B, H, W, K].
   """
   size = mask.shape[axis]
   pad = [(int(i == axis),) * 2 for i in range(mask.ndim)]

@@ -1,11 +1,11 @@
-"""The U-Nets of the tutorial, layer by layer as its Keras code has them.
+"""The tutorial's U-Nets, with the layers of its Keras code.
 
 S. Roychowdhury, "Unet using TF2" (vessels of STARE) and "U-net for multi-class
-semantic segmentation" (lesions of DIARETDB1). They differ from unet.UNet by
-biased convolutions, batch norm after the ReLU and on the way down alone, and a
-nearest neighbour upsampling with a 2x2 convolution on the way up. Two things
-here are not the tutorial's: dropout ends with training, where its code goes on
-at prediction, and batch norm's statistics are those of all devices.
+semantic segmentation" (lesions of DIARETDB1). They differ from unet.UNet: the
+convolutions have a bias, batch norm follows the ReLU and is in the encoder
+only, and the decoder upsamples by nearest neighbour and a 2x2 convolution. Two
+things differ from the tutorial: dropout is off at prediction, where the
+tutorial's code keeps it on, and batch norm is synchronised over the devices.
 """
 
 import functools
@@ -21,19 +21,21 @@ he_normal = nn.initializers.he_normal()
 
 
 class TutorialUNet(nn.Module):
-  """One of the three networks.
+  """One of the tutorial's networks; other attributes are those of unet.UNet.
 
-  Attributes (others as unet.UNet's):
-    again: whether a second bottleneck follows the first, as for the lesions.
-    narrow: whether 2 features are left before the head, as for the vessels.
-    dropout: share of the features that training drops behind the last two
-      blocks of the way down.
+  Attributes:
+    two_bottlenecks: whether a second bottleneck follows the first, as in the
+      network for the lesions.
+    narrow: whether a convolution to 2 features precedes the head, as in the
+      network for the vessels.
+    dropout: share of the features that training drops after each of the last
+      two encoder blocks, bottlenecks included.
   """
 
   num_planes: int
   depth: int = 4
   width: int = 64
-  again: bool = False
+  two_bottlenecks: bool = False
   narrow: bool = False
   dilated: int = 0
   dropout: float = 0.5
@@ -50,7 +52,14 @@ class TutorialUNet(nn.Module):
     frozen: tuple[str, ...] = (),
     rng_dropout: jax.Array | None = None,
   ) -> jax.Array:
-    """Maps float32[B, H, W, C] to logits float32[B, H, W, K]; see unet.UNet."""
+    """Maps float32[B, H, W, C] to logits float32[B, H, W, K]; see unet.UNet.
+
+    Args:
+      image: normalised, of any size.
+      train: whether batch norm uses the batch's statistics.
+      frozen: names of blocks that use the running statistics even in training.
+      rng_dropout: key[B], one per sample; None drops nothing.
+    """
     height, width = image.shape[1:3]
     conv_of = functools.partial(conv.Conv, dtype=self.dtype, engine=self.engine)
     up_conv = functools.partial(
@@ -61,7 +70,7 @@ class TutorialUNet(nn.Module):
       block, has_norm=True, axis_name=self.axis_name
     )
     names = [*(f'down{i}' for i in range(self.depth)), 'bottleneck']
-    names += ['bottleneck1'] if self.again else []
+    names += ['bottleneck1'] if self.two_bottlenecks else []
     x, skips = unet.pad(image, 2**self.depth).astype(self.dtype), []
     for i, name in enumerate(names):
       features = self.width * 2 ** min(i, self.depth)
@@ -92,7 +101,7 @@ class TutorialUNet(nn.Module):
 
 
 class Block(nn.Module):
-  """Two times convolution, ReLU and, on the way down, batch norm."""
+  """Convolution, ReLU and, with `has_norm`, batch norm, twice."""
 
   features: int
   dtype: DTypeLike
@@ -105,7 +114,7 @@ class Block(nn.Module):
   def __call__(
     self, x: jax.Array | tuple[jax.Array, ...], train: bool
   ) -> jax.Array:
-    """Maps [B, H, W, C], or parts of its channels, to [B, H, W, features]."""
+    """Maps [B, H, W, C], or a tuple of parts, to [B, H, W, features]."""
 
     def unit(x: jax.Array | tuple[jax.Array, ...], i: int) -> jax.Array:
       convolve = conv.Conv(
@@ -133,7 +142,7 @@ class Block(nn.Module):
 
 
 class NearestUpConv(nn.Module):
-  """Every pixel four times, then a convolution of size 2, and ReLU."""
+  """Nearest-neighbour upsampling by 2, then a 2x2 convolution and ReLU."""
 
   features: int
   dtype: DTypeLike
@@ -146,8 +155,9 @@ class NearestUpConv(nn.Module):
     shape = (2, 2, x.shape[-1], self.features)
     kernel = self.param('kernel', he_normal, shape, jnp.float32)
     bias = self.param('bias', nn.initializers.zeros, (self.features,))
-    # No engine takes even sizes. SAME puts the odd pixel below and to the
-    # right, which is a size of 3 whose first taps are 0.
+    # No engine takes even kernel sizes. With SAME, a 2x2 kernel pads at the
+    # bottom and right, so it equals a 3x3 kernel whose first row and column
+    # are 0.
     kernel = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0)))
     x = conv.conv(x, kernel, engine=self.engine).astype(jnp.float32)
     return nn.relu(x + bias[None, None, None, :]).astype(self.dtype)

@@ -1,6 +1,6 @@
-"""The U-Net (Ronneberger et al. 2015, arXiv:1505.04597), functional in linen.
+"""The U-Net (Ronneberger et al. 2015, arXiv:1505.04597) in Flax Linen.
 
-Unlike the paper's, convolutions keep the size, and a norm goes with each.
+Unlike the paper's, its convolutions keep the size and have a norm each.
 """
 
 import functools
@@ -14,14 +14,14 @@ from unet_jax.nn import conv, dropout, norm
 
 
 class ConvBlock(nn.Module):
-  """Two times convolution, norm and ReLU.
+  """Convolution, norm and ReLU, twice.
 
-  With `residual` a unit of the deep residual U-Net (Zhang et al. 2018,
-  arXiv:1711.10684): two times norm, ReLU and convolution, added to what came
-  in, or to its linear map where the number of features changes.
+  With `residual` it is a unit of the deep residual U-Net (Zhang et al. 2018,
+  arXiv:1711.10684): norm, ReLU and convolution, twice, added to the input, or
+  to a 1x1 convolution of the input where the number of features changes.
 
-  With `fused` batch norm, its statistics fixed, goes into the convolution
-  before it, and what lies between the two can't be watched.
+  With `fused`, batch norm with its running statistics is fused into the
+  convolution before it, and the convolution's own result can't be captured.
   """
 
   features: int
@@ -37,7 +37,7 @@ class ConvBlock(nn.Module):
   def __call__(
     self, x: jax.Array | tuple[jax.Array, ...], train: bool
   ) -> jax.Array:
-    """Maps [B, H, W, C], or parts of its channels, to [B, H, W, features]."""
+    """Maps [B, H, W, C], or a tuple of parts, to [B, H, W, features]."""
     conv_of = functools.partial(
       conv.Conv,
       self.features,
@@ -79,23 +79,26 @@ class ConvBlock(nn.Module):
 
 
 class UNet(nn.Module):
-  """A U-Net with a plane of logits a class.
+  """A U-Net that returns one plane of logits per class.
 
   Attributes:
     num_planes: K.
-    depth: how often the size is halved.
+    depth: number of times the size is halved.
     width: features at full size, doubled at each halving.
-    residual: whether blocks add to what comes in; see ConvBlock.
-    norm: `batch` (synchronised over `axis_name` in training), `group`, `none`.
-    dilated: levels, from the full size down, whose convolutions on the way down
-      have their taps two pixels apart.
-    dropout: share of the features that training drops where the way down ends,
-      on its last level and in the bottleneck.
-    dtype: of the computation; parameters, statistics and logits are float32.
-    remat: levels, from the full size down, whose blocks keep only what goes in
-      and compute the rest anew for the gradients: less memory, more time.
-    engine: as conv.choose_engine gives it.
-    axis_name: of the devices that share a batch; None on one device.
+    residual: whether blocks are residual; see ConvBlock.
+    norm: `batch` (synchronised over `axis_name` in training), `group` or
+      `none`.
+    dilated: number of encoder levels, from full size down, whose convolutions
+      have dilation 2.
+    dropout: share of the features that training drops, at the last level of the
+      encoder and in the bottleneck.
+    dtype: type of the computation; parameters, statistics and logits are
+      float32.
+    remat: number of levels, from full size down, whose blocks keep only their
+      inputs and recompute the rest for the gradients: less memory, more time.
+    engine: from conv.choose_engine.
+    axis_name: mapped axis of the devices that share a batch; None on one
+      device.
   """
 
   num_planes: int
@@ -119,21 +122,26 @@ class UNet(nn.Module):
     frozen: tuple[str, ...] = (),
     rng_dropout: jax.Array | None = None,
   ) -> jax.Array:
-    """Maps float32[B, H, W, C], of any size, to logits float32[B, H, W, K].
+    """Computes logits for images of any size.
 
     Args:
-      image: normalised.
-      train: whether batch norm takes the batch's statistics, and keeps them.
-      frozen: names of blocks that are as outside training all the same.
-      rng_dropout: key[B], one a sample; None drops nothing.
+      image: float32[B, H, W, C], normalised.
+      train: whether batch norm uses the batch's statistics and updates the
+        running ones.
+      frozen: names of blocks that use the running statistics even in training.
+      rng_dropout: key[B], one per sample; None drops nothing.
+
+    Returns:
+      float32[B, H, W, K].
     """
     height, width = image.shape[1:3]
 
     def block(level, features, name, dilation=1):
-      kind = ConvBlock
+      make = ConvBlock
       if level < self.remat:
-        kind = nn.remat(ConvBlock, static_argnums=2)  # `train`: bool, in place.
-      module = kind(
+        # Argument 2 is `train`; self counts as 0.
+        make = nn.remat(ConvBlock, static_argnums=2)
+      module = make(
         features,
         norm=self.norm,
         dtype=self.dtype,
@@ -141,7 +149,8 @@ class UNet(nn.Module):
         axis_name=self.axis_name,
         residual=self.residual,
         dilation=dilation,
-        fused=not train,  # Frozen blocks train among others, which are watched.
+        # Not in training, even in frozen blocks: trace.py reads every layer.
+        fused=not train,
         name=name,
       )
       return lambda x: module(x, train and name not in frozen)
@@ -171,7 +180,10 @@ class UNet(nn.Module):
 
 
 def pad(image: jax.Array, multiple: int) -> jax.Array:
-  """Replicates edges of [B, H, W, C] below and to the right, to a multiple."""
+  """Pads [B, H, W, C] at the bottom and right by edge replication.
+
+  The result's height and width are multiples of `multiple`.
+  """
   rows, cols = (-side % multiple for side in image.shape[1:3])
   if not rows and not cols:
     return image

@@ -1,4 +1,4 @@
-"""Cuts windows out of images that lie on the device."""
+"""Cuts windows out of images that are in the device's memory."""
 
 import jax
 import jax.numpy as jnp
@@ -9,18 +9,19 @@ from unet_jax.data import codes, packed
 def cut(
   examples: packed.Packed, places: dict[str, jax.Array], *, side: int
 ) -> dict[str, jax.Array]:
-  """Cuts a batch, to the bit as crops.cut does on the host.
+  """Cuts a batch of windows, with the same bits as crops.cut on the host.
 
   Args:
-    examples: on the device.
-    places: int32[B] each: `example`, a window's `top` and `left`, which may lie
-      outside the image, and `index`, which is passed on.
-    side: W, of the windows.
+    examples: all images and labels, on the device.
+    places: int32[B] each: `example`, the index of the image; `top` and `left`
+      of the window, which may lie outside the image; and `index`, which is
+      returned unchanged.
+    side: W, side of the windows, in pixels.
 
   Returns:
-    image uint8[B, W, W, C], by edge replication outside an image; label
+    image uint8[B, W, W, C], with edge replication outside the image; label
     uint8[B, W, W] or [B, W, W, K], void outside; weight_map float32[B, W, W],
-    like the image, if there are maps; and index int32[B].
+    with edge replication, if there are weight maps; and index int32[B].
   """
 
   def window(example: jax.Array, top: jax.Array, left: jax.Array) -> dict:

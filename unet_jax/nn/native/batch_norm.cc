@@ -1,10 +1,10 @@
-// The passes of batch norm with ReLU for XLA's CPU backend, forwards and
-// backwards.
+// The passes of batch norm with ReLU, forward and backward, for XLA's CPU
+// backend.
 //
 // Tensors are [rows, C], rows = B * H * W. A pass reads each tensor once; XLA
-// reads them several times and reduces columns slowly. Sums are made in chunks
-// of a fixed size, and the chunks are added up in order, so every thread count
-// gives the same bits.
+// reads them several times and reduces columns slowly. Rows are summed in
+// chunks of a fixed size, and the chunks are added in order, so the result has
+// the same bits for every number of threads.
 
 #include <algorithm>
 #include <cstdint>
@@ -23,7 +23,8 @@ using Bits [[gnu::vector_size(64)]] = uint32_t;
 using Half [[gnu::vector_size(32)]] = uint16_t;
 constexpr int64_t kLanes = 16;
 
-// Between memory and registers; bfloat16 is the upper half of a float32.
+// Load and Store move vectors between memory and registers. A bfloat16 is the
+// upper half of a float32.
 inline Vec Load(const float* p) {
   Vec v;
   std::memcpy(&v, p, sizeof v);
@@ -45,18 +46,18 @@ inline void Store(uint16_t* p, Vec v) {
   std::memcpy(p, &half, sizeof half);
 }
 
-// The same for the last `n` < kLanes channels of a row.
+// LoadSome and StoreSome do so for the last `n` < kLanes channels of a row.
 template <typename T>
 inline Vec LoadSome(const T* p, int64_t n) {
-  T some[kLanes] = {};
-  std::memcpy(some, p, n * sizeof(T));
-  return Load(some);
+  T padded[kLanes] = {};
+  std::memcpy(padded, p, n * sizeof(T));
+  return Load(padded);
 }
 template <typename T>
 inline void StoreSome(T* p, int64_t n, Vec v) {
-  T some[kLanes];
-  Store(some, v);
-  std::memcpy(p, some, n * sizeof(T));
+  T padded[kLanes];
+  Store(padded, v);
+  std::memcpy(p, padded, n * sizeof(T));
 }
 
 // Calls visit(channel, load, store) for every vector of channels.
@@ -78,8 +79,9 @@ int64_t RowsOfChunk(int64_t channels) {
   return std::max<int64_t>(8, 16384 / channels);
 }
 
-// Makes two sums over all rows, for each channel. terms(channel, load) returns
-// a function that adds a row's terms: (offset, first sum, second sum).
+// Computes two sums over all rows, for each channel. terms(channel, load)
+// returns a function (offset, first sum, second sum) that adds one row's terms
+// to the sums.
 template <typename Terms>
 void SumRows(int64_t rows, int64_t channels, const Terms& terms, float* first,
              float* second) {
@@ -113,8 +115,8 @@ void SumRows(int64_t rows, int64_t channels, const Terms& terms, float* first,
   }
 }
 
-// Goes through all rows and vectors of channels. work(channel, load, store)
-// returns a function that works on the vector at an offset.
+// Visits all rows and vectors of channels. work(channel, load, store) returns a
+// function that processes the vector at an offset.
 template <typename Work>
 void ForRows(int64_t rows, int64_t channels, const Work& work) {
   const int64_t chunk = RowsOfChunk(channels);
@@ -131,8 +133,8 @@ void ForRows(int64_t rows, int64_t channels, const Work& work) {
 const Vec kZero = {};
 
 // Writes the mean and the variance over the rows. It sums x - shift and its
-// square, where shift is the first row: so what it squares is about as small as
-// the deviation itself, and few digits are lost.
+// square, where shift is the first row. The squared values are then about as
+// small as the deviation itself, so few digits are lost.
 template <typename T>
 void Moments(const T* x, int64_t rows, int64_t channels, float* mean,
              float* variance) {
@@ -171,8 +173,8 @@ void Normalize(const T* x, const float* factor, const float* offset,
   });
 }
 
-// Writes the sums of g and of g * (x - mean), where g is dy where the ReLU is
-// positive, and 0 elsewhere.
+// Writes the sums of g and of g * (x - mean), where g is dy where the ReLU's
+// result is positive, and 0 elsewhere.
 template <typename T>
 void GradientSums(const T* x, const T* dy, const float* factor,
                   const float* offset, const float* mean, int64_t rows,
@@ -208,7 +210,7 @@ void Gradient(const T* x, const T* dy, const float* factor, const float* offset,
   });
 }
 
-// Calls work(T{}), where T is the type of x's elements, in a turn of the team.
+// Waits for a turn, then calls work(T{}), where T is the type of x's elements.
 template <typename Work>
 ffi::Error Dispatch(ffi::AnyBuffer x, int64_t threads, Work work) {
   try {
@@ -218,7 +220,8 @@ ffi::Error Dispatch(ffi::AnyBuffer x, int64_t threads, Work work) {
     else if (x.element_type() == ffi::BF16)
       work(uint16_t{});
     else
-      return ffi::Error::InvalidArgument("float32 and bfloat16 are supported");
+      return ffi::Error::InvalidArgument(
+          "batch norm takes float32 or bfloat16");
   } catch (const std::exception& error) {
     return ffi::Error::Internal(error.what());
   }
@@ -237,7 +240,7 @@ T* In(const Any& buffer) {
 int64_t LastOf(Any x) { return x.dimensions().back(); }
 int64_t RowsOf(Any x) { return x.element_count() / LastOf(x); }
 
-// The attribute of every handler.
+// The attributes of every handler.
 struct Settings {
   int64_t threads;
 };
@@ -247,7 +250,7 @@ struct Settings {
 XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(Settings,
                                       ffi::StructMember<int64_t>("threads"));
 
-// XLA derives what a handler takes from its signature.
+// XLA derives a handler's operands and results from its signature.
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
     unet_jax_moments,
     ([](Settings settings, Any x, ChannelsOut mean, ChannelsOut variance) {

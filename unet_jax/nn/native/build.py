@@ -23,20 +23,20 @@ _FLAGS = ('-std=c++17', '-O3', '-march=native', '-fPIC', '-shared', '-fopenmp')
 
 
 class Unavailable(Exception):
-  """Says why the library can't be had here, and what mends it."""
+  """The library can't be built here; the text has the cause and the remedy."""
 
 
 class Tools(NamedTuple):
-  """What the library is built with."""
+  """The compiler and the oneDNN to build the library with."""
 
-  compiler: str
+  compiler: str  # The path of the C++ compiler.
   include: pathlib.Path  # The folder of oneDNN's headers.
   onednn: pathlib.Path  # The shared library.
   version: str  # The version of oneDNN.
 
 
 def find_tools() -> Tools:
-  """Finds a C++ compiler and oneDNN; raises Unavailable where one lacks."""
+  """Finds a C++ compiler and oneDNN; raises Unavailable if one is missing."""
   _check_platform()
   include, onednn, version = _find_onednn()
   return Tools(_find_compiler(), include, onednn, version)
@@ -45,11 +45,12 @@ def find_tools() -> Tools:
 def shared_object() -> pathlib.Path:
   """Returns the path of the shared library in the cache folder.
 
-  Compiles the library (seconds) if no earlier process did so from the same
-  sources, with the same tools, on such a machine.
+  Compiles the library (seconds) unless the cache holds one that was built from
+  the same sources, with the same tools, for the same kind of CPU.
 
   Raises:
-    Unavailable: the platform, the tools or the cache folder won't do.
+    Unavailable: the platform is unsupported, a tool is missing, the compiler
+      fails, or the cache folder is not writable.
   """
   tools = find_tools()
   command = [
@@ -69,7 +70,7 @@ def shared_object() -> pathlib.Path:
 
 
 def _compile(command: list[str], target: pathlib.Path) -> None:
-  """Compiles to a temporary name, so that two processes don't collide."""
+  """Compiles to a temporary file and renames it; processes may run at once."""
   try:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
@@ -88,14 +89,15 @@ def _compile(command: list[str], target: pathlib.Path) -> None:
       os.replace(output, target)
   except OSError as error:
     raise Unavailable(
-      f'{target.parent} is not writable ({error}); set XDG_CACHE_HOME.'
+      f'{target.parent} is not writable ({error}); set XDG_CACHE_HOME to a '
+      'writable folder.'
     ) from error
 
 
 def _check_platform() -> None:
   machines = ('x86_64', 'aarch64')
   if sys.platform != 'linux' or platform.machine() not in machines:
-    raise Unavailable('it is made for Linux on x86-64 and arm64 only.')
+    raise Unavailable('it needs Linux on x86-64 or arm64.')
 
 
 def _find_compiler() -> str:
@@ -126,7 +128,7 @@ def _find_onednn() -> tuple[pathlib.Path, pathlib.Path, str]:
     )
     if int(version.split('.')[0]) >= 3:
       return prefix / 'include', onednn, version
-    too_old = f' (that in {prefix}, {version}, is too old)'
+    too_old = f' (version {version} in {prefix} is too old)'
   raise Unavailable(f'there is no oneDNN 3{too_old}; {remedy}.')
 
 

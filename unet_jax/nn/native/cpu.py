@@ -1,4 +1,4 @@
-"""The CPU as this process has it: its cores, its memory, its fast types."""
+"""Properties of the CPU: cores of this process, memory, fast types."""
 
 import ctypes
 import os
@@ -7,19 +7,21 @@ import jax
 
 from unet_jax import cache
 
-# mallopt's options, numbered as in malloc.h: M_MMAP_MAX (no separate mappings
-# for large blocks), M_TRIM_THRESHOLD (give nothing back to the system),
-# M_ARENA_MAX (one heap for all threads).
-_KEEP = {-4: 0, -1: -1, -8: 1}
+# mallopt's options, with the numbers of malloc.h.
+_KEEP = {
+  -4: 0,  # M_MMAP_MAX: no separate mappings for large blocks.
+  -1: -1,  # M_TRIM_THRESHOLD: return no memory to the system.
+  -8: 1,  # M_ARENA_MAX: one heap for all threads.
+}
 
 
 def keep_memory() -> None:
-  """Makes the C library keep freed memory, for the next step to use again.
+  """Makes the C library keep freed memory, so that the next step reuses it.
 
-  By default every step gets its buffers as fresh pages, which the system
-  zeroes first: a tenth of a step's time and more. Call it before JAX makes its
-  first array: it has no effect later. The process then stays at its largest
-  size.
+  By default every step gets its buffers as fresh pages, which the system zeroes
+  first; that takes a tenth of a step's time or more. Call this function before
+  JAX makes its first array; later it has no effect. The process then never
+  shrinks.
   """
   mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
   if mallopt:  # Only the GNU C library has it.
@@ -30,8 +32,8 @@ def keep_memory() -> None:
 def has_fast_bfloat16() -> bool:
   """Returns whether the CPU multiplies bfloat16 faster than float32.
 
-  AMX and AMD's AVX-512 do, at twice the rate. With Intel's AVX-512 alone, a
-  step took 1.5 times as long as in float32.
+  AMX and AMD's AVX-512 multiply at twice the rate. With Intel's AVX-512 but no
+  AMX, a step in bfloat16 took 1.5 times as long as in float32.
   """
   features = cache.cpu_features()
   is_amd = cache.cpu_vendor() == 'AuthenticAMD'
@@ -39,12 +41,12 @@ def has_fast_bfloat16() -> bool:
 
 
 def num_threads() -> int:
-  """Returns the threads of one call: a device's share of the cores."""
+  """Returns how many threads a call uses: a device's share of the cores."""
   return max(1, num_cores() // jax.local_device_count('cpu'))
 
 
 def num_cores() -> int:
-  """Returns the cores that this process may use."""
+  """Returns how many cores this process may use, at most OMP_NUM_THREADS."""
   limit = os.environ.get('OMP_NUM_THREADS', '').split(',')[0]
   cores = len(os.sched_getaffinity(0))
   return min(cores, int(limit)) if limit.isdigit() and int(limit) else cores

@@ -1,16 +1,15 @@
 // The gradient of a 3x3 kernel with few channels, where oneDNN is slow: on
 // AMD's Zen 4 oneDNN took up to twice the time of its other convolutions of
-// that size.
+// the same size.
 //
 // dkernel[i, j, c, k] = sum over b, h, w of x[b, h + i - 1, w + j - 1, c] *
-// dy[b, h, w, k]. Registers hold the sums of the 3 taps of a kernel's row, for
-// kTile pairs of a channel c and a vector of k, while the pixels stream by: at
-// each pixel, a word of x is broadcast and multiplied by a vector of dy. A word
-// is a float, or two neighbours in bfloat16, whose products one instruction
-// adds.
+// dy[b, h, w, k]. Registers hold the sums of the 3 taps of a kernel row, for
+// kTile pairs of a channel c and a vector of k. For each pixel, a word of x is
+// broadcast and multiplied by a vector of dy. A word is one float32, or two
+// neighbouring bfloat16 pixels, whose products one instruction adds.
 //
 // The pixels are summed in a fixed number of chunks, and the chunks are added
-// up in order, so every thread count gives the same bits.
+// in order, so the result has the same bits for every number of threads.
 
 #pragma once
 
@@ -27,10 +26,10 @@
 namespace kernel_gradient {
 
 constexpr int64_t kLanes = 16;
-constexpr int64_t kTile = 8;      // Times 3 taps: 24 registers of sums.
-constexpr int64_t kBlock = 2048;  // Pixels whose words stay in the cache.
-// The chunks bound how many cores share the work; their sums, in floats, bound
-// the memory.
+constexpr int64_t kTile = 8;      // With 3 taps: 24 registers of sums.
+constexpr int64_t kBlock = 2048;  // Pixels whose words fit into the cache.
+// The number of chunks limits how many cores share the work; kMaxSums limits
+// the memory of their sums, in floats.
 constexpr int64_t kMinChunks = 16, kMaxChunks = 64, kMaxSums = 1 << 20;
 
 struct Shape {
@@ -42,8 +41,9 @@ struct Shape {
 
 using Vec [[gnu::vector_size(64)]] = float;
 
-// Says, for a type, how many neighbours of a row a word holds (kPixels), how
-// words are multiplied, and up to how many weights a tap this beats oneDNN.
+// Defines for an element type: the pixels that a word holds (kPixels), how
+// words are multiplied (Add), and up to how many weights per tap this code is
+// faster than oneDNN (kMaxWeights).
 template <typename Element>
 struct Op;
 template <typename Element>
@@ -87,9 +87,9 @@ template <>
 constexpr bool has_op<uint16_t> = true;
 #endif
 
-// Makes words of a row of pixels: out[group][i][channel of the group] holds the
-// pixels from first + i * kPixels on. Pixels outside the row are zero, as are
-// all pixels of a null row.
+// Packs a row of pixels into words: out[group][i][channel in the group] holds
+// the kPixels pixels from first + i * kPixels on. Pixels outside the row are 0;
+// a null row has only such pixels.
 template <typename O, int Group>
 void Pack(const typename O::Element* row, int64_t width, int64_t channels,
           int64_t first, int64_t count, int64_t group_stride,
@@ -107,8 +107,8 @@ void Pack(const typename O::Element* row, int64_t width, int64_t channels,
   }
 }
 
-// Adds, for kTile / Vectors channels of x and Vectors vectors of dy, the
-// products of rows of words to sums[tap][channel][vector].
+// Adds the products of rows of words to sums[tap][channel][vector], for
+// kTile / Vectors channels of x and Vectors vectors of dy.
 template <typename O, int Vectors>
 void AddRows(const typename O::Word* const (&taps)[3],
              const typename O::Word* dy, int64_t rows, int64_t words,
@@ -128,8 +128,8 @@ void AddRows(const typename O::Word* const (&taps)[3],
   std::memcpy(sums, local, sizeof local);
 }
 
-// Adds to `sums` the products of rows begin to end of dy, where the rows of all
-// images are counted through.
+// Adds the products of rows begin to end of dy to `sums`. Rows are numbered
+// through all images of the batch.
 template <typename O, int Vectors>
 void AddChunk(const typename O::Element* x, const typename O::Element* dy,
               const Shape& s, int64_t begin, int64_t end, Vec* sums) {
@@ -138,8 +138,8 @@ void AddChunk(const typename O::Element* x, const typename O::Element* dy,
   constexpr int64_t kChannels = kTile / Vectors, kOut = Vectors * kLanes;
   const int64_t words = (s.width + kPixels - 1) / kPixels;
   const int64_t block = std::min(s.height, (kBlock + s.width - 1) / s.width);
-  // A word begins at every even pixel of the padded row, and where a word holds
-  // two pixels, another list of words (`odd`) begins at the odd pixels.
+  // A word begins at every kPixels-th pixel of the padded row. Where a word
+  // holds two pixels, a second list of words (`odd`) begins at the odd pixels.
   const int64_t x_words = words + 3 - kPixels;
   const int64_t x_row = x_words * kChannels;
   const int64_t x_group = (block + 2) * x_row, y_group = block * words * kOut;
@@ -148,7 +148,7 @@ void AddChunk(const typename O::Element* x, const typename O::Element* dy,
   const std::vector<typename O::Element> zeros(std::max(s.in, s.out));
   Word* const odd = xs.data() + (kPixels - 1) * s.in / kChannels * x_group;
   for (int64_t first = begin, rows; first < end; first += rows) {
-    // These rows are of one image.
+    // A block of rows does not cross the border of an image.
     const int64_t image = first / s.height, top = first % s.height;
     rows = std::min({block, end - first, s.height - top});
     for (int64_t i = 0; i < rows + 2; ++i) {
@@ -185,7 +185,7 @@ template <typename O, int Vectors>
 void Sum(const typename O::Element* x, const typename O::Element* dy,
          const Shape& s, float* dkernel) {
   constexpr int64_t kChannels = kTile / Vectors, kOut = Vectors * kLanes;
-  const int64_t size = 9 * s.in * s.out / kLanes;  // Vectors of a chunk.
+  const int64_t size = 9 * s.in * s.out / kLanes;  // Vectors of sums a chunk.
   const int64_t rows = s.batch * s.height;
   const int64_t chunks = std::min(
       rows, std::clamp(kMaxSums / (size * kLanes), kMinChunks, kMaxChunks));
@@ -222,8 +222,9 @@ void Sum(const typename O::Element* x, const typename O::Element* dy,
 #endif  // __AVX512F__
 
 // Writes dkernel, float32[3, 3, in of all_in, out], and returns true. Returns
-// false where the processor can't, or where oneDNN is as fast: it is with AMX,
-// and on Intel's processors without AMX nobody compared the two.
+// false where the CPU lacks the instructions, or where oneDNN is not known to
+// be slower: with AMX it is as fast, and on Intel's CPUs without AMX the two
+// have not been compared.
 template <typename T>
 bool Run(const T* x, const T* dy, const Shape& s, float* dkernel) {
 #ifdef __AVX512F__

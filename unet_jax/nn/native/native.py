@@ -1,4 +1,4 @@
-"""The native operations for CPUs: made ready at first use, and called."""
+"""Loads the native CPU operations at first use, and calls them."""
 
 import ctypes
 import functools
@@ -14,28 +14,28 @@ _OPERATIONS = (
   *('conv', 'conv_affine_relu', 'conv_dx', 'conv_dk'),
   *('moments', 'normalize', 'gradient_sums', 'gradient'),
 )
-_SPINS = '1000'  # Turns of a waiting thread's loop: a few microseconds.
+_SPINS = '1000'  # Spin iterations of a waiting thread: a few microseconds.
 
 
 @functools.cache
 def problem() -> str:
-  """Makes the operations ready, once; returns what prevents it, or ''.
+  """Loads the operations, once; returns why they can't be used, or ''.
 
-  The first call on a machine compiles (seconds), later ones load the result
-  from the cache folder.
+  The first call on a machine compiles the library (seconds); later calls load
+  it from the cache folder.
   """
   try:
     _register(_load(build.shared_object()))
   except (build.Unavailable, OSError) as error:
     return (
-      f'The native convolution is off, and training on this CPU takes 1.3 '
-      f'times as long or more: {error}'
+      'The native convolution is off, and training on this CPU takes at least '
+      f'1.3 times as long: {error}'
     )
   return ''
 
 
 def missing() -> str:
-  """Returns what the operations need and is not installed, or ''."""
+  """Returns which requirement of the operations is not installed, or ''."""
   try:
     build.find_tools()
   except build.Unavailable as error:
@@ -48,15 +48,16 @@ def call(name: str, result: Any, *args: jax.Array, **attributes: int) -> Any:
 
   Args:
     name: one of _OPERATIONS.
-    result: the result's shape and type, or a tuple of them; arrays will do.
+    result: the result's shape and dtype, or a tuple of several; arrays or
+      jax.ShapeDtypeStructs.
     *args: the arrays, in the order of the C++ handler.
-    **attributes: the handler's integers.
+    **attributes: the handler's integer attributes.
 
   Returns:
-    An array like `result`, or a tuple of such.
+    An array with the shape and dtype of `result`, or a tuple of such arrays.
 
   Raises:
-    RuntimeError: the operations can't be had here; `problem` says why.
+    RuntimeError: the operations are unavailable here; see `problem`.
   """
   if problem():
     raise RuntimeError(problem())
@@ -69,10 +70,10 @@ def call(name: str, result: Any, *args: jax.Array, **attributes: int) -> Any:
 
 
 def _load(path: pathlib.Path) -> ctypes.CDLL:
-  """Loads the library so that OpenMP's threads sleep when they wait.
+  """Loads the library with OpenMP threads that sleep while they wait.
 
-  By default they spin for milliseconds on cores that XLA's threads, or other
-  programs, could use: an up-convolution took twice as long.
+  By default the threads spin for milliseconds on cores that XLA's threads or
+  other programs could use; an up-convolution then took twice as long.
   """
   name = 'GOMP_SPINCOUNT'  # OpenMP reads it once, when the library is loaded.
   if name in os.environ or 'OMP_WAIT_POLICY' in os.environ:

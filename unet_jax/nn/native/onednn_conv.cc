@@ -1,11 +1,11 @@
 // Convolutions for XLA's CPU backend, by oneDNN: with stride 1 and SAME
 // padding, or with a stride that equals the kernel's size and no padding.
 //
-// Four FFI handlers: forward; forward with a norm's factors and offsets and
+// There are four FFI handlers: forward; forward followed by an affine map and
 // ReLU; the gradient of the inputs; the gradient of the kernel. Activations are
-// [B, H, W, C], kernels [kh, kw, C, K], as in JAX. The inputs may come in
-// parts: the parts count as concatenated along their channels, but nothing ever
-// copies them together. build.py compiles this file at first use.
+// [B, H, W, C], kernels [kh, kw, C, K], as in JAX. The input may be given in
+// parts, which stand for their concatenation along the channels; the
+// concatenation is never made. build.py compiles this file at first use.
 
 #include <algorithm>
 #include <cstdint>
@@ -33,13 +33,13 @@ namespace ffi = xla::ffi;
 using dnnl::memory;
 using Any = ffi::AnyBuffer;
 using AnyOut = ffi::Result<ffi::AnyBuffer>;
-using Channels = ffi::Buffer<ffi::F32>;  // A number for each channel of y.
+using Channels = ffi::Buffer<ffi::F32>;  // One value per channel of y.
 using Dims = memory::dims;
 using DataType = memory::data_type;
 
 enum Direction { kForward, kInputGradient, kKernelGradient };
 
-// The slope of the ReLU below 0. With a slope of exactly 0, oneDNN's ReLU turns
+// Negative slope of the ReLU. With a slope of exactly 0, oneDNN's ReLU turns
 // NaN into 0.
 constexpr float kTinySlope = 1e-30f;
 
@@ -48,18 +48,18 @@ struct Settings {
   int64_t dilation, stride, threads;
 };
 
-// What oneDNN's choice of a kernel depends on.
+// A convolution, as far as oneDNN's choice of an implementation depends on it.
 struct Problem {
   Direction direction;
   DataType x_type, kernel_type, y_type;
-  int64_t batch, height, width;  // Those of y.
-  int64_t in;                    // Channels of this part of the inputs.
+  int64_t batch, height, width;  // Dimensions of y.
+  int64_t in;                    // Channels of this part of the input.
   int64_t all_in;                // Channels of all parts together.
   int64_t out;                   // Channels of y.
   int64_t kernel_height, kernel_width;
   Settings settings;
-  bool accumulate;   // Adds to what the output holds.
-  bool affine_relu;  // Ends with relu(y * factor + offset).
+  bool accumulate;   // Adds the result to the output.
+  bool affine_relu;  // Applies relu(y * factor + offset) last.
 
   auto Key() const {
     return std::make_tuple(direction, x_type, kernel_type, y_type, batch,
@@ -69,7 +69,7 @@ struct Problem {
   }
 };
 
-// What oneDNN needs to run a Problem. Plans are immutable: threads share them.
+// oneDNN's primitives for a Problem. Plans are immutable; threads share them.
 struct Plan {
   dnnl::primitive convolution, reorder;
   memory::desc x, kernel, y;  // In the convolution's own layouts.
@@ -82,14 +82,14 @@ const dnnl::engine& Cpu() {
   return engine;
 }
 
-// Describes the norm's factors, or its offsets.
+// Describes the factors, or the offsets, of the affine map.
 memory::desc DescribeChannels(const Problem& p) {
   return memory::desc({1, p.out, 1, 1}, DataType::f32,
                       memory::format_tag::nhwc);
 }
 
-// Makes a plan of oneDNN's description, with the reorder of the kernel that the
-// convolution's own layout asks for.
+// Makes a plan from oneDNN's descriptor of a convolution. If the convolution
+// wants its own layout of the kernel, the plan includes the reorder.
 template <typename Descriptor>
 Plan Finish(const Problem& p, const Descriptor& descriptor,
             const memory::desc& x, const memory::desc& kernel,
@@ -98,8 +98,8 @@ Plan Finish(const Problem& p, const Descriptor& descriptor,
   plan.convolution = dnnl::primitive(descriptor);
   plan.x = x, plan.kernel = kernel, plan.y = y;
   plan.scratch = descriptor.scratchpad_desc();
-  // JAX's [kh, kw, C, K] as a view in oneDNN's order (K, C, kh, kw): so a part
-  // of the channels needs no copy.
+  // JAX's [kh, kw, C, K] as a strided view in oneDNN's order (K, C, kh, kw), so
+  // a part of the channels needs no copy.
   const int64_t row = p.all_in * p.out;
   plan.user_kernel =
       memory::desc({p.out, p.in, p.kernel_height, p.kernel_width},
@@ -108,7 +108,7 @@ Plan Finish(const Problem& p, const Descriptor& descriptor,
   const bool backwards = p.direction == kKernelGradient;
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  // oneDNN fixes the threads of a reorder when it prepares the reorder.
+  // oneDNN fixes a reorder's number of threads when the reorder is created.
   const size_t bytes = std::max(kernel.get_size(), plan.user_kernel.get_size());
   omp_set_num_threads(team::ThreadsFor(bytes, p.settings.threads));
   const dnnl::reorder::primitive_desc reorder(
@@ -162,7 +162,7 @@ Plan MakePlan(const Problem& p) {
         attributes);
     return Finish(p, backward, x, backward.weights_desc(), y);
   }
-  // The gradient is a sum over all pixels, so it stays in float32.
+  // The kernel's gradient is a sum over all pixels, so it is in float32.
   const memory::desc gradient(kernel_dims, DataType::f32, Tag::any);
   dnnl::convolution_backward_weights::primitive_desc backward(
       Cpu(), direct, x, gradient, y, strides, dilates, pad, pad, forward,
@@ -174,7 +174,7 @@ std::shared_ptr<const Plan> GetPlan(const Problem& problem) {
   static std::mutex mutex;
   static std::map<decltype(problem.Key()), std::shared_ptr<const Plan>> plans;
   std::lock_guard<std::mutex> lock(mutex);
-  if (plans.size() > 4096) plans.clear();  // Callers keep what they hold.
+  if (plans.size() > 4096) plans.clear();  // Plans in use have other owners.
   auto& plan = plans[problem.Key()];
   if (!plan) plan = std::make_shared<const Plan>(MakePlan(problem));
   return plan;
@@ -182,8 +182,8 @@ std::shared_ptr<const Plan> GetPlan(const Problem& problem) {
 
 size_t Aligned(size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
 
-// Runs a convolution by oneDNN. `factor` and `offset` are read only where the
-// problem says affine_relu.
+// Runs a convolution with oneDNN. `factor` and `offset` are read only if
+// problem.affine_relu is set.
 void Run(const Problem& problem, void* x, void* user_kernel, void* y,
          float* factor, float* offset, team::Workspace& workspace) {
   const auto plan = GetPlan(problem);
@@ -215,7 +215,7 @@ void Run(const Problem& problem, void* x, void* user_kernel, void* y,
       {forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, outputs},
       {DNNL_ARG_SCRATCHPAD, scratch}};
   if (problem.affine_relu) {
-    const int first = problem.accumulate;  // The sum is operation 0.
+    const int first = problem.accumulate;  // Post-op 0 is the sum, if any.
     const auto argument = [&](int i) {
       return DNNL_ARG_ATTR_MULTIPLE_POST_OP(first + i) | DNNL_ARG_SRC_1;
     };
@@ -231,11 +231,11 @@ void Run(const Problem& problem, void* x, void* user_kernel, void* y,
 DataType TypeOf(const Any& buffer) {
   if (buffer.element_type() == ffi::F32) return DataType::f32;
   if (buffer.element_type() == ffi::BF16) return DataType::bf16;
-  throw std::invalid_argument("float32 and bfloat16 are supported");
+  throw std::invalid_argument("conv takes float32 or bfloat16");
 }
 
-// Computes the gradient of a part of a kernel without oneDNN. Returns false
-// where that is impossible, or slower.
+// Computes the gradient of a part of a kernel without oneDNN. Returns false if
+// that is impossible or slower.
 bool RunSmall(const Problem& p, void* x, void* dkernel, void* dy) {
   if (p.direction != kKernelGradient || p.kernel_height != 3 ||
       p.kernel_width != 3 || p.settings.dilation != 1 ||
@@ -252,8 +252,8 @@ bool RunSmall(const Problem& p, void* x, void* dkernel, void* dy) {
   return p.x_type == DataType::f32 ? run(float{}) : run(uint16_t{});
 }
 
-// Runs one convolution for each part of the inputs. With `factor` and `offset`,
-// float32[K], the last one ends with relu(y * factor + offset).
+// Runs one convolution for each part of the input. With `factor` and `offset`,
+// float32[K], the last convolution ends with relu(y * factor + offset).
 ffi::Error Convolve(Direction direction, const Settings& settings,
                     const std::vector<Any>& xs, const Any& kernel, const Any& y,
                     float* factor = nullptr, float* offset = nullptr) {
@@ -285,8 +285,8 @@ ffi::Error Convolve(Direction direction, const Settings& settings,
     std::string shapes;
     for (auto n : d) shapes += " " + std::to_string(n);
     for (auto n : k) shapes += " " + std::to_string(n);
-    return ffi::Error::Internal("oneDNN: convolution of" + shapes + ": " +
-                                error.what());
+    return ffi::Error::Internal("convolution, shapes of y and kernel" + shapes +
+                                ": " + error.what());
   }
   return ffi::Error::Success();
 }
@@ -304,7 +304,7 @@ std::vector<Any> Parts(const ffi::RemainingRets& outputs) {
   return xs;
 }
 
-// What every handler takes first.
+// Begins the signature of every handler.
 auto Bind() { return ffi::Ffi::Bind().Attrs<Settings>(); }
 
 }  // namespace

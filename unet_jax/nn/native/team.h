@@ -1,7 +1,7 @@
-// Turns for teams of OpenMP's threads. XLA calls handlers from several threads
-// at once (for each simulated device, and for independent operations of a
-// program), and teams that together have more threads than the machine has
-// cores are slow.
+// Turns for teams of OpenMP threads. XLA calls handlers from several threads at
+// once (one for each simulated device, and for independent operations of a
+// program). Teams that together have more threads than the machine has cores
+// are slow, so a team waits for its turn.
 
 #pragma once
 
@@ -18,13 +18,13 @@
 
 namespace team {
 
-// Returns how many threads it pays to wake for so many bytes: below 256 KiB,
-// one thread has read them before the others are awake.
+// Returns how many threads to use for so many bytes. One thread reads less than
+// 256 KiB before the others have woken up.
 inline int64_t ThreadsFor(size_t bytes, int64_t threads) {
   return bytes < (1 << 18) ? 1 : threads;
 }
 
-// Memory that lasts from call to call, since fresh pages cost time.
+// Memory that is kept from call to call, since fresh pages cost time.
 class Workspace {
  public:
   char* Reserve(size_t bytes) {
@@ -48,21 +48,21 @@ class Workspace {
   size_t size_ = 0;
 };
 
-// Holds `threads` of the machine's cores, and a workspace, while it lives.
+// Holds `threads` of the machine's cores, and a workspace, during its lifetime.
 class Turn {
  public:
-  // Waits until so many cores are free.
+  // Waits until enough cores are free.
   explicit Turn(int64_t threads) : threads_(threads) {
     Shared& shared = Get();
     std::unique_lock<std::mutex> lock(shared.mutex);
-    const int64_t most = std::max<int64_t>(omp_get_num_procs(), threads);
-    shared.freed.wait(lock, [&] { return shared.busy + threads <= most; });
+    const int64_t cores = std::max<int64_t>(omp_get_num_procs(), threads);
+    shared.freed.wait(lock, [&] { return shared.busy + threads <= cores; });
     shared.busy += threads;
     if (shared.idle.empty())
       shared.idle.push_back(std::make_unique<Workspace>());
     workspace_ = std::move(shared.idle.back());
     shared.idle.pop_back();
-    omp_set_num_threads(threads);  // For teams of this thread.
+    omp_set_num_threads(threads);  // Sets it for teams that this thread starts.
   }
   ~Turn() {
     Shared& shared = Get();
@@ -86,7 +86,8 @@ class Turn {
     std::vector<std::unique_ptr<Workspace>> idle;
   };
   static Shared& Get() {
-    static Shared& shared = *new Shared;  // XLA's threads may outlive statics.
+    // Never destroyed, since XLA's threads may outlive static objects.
+    static Shared& shared = *new Shared;
     return shared;
   }
   const int64_t threads_;

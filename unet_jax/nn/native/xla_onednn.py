@@ -1,9 +1,9 @@
-"""oneDNN inside of XLA's CPU backend, an option that is off by default.
+"""oneDNN inside XLA's CPU backend, an option that is off by default.
 
 It multiplies bfloat16 at least twice as fast as XLA itself, so we turn it on
-where the native operations can't be had. Beware: on CPUs with AMX its gradient
-of a 3x3 kernel is silently wrong (cosine 0 to the float32 one, jax 0.12); the
-engine 'rewritten' of conv.py avoids that gradient.
+where the native operations are unavailable. Beware: on CPUs with AMX its
+gradient of a 3x3 kernel is silently wrong (cosine 0 to the float32 gradient,
+jax 0.12); the engine 'rewritten' of conv.py avoids that gradient.
 """
 
 import importlib.metadata
@@ -16,13 +16,13 @@ import jaxlib
 from unet_jax.nn.native import cpu, native
 
 _FLAG = '--xla_cpu_experimental_onednn_custom_call'
-# Older versions of jaxlib ignore the flag; a newer one may no longer know it,
-# and XLA ends the process at an unknown flag.
+# Versions of jaxlib that support the flag. Older ones ignore it; newer ones may
+# not know it, and XLA ends the process at an unknown flag.
 _VERSIONS = ((0, 11), (0, 12))
 
 
 def ask(engine: str) -> None:
-  """Sets the flag, if it helps here; call it before JAX makes its first array.
+  """Sets the flag if it helps here; call this before JAX makes an array.
 
   Args:
     engine: config.engine: 'auto', 'native', 'rewritten' or 'xla'.
@@ -32,7 +32,8 @@ def ask(engine: str) -> None:
   )
   is_known = jaxlib.version.__version_info__[:2] in _VERSIONS
   flags = os.environ.get('XLA_FLAGS', '').strip()
-  is_file = bool(flags) and not flags.startswith('-')  # A file has them.
+  # XLA_FLAGS may name a file of flags; then it can hold no flags itself.
+  is_file = bool(flags) and not flags.startswith('-')
   if not is_needed or not is_known or is_file or _has_plugin():
     return
   if cpu.has_fast_bfloat16():
@@ -40,7 +41,11 @@ def ask(engine: str) -> None:
 
 
 def _has_plugin() -> bool:
-  """Returns whether JAX may find a device besides the CPU, without asking."""
+  """Returns whether a JAX plugin for other devices is installed.
+
+  Asking JAX for its devices would start its backends, and the flag must be set
+  before.
+  """
   return bool(
     importlib.util.find_spec('jax_plugins')
     or importlib.metadata.entry_points(group='jax_plugins')
