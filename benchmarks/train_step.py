@@ -142,6 +142,8 @@ def start(
 ) -> subprocess.Popen:
   """Starts a contestant; its stderr goes to NAME.log."""
   PEERS.mkdir(exist_ok=True)
+  # This checkout comes before an installed one.
+  paths = [str(HERE), str(HERE.parent), os.environ.get('PYTHONPATH', '')]
   return subprocess.Popen(
     [python, HERE / 'peers' / script, json.dumps(settings)],
     stdin=subprocess.PIPE,
@@ -150,8 +152,7 @@ def start(
     text=True,
     env=os.environ
     | {
-      # Use this checkout, not an installed one.
-      'PYTHONPATH': f'{HERE}{os.pathsep}{HERE.parent}',
+      'PYTHONPATH': os.pathsep.join(filter(None, paths)),
       # The contestants share a GPU's memory.
       'XLA_PYTHON_CLIENT_PREALLOCATE': 'false',
     },
