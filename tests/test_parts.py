@@ -1,4 +1,4 @@
-"""Parts of a model, frozen and let go; a batch taken in turns."""
+"""Parts of a model, frozen and unfrozen; a batch in chunks."""
 
 import functools
 
@@ -259,13 +259,13 @@ def test_a_part_is_let_go_at_its_step_and_not_before(tmp_path):
 @pytest.mark.parametrize(
   ('norm', 'per_image'), [('group', False), ('none', True)]
 )
-def test_a_batch_in_turns_is_the_whole_batch_in_less_memory(norm, per_image):
+def test_a_batch_in_chunks_is_the_whole_batch_in_less_memory(norm, per_image):
   batch = make_batch(0, size=16)
   results = []
-  for turns in (1, 4):
+  for chunks in (1, 4):
     # A step of SGD shows the gradients, which Adam would scale.
     state, step = make(
-      name='sgd', accumulate=turns, norm=norm, per_image=per_image
+      name='sgd', accumulate=chunks, norm=norm, per_image=per_image
     )
     compiled = jax.jit(step).lower(state, batch).compile()
     memory = compiled.memory_analysis().temp_size_in_bytes
