@@ -64,7 +64,7 @@ def test_freezing_everything_or_what_was_just_drawn_is_refused():
   with pytest.raises(errors.InputError, match='nothing to train'):
     parts.check(settings(freeze=everything), depth=2)
   parts.check(settings(freeze=everything, unfreeze=0.5), depth=2)
-  with pytest.raises(errors.InputError, match='give --init_from'):
+  with pytest.raises(errors.InputError, match='with --init_from=RUN'):
     parts.check_cold(settings(freeze=('encoder',)))
 
 

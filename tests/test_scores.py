@@ -233,7 +233,7 @@ def test_baseline_is_what_constant_predictions_score():
   assert f'everywhere {everywhere:.4f}' in text
   assert 'nowhere 0.0000' in text
   assert f'prior {np.mean([0.3, 0.1]):.4f}' in text
-  assert '\n0.0000 is no better than blind: ' in text
+  assert '\n0.0000 is no better than a trivial prediction: ' in text
   perfect = scores.baseline(count(true, true, 3)[None], 2)
   assert perfect == text.splitlines()[0]
 
