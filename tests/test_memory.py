@@ -1,4 +1,4 @@
-"""A step's memory is read off its program; what can't fit is refused."""
+"""The memory of a step comes from its program; a step too large is refused."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_the_largest_batch_fits_and_a_larger_one_does_not(config, limit):
   assert memory.largest_batch(config, STATS, EXAMPLE) == 0
 
 
-def test_a_run_that_does_not_fit_is_told_what_does(config, limit):
+def test_a_run_that_does_not_fit_names_a_batch_that_does(config, limit):
   dataset = make_dataset()
   run = setup.make_run(config, STATS)
   assert memory.compile_step(run, config, dataset).predictor == run.predictor
