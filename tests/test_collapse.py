@@ -72,8 +72,8 @@ def curves(**columns):
   )
 
 
-def judged(planes, silent=(0, 0), before=HEALTHY):
-  return collapse.judge(planes, silent, before)
+def judged(planes, missed_steps=(0, 0), before=HEALTHY):
+  return collapse.judge(planes, missed_steps, before)
 
 
 def test_a_class_that_is_predicted_is_learning():

@@ -83,7 +83,7 @@ def count(
 
 
 def judge(
-  planes: np.ndarray, silent: Sequence[int], before: Sequence[str]
+  planes: np.ndarray, missed_steps: Sequence[int], before: Sequence[str]
 ) -> list[str]:
   """Judges whether each foreground class is being learnt.
 
@@ -97,7 +97,7 @@ def judge(
 
   Args:
     planes: float[N, K, 6] of N steps and K foreground classes, from `count`.
-    silent: for each class, the current streak of steps that missed it.
+    missed_steps: for each class, the current streak of steps that missed it.
     before: the last state of each class.
 
   Returns:
@@ -113,7 +113,7 @@ def judge(
   # The lower bound is there because any growth from near 0 is relatively large.
   is_growing = late[:, 4] > np.maximum(1.1 * early[:, 4], 1e-3 * true)
   is_dead = is_missed & (
-    was_dead | (is_blind & ~is_growing) | (np.array(silent) >= PATIENCE)
+    was_dead | (is_blind & ~is_growing) | (np.array(missed_steps) >= PATIENCE)
   )
   is_flood = (
     (predicted > np.maximum(0.8, 2 * true))

@@ -119,8 +119,8 @@ class Monitor:
     if not skipped:
       self.planes = [*self.planes, planes.tolist()][-collapse.WINDOW :]
       is_missed = planes[:, 2] < collapse.MISSED * planes[:, 1]
-      silent = np.array(self.silent or [0] * len(planes))
-      self.silent = np.where(is_missed, silent + 1, 0).tolist()
+      missed_steps = np.array(self.silent or [0] * len(planes))
+      self.silent = np.where(is_missed, missed_steps + 1, 0).tolist()
 
   def report_skipped(self, count: int, num_steps: int) -> list[str]:
     """Reports how many of the last steps were skipped, if the fault is new."""
