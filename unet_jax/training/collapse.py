@@ -110,7 +110,7 @@ def judge(
   was_dead = np.array([state in (DEAD, COLLAPSE) for state in before])
   is_missed = (true > 0) & (hit < (1 + was_dead) * MISSED * true)
   is_blind = (soft < 1.2 * true * mass) | (soft < 0.01 * true)
-  # The lower bound is there because any growth from near 0 is relatively large.
+  # The lower bound ignores growth from near 0, which is relatively large.
   is_growing = late[:, 4] > np.maximum(1.1 * early[:, 4], 1e-3 * true)
   is_dead = is_missed & (
     was_dead | (is_blind & ~is_growing) | (np.array(missed_steps) >= PATIENCE)

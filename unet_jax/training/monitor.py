@@ -211,7 +211,7 @@ class Monitor:
     return ''
 
   def faults(self, classes: Sequence[str]) -> str:
-    """Returns the collapses of now, 'dead class (a, b): remedy', or ''."""
+    """Returns the current collapses, 'dead class (a, b): remedy', or ''."""
     by_state: dict[str, list[str]] = {}
     for name, state in zip(classes, self.states, strict=False):
       if state != collapse.LEARNING:
