@@ -1,8 +1,8 @@
-# Needs a Python from 3.11 to 3.14; `make help` says the rest.
+# Needs Python 3.11 to 3.14; `make help` lists the targets.
 
 VENV ?= .venv
 ARGS ?=
-# The newest that runs: a name on the PATH may be there and still fail.
+# The newest Python that runs; a name on the PATH may exist and still fail.
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3 \
     $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.1[1-4]*/bin/python; do \
     v=$$($$p -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>&1) && \
@@ -13,25 +13,25 @@ INSTALL = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 .PHONY: help setup train test format cuda-program
 help:  ## Lists the targets.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
-	@echo 'Variables: PYTHON (to make the environment with), VENV, ARGS.'
+	@echo 'Variables: PYTHON (makes the environment), VENV, ARGS.'
 
 setup: $(VENV)/setup.stamp  ## Makes the environment in VENV, by default .venv.
 
-train: setup  ## Trains configs/multiclass.py; ARGS are passed on.
+train: setup  ## Trains configs/multiclass.py; passes ARGS on.
 	$(VENV)/bin/python -m unet_jax.main --config configs/multiclass.py $(ARGS)
 
-test: $(VENV)/test.stamp  ## Runs the tests; ARGS are passed on to pytest.
+test: $(VENV)/test.stamp  ## Runs the tests; passes ARGS on to pytest.
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --durations 10 $(ARGS)
 
-format: $(VENV)/test.stamp  ## Formats the code, and checks it and its types.
+format: $(VENV)/test.stamp  ## Formats and checks the code, and its types.
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/mypy
 
-cuda-program: .venv-cuda/stamp  ## Lists what XLA makes of a step for an H100.
+cuda-program: .venv-cuda/stamp  ## Lists the kernels of a step for an H100.
 	@.venv-cuda/bin/python benchmarks/cuda_program.py $(ARGS)
 
-# XLA and cuDNN must agree on how a card that is absent is described.
+# cuDNN is pinned: it and XLA must agree on how to describe an absent GPU.
 .venv-cuda/stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-cuda
 	.venv-cuda/bin/python -m pip install --quiet --constraint constraints.txt \
@@ -40,7 +40,7 @@ cuda-program: .venv-cuda/stamp  ## Lists what XLA makes of a step for an H100.
 
 $(VENV)/setup.stamp: pyproject.toml constraints.txt
 	@test -n '$(PYTHON)' || { echo 'no Python 3.11 to 3.14 found: install' \
-	    'one, or name it: make PYTHON=/path/to/python3' >&2; exit 1; }
+	    'one, or name one: make PYTHON=/path/to/python3' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) --upgrade pip
 	$(INSTALL) --editable '.[native]'

@@ -1,4 +1,4 @@
-"""Calls of the commands, as tests make them, and what a run has written."""
+"""Calls the commands for tests, and reads what a run has written."""
 
 import contextlib
 import importlib
@@ -25,8 +25,8 @@ def call(name, *args, check=True):
   """Calls a command in this process, which has four devices.
 
   Args:
-    name: of the command, as main.
-    *args: its arguments.
+    name: name of the command, such as main.
+    *args: arguments of the command.
     check: whether an exit code other than 0 fails the test.
 
   Returns:
@@ -49,18 +49,18 @@ def call(name, *args, check=True):
 
 
 def start(*args, **settings):
-  """Starts Python with the arguments, as a process of its own."""
+  """Starts Python with the arguments in a new process."""
   return subprocess.Popen(
     [sys.executable, *map(str, args)], cwd=ROOT, text=True, **settings
   )
 
 
 def run(*args, **env):
-  """Runs Python with the arguments in a process of its own, to its end.
+  """Runs Python with the arguments in a new process, and waits for its end.
 
   Args:
-    *args: of Python.
-    **env: variables that its environment has besides.
+    *args: arguments of Python.
+    **env: additional environment variables.
 
   Returns:
     A CompletedProcess with `returncode`, `stdout`, `stderr`.
@@ -83,7 +83,7 @@ def rows(workdir):
 
 
 def weights(workdir, which='latest'):
-  """Returns a checkpoint's step, and each of its arrays by its path."""
+  """Returns the step of a checkpoint, and its arrays by their paths."""
   with checkpoint.make_manager(
     workdir, has_scores=True, read_only=True
   ) as manager:
@@ -100,7 +100,7 @@ def weights(workdir, which='latest'):
 
 
 def assert_same_weights(workdir, other, which='latest'):
-  """Asserts that two runs' checkpoints are of one step and bit-equal."""
+  """Asserts that the checkpoints of two runs have equal steps and bits."""
   (step, arrays), (other_step, others) = (
     weights(folder, which) for folder in (workdir, other)
   )

@@ -1,4 +1,4 @@
-"""Strictness, four simulated devices, a count of processes, small data."""
+"""Sets up four simulated devices, counts processes, makes small data."""
 # ruff: noqa: E402
 
 import os
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 
-# For child processes, too. XLA for CPU then compiles in two thirds of the time.
+# Also for child processes; XLA for CPU then compiles in two thirds of the time.
 os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = '1'
 
 import commands
@@ -29,13 +29,13 @@ jax.config.update('jax_num_cpu_devices', 4)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 CONFIGS = pathlib.Path(__file__).parents[1] / 'configs'
-# Of the whole suite; most of them import JAX, which takes seconds.
+# Limit for the whole suite: most processes import JAX, which takes seconds.
 MOST_PROCESSES = 30
 IS_WORKER = 'PYTEST_XDIST_WORKER' in os.environ
 started = []  # The command lines of the processes that tests have started.
 
-# The session's folder, which workers of pytest-xdist share. What is compiled is
-# kept there, for child processes, too.
+# The folder of the session, shared by the workers of pytest-xdist. It holds the
+# compilation cache, also for child processes.
 if not IS_WORKER:
   os.environ['UNET_JAX_SESSION'] = tempfile.mkdtemp()
 SESSION = pathlib.Path(os.environ['UNET_JAX_SESSION'])
@@ -45,7 +45,7 @@ jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 
 
 def pytest_configure():
-  """Counts the processes that are started from here on."""
+  """Counts the processes that are started after this."""
   init = subprocess.Popen.__init__
 
   def counted(self, args, *rest, **settings):
@@ -75,7 +75,7 @@ def pytest_sessionfinish(session):
 
 
 def pytest_terminal_summary(terminalreporter):
-  """Says how many processes were started."""
+  """Prints how many processes were started."""
   terminalreporter.write_line(
     f'{len(started)} processes started; the whole suite may start '
     f'{MOST_PROCESSES}'
@@ -84,7 +84,7 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture
 def counted_python(tmp_path):
-  """Gives the path of a Python whose starts by a script are counted, too."""
+  """Gives the path of a Python whose starts by a shell script are counted."""
   log, path = tmp_path / 'started', tmp_path / 'python'
   path.write_text(
     f'#!/bin/sh\necho "$0" >> {shlex.quote(str(log))}\n'
@@ -98,7 +98,7 @@ def counted_python(tmp_path):
 
 @pytest.fixture(scope='session')
 def finished(tmp_path_factory, fundus_root):
-  """Gives the folder of a finished tiny run, to be read only; its output."""
+  """Gives the folder of a finished tiny run, read-only, and its output."""
   workdir = tmp_path_factory.mktemp('runs') / 'tiny'
   done = commands.call(
     *('main', *commands.TINY, '--workdir', workdir),
@@ -142,8 +142,8 @@ def diagnose(load_config):
       config.task = task or ('binary' if len(classes) == 1 else 'multiclass')
       config.update(image_size=32, batch_size=4, total_steps=20)
     set_data(config, root=str(root), mask=mask, classes=classes, **overrides)
-    found = diagnosis.diagnose(survey.take(config), num_devices=4)
-    return {finding.title: finding for finding in found}
+    findings = diagnosis.diagnose(survey.take(config), num_devices=4)
+    return {finding.title: finding for finding in findings}
 
   return run
 
@@ -153,11 +153,11 @@ def write_folder(tmp_path):
   """Gives a writer of a small folder of images and masks.
 
   Args:
-    names: of the images.
-    mask: `binary` (0 and 255), `index` (0 to 2) or `folders` (GT/a, GT/b,
-      which overlap), as config.data.masks.kind.
+    names: names of the images.
+    mask: config.data.masks.kind: `binary` (0 and 255), `index` (0 to 2) or
+      `folders` (GT/a and GT/b, which overlap).
     size: height and width.
-    lists: of names, as train, val and test.
+    lists: lists of names by split: train, val and test.
 
   Returns:
     The folder's path.

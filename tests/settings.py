@@ -1,8 +1,8 @@
-"""Sets what a config says of the data, as tests name it."""
+"""Sets the keys of a config's data by short names."""
 
 
 def set_data(config, **values):
-  """Sets keys of config.data by their last names; `mask` is masks.kind."""
+  """Sets keys of config.data by the last part of their path; `mask` is kind."""
   groups = config.data, config.data.masks, config.data.split
   with config.unlocked():
     for name, value in values.items():

@@ -7,8 +7,9 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-# A room's modules may import their own room and the floors below. `doors` are
-# the modules that run as commands, `ground` the other modules beside the rooms.
+# The modules of a room may import their own room and the floors below. `doors`
+# are the modules that run as commands, `ground` is all other modules outside of
+# the rooms.
 FLOORS = (
   ('doors',),
   ('command_line',),
@@ -19,14 +20,14 @@ FLOORS = (
   ('nn', 'data'),
   ('ground',),
 )
-# Beside itself, nn knows the codes of labels, examples in one buffer, and the
-# cache of compiled code.
+# nn may import only itself, the codes of labels, examples packed in one buffer,
+# and the cache of compiled code.
 MAY_NN = {'unet_jax.data.codes', 'unet_jax.data.packed', 'unet_jax.cache'}
 
 
 @functools.cache
 def read_imports():
-  """Returns {module: the modules of the package that it imports anywhere}.
+  """Returns {module: the modules of the package that it imports}.
 
   `from unet_jax.nn import conv` imports unet_jax.nn.conv, and not the package.
   """
@@ -44,7 +45,7 @@ def read_imports():
 
 
 def imported(tree):
-  """Returns the names that a syntax tree imports of the package."""
+  """Returns the names that a syntax tree imports from the package."""
   names = []
   for node in ast.walk(tree):
     if isinstance(node, ast.ImportFrom):
@@ -60,8 +61,8 @@ def room_of(module):
   path = ROOT.joinpath(*module.split('.'))
   if not parts or parts[-1] == '__main__':
     return 'doors'
-  alone = parts[0] in ('build', 'command_line')
-  if alone or len(parts) > 1 or path.is_dir():
+  has_own_floor = parts[0] in ('build', 'command_line')
+  if has_own_floor or len(parts) > 1 or path.is_dir():
     return parts[0]
   is_door = 'def main(argv' in path.with_suffix('.py').read_text()
   return 'doors' if is_door else 'ground'
@@ -85,13 +86,13 @@ def wrong_imports(imports):
   return sorted(wrong)
 
 
-def circles(imports):
-  """Lists circles among modules, each as the modules on it."""
-  found, done = [], set()
+def find_cycles(imports):
+  """Lists the import cycles, each as the chain of its modules."""
+  cycles, done = [], set()
 
   def visit(module, path):
     if module in path:
-      found.append(' -> '.join([*path[path.index(module) :], module]))
+      cycles.append(' -> '.join([*path[path.index(module) :], module]))
     elif module not in done:
       for name in sorted(imports.get(module, ())):
         visit(name, [*path, module])
@@ -99,7 +100,7 @@ def circles(imports):
 
   for module in sorted(imports):
     visit(module, [])
-  return found
+  return cycles
 
 
 def test_every_folder_is_a_room_with_a_floor():
@@ -112,7 +113,7 @@ def test_imports_go_down():
 
 
 def test_no_modules_import_each_other():
-  assert circles(read_imports()) == []
+  assert find_cycles(read_imports()) == []
 
 
 def test_no_module_is_called_utils():
@@ -140,8 +141,8 @@ def test_an_import_that_goes_up_or_aside_is_found(importer, name):
   assert wrong_imports({importer: {name}}) == [f'{importer} -> {name}']
 
 
-def test_a_circle_is_found():
-  assert circles({'a': {'b'}, 'b': {'c'}, 'c': {'b'}}) == ['b -> c -> b']
+def test_a_cycle_is_found():
+  assert find_cycles({'a': {'b'}, 'b': {'c'}, 'c': {'b'}}) == ['b -> c -> b']
 
 
 def test_imports_inside_functions_count():

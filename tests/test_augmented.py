@@ -115,8 +115,8 @@ def test_crop_shares_and_kerass_degrees_are_reported(load_config, dataset):
   config = load_config('tutorial:lesions', **{'data.foreground_share': 0.5})
   lines = setup.describe_samples(config, dataset)
   assert lines[0] == (
-    'crops: 0.5 about a class, 0.25 each of red (5 images), bright (5 images); '
-    'the others anywhere'
+    'crops: 0.5 around a class, 0.25 each for red (5 images), bright (5 '
+    'images); the others anywhere'
   )
   assert '0.3 degrees' in lines[1]
   config.data.foreground_share = 0.0

@@ -1,4 +1,4 @@
-"""CHECKS has every finding that the code can make, and no other."""
+"""CHECKS has every finding that the code can return, and no other."""
 
 import ast
 import functools
@@ -30,7 +30,7 @@ def read_package():
 
 @functools.cache
 def read_functions():
-  """Returns {module.function: its syntax tree}, of top-level functions."""
+  """Returns {module.function: its syntax tree} for all top-level functions."""
   return {
     f'{module}.{node.name}': node
     for module, tree in read_package().items()
@@ -54,7 +54,7 @@ def constants(tree):
 
 
 def severities_of(call, function):
-  """Returns the severities that a call's first argument can be."""
+  """Returns the possible severities of a call, its first argument."""
   assigned = {}
   for node in ast.walk(function):
     if isinstance(node, ast.Assign):
@@ -67,27 +67,27 @@ def severities_of(call, function):
 
 
 def called_by(name):
-  """Returns the functions of the package that a function calls itself."""
+  """Returns the functions of the package that a function calls directly."""
   module = name.rpartition('.')[0]
-  places = {}  # Name in this module -> what it stands for.
+  full_names = {}  # Name in this module -> full name.
   for node in ast.walk(read_package()[module]):
     if isinstance(node, ast.ImportFrom):
       for alias in node.names:
-        places[alias.asname or alias.name] = f'{node.module}.{alias.name}'
+        full_names[alias.asname or alias.name] = f'{node.module}.{alias.name}'
   names = set()
   for node in ast.walk(read_functions()[name]):
     if isinstance(node, ast.Call):
       owner, _, function = ast.unparse(node.func).rpartition('.')
       if owner:
-        names.add(f'{places.get(owner, owner)}.{function}')
+        names.add(f'{full_names.get(owner, owner)}.{function}')
       else:
-        names.add(places.get(function, f'{module}.{function}'))
+        names.add(full_names.get(function, f'{module}.{function}'))
   return names & read_functions().keys()
 
 
 @functools.cache
 def reached_from(name):
-  """Returns a function and all that it calls, at any depth."""
+  """Returns a function and all functions that it calls, at any depth."""
   reached, waiting = set(), {name}
   while waiting:
     reached |= waiting
@@ -113,18 +113,18 @@ def test_a_title_has_one_row():
 
 def test_titles_are_literal_and_the_fields_are_named():
   for module, tree in read_package().items():
-    for found in finding_calls(tree):
-      where = f'{module}, line {found.lineno}'
-      assert len(found.args) == 2, where
-      assert isinstance(found.args[1], ast.Constant), where
+    for node in finding_calls(tree):
+      where = f'{module}, line {node.lineno}'
+      assert len(node.args) == 2, where
+      assert isinstance(node.args[1], ast.Constant), where
 
 
 def test_rows_have_the_titles_and_severities_that_the_code_has():
   made = {}
   for function in read_functions().values():
-    for found in finding_calls(function):
-      severities = severities_of(found, function)
-      made.setdefault(found.args[1].value, set()).update(severities)
+    for node in finding_calls(function):
+      severities = severities_of(node, function)
+      made.setdefault(node.args[1].value, set()).update(severities)
   assert made == {x.title: set(x.severities) for x in checks.CHECKS}
 
 
@@ -138,25 +138,25 @@ def test_severities_are_listed_from_the_worst():
 def test_a_function_makes_the_findings_of_its_rows():
   for find in {check.find for check in checks.CHECKS}:
     made = {
-      found.args[1].value
+      node.args[1].value
       for name in reached_from(name_of(find))
-      for found in finding_calls(read_functions()[name])
+      for node in finding_calls(read_functions()[name])
     }
     assert made == {x.title for x in checks.CHECKS if x.find is find}
 
 
 def test_every_function_that_returns_findings_is_run_by_the_table():
-  tabled = set().union(
+  in_table = set().union(
     *(reached_from(name_of(check.find)) for check in checks.CHECKS)
   )
   for name in filter(makes_findings, read_functions()):
-    if name not in tabled:  # It may join checks of the table, and no others.
-      joined = set(filter(makes_findings, reached_from(name) - {name}))
-      assert joined, name
+    if name not in in_table:  # It may only combine checks of the table.
+      combined = set(filter(makes_findings, reached_from(name) - {name}))
+      assert combined, name
       assert not finding_calls(read_functions()[name]), name
 
 
-def test_a_check_asks_for_facts_that_there_are():
+def test_a_check_asks_for_existing_facts():
   for check in checks.CHECKS:
     names = inspect.signature(check.find).parameters
     assert names.keys() <= {*diagnosis.Facts._fields}, check.title
@@ -167,7 +167,7 @@ def test_a_check_has_a_stage_that_the_doctor_runs():
   assert stages == {'data', 'step', 'overfit'}
 
 
-# What a person sees of it.
+# The table as a user sees it.
 
 
 def test_the_page_has_the_table():

@@ -1,4 +1,4 @@
-"""Collapse: counts against a loop, verdicts on curves, and in real runs."""
+"""Collapse: statistics against a loop, states of curves and of real runs."""
 
 import types
 
@@ -17,7 +17,7 @@ HEALTHY = [collapse.LEARNING] * 2
 def looped_counts(logits, target, weight, exclusive):
   """Counts pixel by pixel, in float64."""
   logits = logits.astype(np.float64)
-  found = np.zeros((logits.shape[-1], 6))
+  sums = np.zeros((logits.shape[-1], 6))
   pixels = 0
   for place in np.ndindex(weight.shape):
     if not weight[place]:
@@ -29,22 +29,22 @@ def looped_counts(logits, target, weight, exclusive):
     else:
       probs, predicted = 1 / (1 + np.exp(-z)), z > 0
     t = target[place]
-    found[:, :5] += np.stack(
+    sums[:, :5] += np.stack(
       [predicted, t, predicted * t, probs, probs * t], axis=-1
     )
-    found[:, 5] = np.maximum(found[:, 5], probs)
-  found[:, :5] /= max(pixels, 1)
-  return found
+    sums[:, 5] = np.maximum(sums[:, 5], probs)
+  sums[:, :5] /= max(pixels, 1)
+  return sums
 
 
 @pytest.mark.parametrize('exclusive', [True, False])
-def test_counts_are_those_of_a_loop_on_any_number_of_devices(exclusive):
+def test_statistics_equal_a_loops_on_any_number_of_devices(exclusive):
   rng = np.random.default_rng(0)
   logits = rng.normal(size=(4, 5, 6, 3)).astype(np.float32)
   index = rng.integers(0, 3, (4, 5, 6))
   target = (index[..., None] == np.arange(3)).astype(np.float32)
   weight = (rng.random((4, 5, 6)) > 0.3).astype(np.float32)
-  logits[weight == 0] = 50.0  # Void says nothing.
+  logits[weight == 0] = 50.0  # Void pixels don't count.
   expected = looped_counts(logits, target, weight, exclusive)
   alone = collapse.count(logits, target, weight, exclusive=exclusive)
   np.testing.assert_allclose(alone, expected, rtol=1e-5)
@@ -62,7 +62,7 @@ def test_counts_are_those_of_a_loop_on_any_number_of_devices(exclusive):
 
 
 def curves(**columns):
-  """Returns float[30, 2, 6]: a class that is learnt, and one as given."""
+  """Returns float[30, 2, 6]: a class that is learnt, and one with `columns`."""
   given = dict(predicted=0.02, true=0.03, hit=0.015, mass=0.03, soft=0.016)
   good = [np.full(30, value) for value in given.values()]
   other = [np.broadcast_to(x, 30) for x in (given | columns).values()]
@@ -72,11 +72,11 @@ def curves(**columns):
   )
 
 
-def judged(planes, silent=(0, 0), before=HEALTHY):
-  return collapse.judge(planes, silent, before)
+def judged(planes, missed_steps=(0, 0), before=HEALTHY):
+  return collapse.judge(planes, missed_steps, before)
 
 
-def test_a_class_that_is_found_is_learning():
+def test_a_class_that_is_predicted_is_learning():
   assert judged(curves()) == HEALTHY
 
 
@@ -86,14 +86,14 @@ def test_a_class_that_gets_no_probability_is_dead():
 
 
 def test_a_class_that_is_guessed_by_its_share_is_dead():
-  # Probability 3 % everywhere: of its own pixels, 3 % of 3 %.
+  # Its probability is 3 % everywhere, on its own 3 % of the pixels too.
   planes = curves(predicted=0, hit=0, mass=0.03, soft=0.03 * 0.03)
   assert judged(planes) == ['learning', 'dead class']
 
 
-def test_a_class_that_is_missed_but_told_apart_is_learning():
-  # Red lesions of a healthy run at step 50: never the most likely class, but
-  # six times as likely on their own pixels.
+def test_a_class_that_is_missed_but_distinguished_is_learning():
+  # Red lesions in a healthy run at step 50: never the most likely class, but
+  # six times as likely on their own pixels as elsewhere.
   planes = curves(predicted=5e-4, hit=5e-5, mass=0.03, soft=0.18 * 0.03)
   assert judged(planes) == HEALTHY
 
@@ -103,7 +103,7 @@ def test_a_class_whose_probability_grows_is_learning():
   assert judged(curves(predicted=0, hit=0, soft=soft)) == HEALTHY
 
 
-def test_a_class_that_is_missed_for_long_is_dead_though_told_apart():
+def test_a_class_that_is_missed_for_long_is_dead_though_distinguished():
   planes = curves(predicted=0, hit=0, soft=0.18 * 0.03)
   assert judged(planes, (0, collapse.PATIENCE - 1)) == HEALTHY
   assert judged(planes, (0, collapse.PATIENCE)) == ['learning', 'dead class']
@@ -113,7 +113,7 @@ def test_a_class_that_does_not_occur_is_not_dead():
   assert judged(curves(predicted=0, true=0, hit=0, mass=0, soft=0)) == HEALTHY
 
 
-def test_all_dead_is_background_collapse_whatever_does_not_occur():
+def test_all_occurring_classes_dead_is_background_collapse():
   dead = curves(predicted=0, hit=0, soft=0)[:, 1:]
   absent = curves(predicted=0, true=0, hit=0, soft=0)[:, 1:]
   both = [collapse.COLLAPSE] * 2
@@ -123,40 +123,40 @@ def test_all_dead_is_background_collapse_whatever_does_not_occur():
   ]
 
 
-def test_a_class_everywhere_is_a_flood_unless_it_ebbs():
+def test_a_class_everywhere_is_a_flood_unless_it_recedes():
   flood = dict(hit=0.03, mass=0.9, soft=0.9 * 0.03)
   assert judged(curves(predicted=0.99, **flood)) == [
     *('learning', 'foreground flood')
   ]
-  ebbing = np.linspace(1, 0.7, 30)
-  assert judged(curves(predicted=ebbing, **flood)) == HEALTHY
-  # A class that is most of the image may be predicted there.
+  receding = np.linspace(1, 0.7, 30)
+  assert judged(curves(predicted=receding, **flood)) == HEALTHY
+  # A class may be predicted on most pixels if most pixels belong to it.
   assert (
     judged(curves(predicted=0.9, true=0.8, hit=0.79, mass=0.9, soft=0.79))
     == HEALTHY
   )
 
 
-def test_a_verdict_is_said_once_and_taken_back_once():
-  monitor, told = monitor_lib.Monitor(), []
+def test_a_new_state_is_reported_once():
+  monitor, reports = monitor_lib.Monitor(), []
 
-  def see(planes, steps):
+  def add(planes, steps):
     for _ in range(steps):
       monitor.add(1.0, 0, planes[0].astype(np.float32))
-      told.append((monitor.num_steps, monitor.judge(('a', 'b'))))
+      reports.append((monitor.num_steps, monitor.judge(('a', 'b'))))
 
-  see(curves(predicted=0, hit=0, soft=0), 100)
+  add(curves(predicted=0, hit=0, soft=0), 100)
   fault = monitor.faults(('a', 'b'))
-  assert fault.startswith('dead class (b): it is rare, ')
+  assert fault.startswith('dead class (b): the class is rare, ')
   assert 'lower config.optim.lr' in fault
-  see(curves(), 60)
-  said = [(step, lines) for step, lines in told if lines]
+  add(curves(), 60)
+  said = [(step, lines) for step, lines in reports if lines]
   assert [step for step, _ in said] == [50, 102]
   (_, dead), (_, well) = said
   assert len(dead) == 2
   assert dead[0].startswith(
     'dead class: in the last 30 steps 3.00% of the pixels are b, 0.00% are '
-    'predicted so (recall 0.00%, '
+    'predicted as b (recall 0.00%, '
   )
   assert 'config.optim.lr' in dead[1]
   assert len(well) == 1
@@ -218,14 +218,14 @@ def with_head_bias(value):
   ('bias', 'state'),
   [(-30.0, collapse.COLLAPSE), (30.0, collapse.FLOOD)],
 )
-def test_a_planted_collapse_is_called_within_50_steps(
+def test_a_planted_collapse_is_detected_within_50_steps(
   load_config, monkeypatch, bias, state
 ):
   said, monitor = train(load_config, monkeypatch, with_head_bias(bias))
   step, text = said[0]
   assert step <= 50
   assert text.startswith(f'{state}: ')
-  assert len(said) == 2  # With its remedy, and never again.
+  assert len(said) == 2  # The state and its remedy, once.
   assert monitor.faults(('squares',)).startswith(f'{state} (squares): ')
 
 

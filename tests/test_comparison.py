@@ -1,4 +1,4 @@
-"""What a comparison says of a warm start, from made-up and from real runs."""
+"""The report of a comparison, from made-up curves and from real runs."""
 
 import json
 
@@ -9,14 +9,14 @@ from unet_jax import errors
 from unet_jax.experiments import comparison
 
 
-def test_the_first_step_with_a_score_is_found_or_never():
+def test_the_first_step_with_a_score_is_returned_or_never():
   curve = comparison.Curve({10: 0.1, 20: 0.5, 30: 0.4, 40: 0.6}, 0.0)
   assert comparison.first_at(curve, 0.4) == '20'
   assert comparison.first_at(curve, 0.6) == '40'
   assert comparison.first_at(curve, 0.61) == 'never'
 
 
-def test_the_report_has_a_line_a_seed_and_a_line_an_evaluation():
+def test_the_report_has_a_line_per_seed_and_a_line_per_evaluation():
   cold = [
     comparison.Curve({10: 0.1, 20: 0.3}, 0.35),
     comparison.Curve({10: 0.4, 20: 0.2}, 0.25),
@@ -37,7 +37,7 @@ def test_the_report_has_a_line_a_seed_and_a_line_an_evaluation():
 
 
 @pytest.mark.parametrize(
-  ('args', 'said'),
+  ('args', 'message'),
   [
     (['--source.optim.lrr=1'], '--source has no key lrr; did you mean lr?'),
     (['--source', 'x.py'], "--source: [Errno 2] No such file or directory: 'x"),
@@ -52,7 +52,7 @@ def test_the_report_has_a_line_a_seed_and_a_line_an_evaluation():
     ),
   ],
 )
-def test_an_error_names_the_config_at_fault(tmp_path, args, said):
+def test_an_error_names_the_config_at_fault(tmp_path, args, message):
   files = (
     '--source',
     'configs/binary.py:tiny',
@@ -61,7 +61,7 @@ def test_an_error_names_the_config_at_fault(tmp_path, args, said):
   )
   done = call('compare', *files, *args, '--workdir', tmp_path, check=False)
   assert done.returncode == 1
-  assert done.stderr.startswith(f'error: {said}')
+  assert done.stderr.startswith(f'error: {message}')
 
 
 def test_an_error_about_the_sources_data_names_its_flags(tmp_path, load_config):
@@ -75,7 +75,9 @@ def test_an_error_about_the_sources_data_names_its_flags(tmp_path, load_config):
   )
 
 
-def test_one_command_trains_all_and_does_not_do_so_twice(tmp_path, fundus_root):
+def test_a_command_trains_all_runs_and_a_second_call_trains_none(
+  tmp_path, fundus_root
+):
   args = (
     *('compare', '--seeds=1', '--workdir', tmp_path),
     *('--source', 'configs/binary.py:tiny'),

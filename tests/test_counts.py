@@ -14,41 +14,41 @@ from unet_jax.nn import preprocess
 
 
 def loop(pred, target, weight):
-  """Counts tp, fp, fn, tn a pixel at a time: int64[B, K, 4]."""
-  found = np.zeros((pred.shape[0], pred.shape[-1], 4), np.int64)
+  """Counts tp, fp, fn, tn pixel by pixel: int64[B, K, 4]."""
+  cells = np.zeros((pred.shape[0], pred.shape[-1], 4), np.int64)
   for b, y, x, k in np.ndindex(pred.shape):
     if weight[b, y, x]:
       p, t = pred[b, y, x, k], target[b, y, x, k]
-      found[b, k, (0 if t else 1) if p else (2 if t else 3)] += 1
-  return found
+      cells[b, k, (0 if t else 1) if p else (2 if t else 3)] += 1
+  return cells
 
 
 @pytest.mark.parametrize('seed', range(3))
-def test_confusion_is_a_loop_over_pixels(seed):
+def test_confusion_equals_a_loop_over_pixels(seed):
   rng = np.random.default_rng(seed)
   pred = rng.random((2, 5, 7, 3)) < 0.4
   target = rng.random((2, 5, 7, 3)) < 0.4
   weight = (rng.random((2, 5, 7)) < 0.7).astype(np.float32)
-  found = counts.confusion(*map(jnp.asarray, (pred, target, weight)))
-  assert found.dtype == jnp.int32
-  np.testing.assert_array_equal(found, loop(pred, target, weight))
-  np.testing.assert_array_equal(found.sum(-1)[:, 0], weight.sum((1, 2)))
+  confusion = counts.confusion(*map(jnp.asarray, (pred, target, weight)))
+  assert confusion.dtype == jnp.int32
+  np.testing.assert_array_equal(confusion, loop(pred, target, weight))
+  np.testing.assert_array_equal(confusion.sum(-1)[:, 0], weight.sum((1, 2)))
 
 
 def test_large_image_is_counted_exactly():
-  """float32 would lose pixels beyond 2**24."""
+  """A float32 sum would lose pixels beyond 2**24."""
   shape = (1, 4100, 4100, 1)
-  found = counts.confusion(
+  confusion = counts.confusion(
     jnp.ones(shape, bool), jnp.ones(shape), jnp.ones(shape[:3])
   )
-  assert found.tolist() == [[[4100**2, 0, 0, 0]]]
+  assert confusion.tolist() == [[[4100**2, 0, 0, 0]]]
 
 
 def test_exclusive_prediction_is_the_largest_plane():
   logits = jnp.array([[[[1.0, 3, 2], [0, -2, -1], [5, 5, 0]]]])
   planes = counts.predicted_planes(logits, exclusive=True)
   assert planes.dtype == bool
-  expected = np.eye(3, dtype=bool)[[1, 0, 0]]  # Of equals the first.
+  expected = np.eye(3, dtype=bool)[[1, 0, 0]]  # The first one wins a tie.
   np.testing.assert_array_equal(planes[0, 0], expected)
 
 
@@ -59,7 +59,7 @@ def test_overlapping_prediction_is_probability_above_one_half():
 
 
 def make_source(sizes, num_classes=3):
-  """Makes images whose first channel says the class that is predicted."""
+  """Makes images whose first channel is the predicted class."""
   rng = np.random.default_rng(0)
   values = np.array([*range(num_classes), labels.VOID], np.uint8)
   return [
@@ -74,7 +74,7 @@ def make_source(sizes, num_classes=3):
 
 
 def count_split(source, num_images):
-  """Counts with a model that reads its prediction off the image."""
+  """Counts with a model whose prediction is the image."""
   step = functools.partial(
     counts.count_step,
     apply_fn=lambda variables, image: jax.nn.one_hot(
@@ -100,14 +100,14 @@ def count_split(source, num_images):
 SIZES = [(20, 30), (64, 64), (5, 5), (70, 20), (64, 10), (33, 33), (1, 1)]
 
 
-def test_counts_of_a_split_are_the_loops_in_its_order():
-  """Void, padding and the filling of batches don't count."""
+def test_counts_of_a_split_equal_the_loops_in_its_order():
+  """Void pixels, padded pixels and padding images don't count."""
   source = make_source(SIZES)
-  found, losses = count_split(source, len(source))
+  confusion, losses = count_split(source, len(source))
   assert losses == {}
-  assert found.dtype == np.int64
+  assert confusion.dtype == np.int64
   eye = np.eye(3, dtype=bool)
-  for example, counted in zip(source, found, strict=True):
+  for example, counted in zip(source, confusion, strict=True):
     pred = eye[example['image'][None, ..., 0]]
     target = example['label'][None, ..., None] == np.arange(3)
     weight = example['label'][None] != labels.VOID

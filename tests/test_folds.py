@@ -1,4 +1,4 @@
-"""Cross-validation: every image is scored once, by a run that never saw it."""
+"""Cross-validation: every image is scored once, by a run not trained on it."""
 
 import json
 import shutil
@@ -31,7 +31,9 @@ def config(load_config, write_folder):
   )
 
 
-def test_folds_share_out_train_and_are_summed(config, tmp_path, capsys):
+def test_folds_partition_train_and_their_counts_are_summed(
+  config, tmp_path, capsys
+):
   workdir = tmp_path / 'run'
   folds.cross_validate(config, workdir, 2)
   path = workdir / 'evaluation' / 'folds.json'
@@ -64,15 +66,15 @@ def test_folds_share_out_train_and_are_summed(config, tmp_path, capsys):
   assert report['mean']['macro_f1'] == pytest.approx(np.mean(scores))
   assert report['std']['macro_f1'] == pytest.approx(np.std(scores, ddof=1))
 
-  # Begun again, it trains the fold that is missing, and comes to the same.
+  # A second call trains only the missing fold, and gives the same report.
   shutil.rmtree(workdir / 'fold1')
   shutil.rmtree(workdir / 'evaluation')
   before = (workdir / 'fold0' / 'metrics.jsonl').stat().st_mtime_ns
   capsys.readouterr()
   folds.cross_validate(config, workdir, 2)
-  told = capsys.readouterr().out
-  assert f'{workdir}/fold0 is finished, at step 2' in told
-  assert f'{workdir}/fold1 is finished' not in told
+  output = capsys.readouterr().out
+  assert f'{workdir}/fold0 is finished, at step 2' in output
+  assert f'{workdir}/fold1 is finished' not in output
   assert (workdir / 'fold0' / 'metrics.jsonl').stat().st_mtime_ns == before
   assert path.read_text() == text
 

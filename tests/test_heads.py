@@ -1,4 +1,4 @@
-"""New planes of logits: what the model then says of each class."""
+"""Mapped heads: the probability that the new model gives each class."""
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ def sigmoid(logits):
 
 
 def map_head(new_classes, old_classes, classes):
-  """Returns logits of random features: (new, old, the new as it was drawn)."""
+  """Returns the head's plan and logits: mapped, old, and new at random."""
   rng = np.random.default_rng(0)
 
   def draw(classes):
@@ -62,15 +62,15 @@ def test_a_sigmoid_becomes_a_softmax_of_the_same_probability():
   np.testing.assert_allclose(softmax(new)[:, 1], sigmoid(old)[:, 0], rtol=1e-5)
 
 
-def test_classes_that_share_one_share_its_probability():
-  tiled = dict.fromkeys(('red', 'bright'), 'vessels')
-  _, (new, old, _) = map_head(LESIONS, VESSELS, tiled)
+def test_classes_that_share_an_old_class_share_its_probability():
+  shared = dict.fromkeys(('red', 'bright'), 'vessels')
+  _, (new, old, _) = map_head(LESIONS, VESSELS, shared)
   probs = softmax(new)
   np.testing.assert_allclose(probs[:, 1], probs[:, 2], rtol=1e-6)
   np.testing.assert_allclose(probs[:, 1:].sum(1), sigmoid(old)[:, 0], rtol=1e-5)
 
 
-def test_a_class_split_in_two_leaves_the_others_their_probability():
+def test_splitting_a_class_keeps_the_probabilities_of_the_others():
   four = labels.ClassSpec(
     ('background', 'bright', 'dots', 'red'), 3, exclusive=True
   )
@@ -86,7 +86,7 @@ def test_a_softmax_of_one_class_becomes_a_sigmoid_of_the_same_probability():
   np.testing.assert_allclose(sigmoid(new)[:, 0], softmax(old)[:, 1], rtol=1e-5)
 
 
-def test_planes_of_sigmoids_are_taken_by_name_whatever_their_order():
+def test_planes_of_sigmoids_are_mapped_by_name_in_any_order():
   names = ('a', 'b', 'c')
   new_classes = labels.ClassSpec(('c', 'x', 'a', 'y'), 4, exclusive=False)
   leaf, (new, old, drawn) = map_head(
@@ -97,7 +97,7 @@ def test_planes_of_sigmoids_are_taken_by_name_whatever_their_order():
   np.testing.assert_allclose(new[:, 1], drawn[:, 1], rtol=1e-5)
 
 
-def test_a_class_can_be_told_to_start_fresh():
+def test_a_class_can_be_set_to_start_fresh():
   leaf, (new, old, drawn) = map_head(LESIONS, LESIONS, {'red': ''})
   assert leaf.why == 'red fresh, bright from bright'
   np.testing.assert_allclose(new[:, [0, 2]], old[:, [0, 2]], rtol=1e-5)
@@ -115,7 +115,7 @@ def test_the_same_classes_are_copied_and_none_in_common_is_a_fresh_head():
 
 
 @pytest.mark.parametrize(
-  ('classes', 'said'),
+  ('classes', 'message'),
   [
     ({'rde': 'vessels'}, 'has rde; the classes are red, bright'),
     (
@@ -124,6 +124,6 @@ def test_the_same_classes_are_copied_and_none_in_common_is_a_fresh_head():
     ),
   ],
 )
-def test_classes_that_are_not_there_are_refused(classes, said):
-  with pytest.raises(errors.InputError, match=said):
+def test_unknown_classes_are_refused(classes, message):
+  with pytest.raises(errors.InputError, match=message):
     heads.map_head(LESIONS, VESSELS, classes)

@@ -1,4 +1,4 @@
-"""Two processes on one machine find what one process finds."""
+"""Two processes on one machine give the results of one process."""
 
 import json
 import os
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.process
 
 
 def launch(python, *args):
-  """Runs launch/local.sh over two processes of the Python, to its end."""
+  """Runs launch/local.sh with two processes, and waits for its end."""
   return subprocess.run(
     ['launch/local.sh', '--processes', '2', *map(str, args)],
     cwd=ROOT,
@@ -41,8 +41,8 @@ def test_two_processes_end_with_the_losses_and_scores_of_one(
   assert len(one) == len(two) > 0
   for a, b in zip(one, two, strict=True):
     assert (a['step'], a['split']) == (b['step'], b['split'])
-    # Adam's first steps are of full size however small a gradient is, and so
-    # turn its rounding into differences of weights.
+    # Adam's first steps have full size even for a tiny gradient, so rounding
+    # errors of gradients become differences of weights.
     for name, rtol in (('loss', 2e-4), ('grad_norm', 5e-3), ('macro_f1', 5e-3)):
       if name in a:
         np.testing.assert_allclose(a[name], b[name], rtol=rtol, err_msg=name)

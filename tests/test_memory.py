@@ -1,4 +1,4 @@
-"""A step's memory is read off its program; what can't fit is refused."""
+"""The memory of a step comes from its program; a step too large is refused."""
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def test_the_largest_batch_fits_and_a_larger_one_does_not(
   assert memory.largest_batch(config, STATS, EXAMPLE) == 0
 
 
-def test_a_run_that_does_not_fit_is_told_what_does(config, limit, monkeypatch):
+def test_a_run_that_does_not_fit_names_what_does(config, limit, monkeypatch):
   monkeypatch.setattr(memory, 'step_bytes', fake_bytes)
   limit(16_000)
   memory.check_fits(16_000, config, STATS, EXAMPLE)

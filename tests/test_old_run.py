@@ -1,20 +1,20 @@
-"""A run of earlier code is still read: resumed, scored and used.
+"""A run of earlier code can still be resumed, evaluated and used.
 
-old_run/ was made by commit d3e897c on four simulated devices, with
+Commit d3e897c made old_run/ on four simulated devices, with
 
   python -m unet_jax.main --config configs/multiclass.py:tiny
     --config.image_size=32 --config.engine=xla --config.precision=float32
 
-of the embedded data. It has:
-  run.tar.gz     the run's folder with the checkpoint of step 2, and the rows
-                 and scores of all 4 steps
-  step_4.npz     what d3e897c got when it resumed from step 2: the weights of
-                 step 4 by their paths in the checkpoint
-  mask.png       what it predicted with them for the image of write_images
-  expected.json  SHA-256 of every array of step 4, and what it was made with
+on the embedded data. The folder has:
+  run.tar.gz     the folder of the run with the checkpoint of step 2, and the
+                 rows and scores of all 4 steps
+  step_4.npz     the weights of step 4 that d3e897c gave after it resumed from
+                 step 2, by their paths in the checkpoint
+  mask.png       its prediction with these weights for the image of write_images
+  expected.json  SHA-256 of every array of step 4, and the versions and machine
 
-It is never made anew: what these tests hold is that users' runs, which nobody
-can make anew, stay readable.
+Never regenerate the folder: these tests show that runs of users, which can't be
+regenerated either, stay readable.
 """
 
 import hashlib
@@ -35,19 +35,19 @@ from unet_jax.training import logs, loop
 
 FOLDER = pathlib.Path(__file__).parent / 'old_run'
 EXPECTED = json.loads((FOLDER / 'expected.json').read_text())
-# Other versions, or another processor, round otherwise. Then weights may differ
-# by a thousandth of the largest of their array, scores and losses likewise: on
-# one device instead of four they differ by a tenth of that.
-TODAYS = {
+# Other versions or processors round differently. Then weights may differ by a
+# thousandth of the largest weight of their array, and scores and losses by a
+# thousandth. One device instead of four makes a tenth of that difference.
+CURRENT = {
   'jax': jax.__version__,
   'jaxlib': jaxlib.__version__,
   'machine': cache.machine(),
 }
-IS_SAME_MACHINE = TODAYS.items() <= EXPECTED.items()
+IS_SAME_MACHINE = CURRENT.items() <= EXPECTED.items()
 
 
 def unpack(workdir, root):
-  """Unpacks the run; its data lies in `root`. Returns its rows and scores."""
+  """Unpacks the run, with its data in `root`; returns its rows and scores."""
   with tarfile.open(FOLDER / 'run.tar.gz') as file:
     file.extractall(workdir, filter='data')
   path = workdir / 'config.json'
@@ -58,12 +58,12 @@ def unpack(workdir, root):
 
 @pytest.fixture(scope='module')
 def resumed(tmp_path_factory, fundus_root):
-  """Gives the run's folder, resumed from step 2; its old rows and scores."""
+  """Gives the folder of the resumed run, and the old rows and scores."""
   workdir = tmp_path_factory.mktemp('old') / 'run'
   old = unpack(workdir, fundus_root)
   (workdir / 'evaluation/test.json').unlink()
   config = config_lib.load(workdir / 'config.json')
-  # It was compiled as users' runs are; conftest.py leaves optimizations out.
+  # The old run was compiled with the optimizations that conftest.py disables.
   jax.config.update('jax_disable_most_optimizations', False)
   loop.train_and_evaluate(config, workdir)
   yield workdir, *old
@@ -71,7 +71,7 @@ def resumed(tmp_path_factory, fundus_root):
 
 
 def assert_equal(new, old):
-  """Asserts that nested dicts of numbers are equal, as IS_SAME_MACHINE says."""
+  """Asserts that nested dicts of numbers are equal, or close elsewhere."""
   if isinstance(old, dict):
     assert new.keys() == old.keys()
     for key, value in old.items():
@@ -82,7 +82,7 @@ def assert_equal(new, old):
     assert new == pytest.approx(old, rel=1e-3, abs=1e-3)
 
 
-def test_its_config_has_todays_keys_and_is_what_the_same_flags_give(
+def test_its_config_has_the_current_keys_and_equals_that_of_its_flags(
   tmp_path, load_config
 ):
   unpack(tmp_path, '/data/fundus')
@@ -154,7 +154,7 @@ def test_it_predicts_the_same_mask(resumed, tmp_path):
   assert (new != old).mean() <= (0 if IS_SAME_MACHINE else 0.01)
 
 
-def test_its_own_checkpoint_is_evaluated_where_its_data_lies_now(
+def test_its_checkpoint_is_evaluated_with_data_that_has_moved(
   tmp_path, fundus_root
 ):
   unpack(tmp_path, '/data/moved')

@@ -1,4 +1,4 @@
-"""Optimisers against NumPy, step by step; schedules by hand."""
+"""Optimizers against NumPy, step by step; schedules by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ def make(**settings):
 
 
 def by_numpy(rule, num_steps=3):
-  """Runs (leaf, gradient, memory, step) -> leaf on each leaf by itself."""
+  """Applies a rule, (leaf, gradient, memory, step) -> leaf, to each leaf."""
 
   def leaf(path, x):
     memory, x = {}, np.asarray(x, np.float64)
@@ -71,7 +71,7 @@ def sgd(x, g, memory, step):
   ('name', 'weight_decay', 'rule'),
   [('adam', 0.0, adam), ('adamw', 0.2, adamw), ('sgd', 0.0, sgd)],
 )
-def test_three_steps_are_those_of_numpy(name, weight_decay, rule):
+def test_three_steps_equal_numpys(name, weight_decay, rule):
   params, _ = run(make(name=name, weight_decay=weight_decay))
   expected = by_numpy(rule)
   jax.tree.map(
@@ -80,7 +80,7 @@ def test_three_steps_are_those_of_numpy(name, weight_decay, rule):
 
 
 @pytest.mark.parametrize('clip', [0.5, 1e6])
-def test_gradients_are_clipped_by_the_norm_of_all_of_them(clip):
+def test_gradients_are_clipped_by_their_global_norm(clip):
   norm = np.sqrt(sum(np.sum(x**2) for x in jax.tree.leaves(grads(0))))
   assert 0.5 < norm < 1e6
   params, _ = run(make(name='sgd', clip=clip), num_steps=1)
@@ -109,28 +109,31 @@ def test_the_learning_rate_decays_from_the_head_to_the_image():
     )
 
 
-def test_what_is_frozen_has_no_state_and_no_update():
+def test_a_frozen_part_has_no_state_and_no_update():
   tx = make(stages=parts.stages(('encoder', 'norms'), 0.0, 10), clip=1.0)
   params, state = run(tx)
   for block in ('down0', 'merge0'):
     jax.tree.map(np.testing.assert_array_equal, params[block], PARAMS[block])
   assert np.all(params['head']['bias'] != PARAMS['head']['bias'])
   arrays = [x for x in jax.tree.leaves(state) if x.ndim]
-  assert [x.shape for x in arrays] == [(1,), (1,)]  # The head's two moments.
+  assert [x.shape for x in arrays] == [
+    (1,),
+    (1,),
+  ]  # Adam's two moments of the head.
 
 
-def test_what_is_let_go_starts_afresh():
+def test_an_unfrozen_part_starts_with_a_fresh_state():
   tx = make(stages=parts.stages(('encoder', 'decoder'), 0.5, 4))
-  at = [run(tx, n)[0] for n in range(5)]  # After so many updates.
-  # Let go: decoder after one update, encoder after two.
+  params = [run(tx, n)[0] for n in range(5)]  # After n updates.
+  # The decoder is unfrozen after one update, the encoder after two.
   for block, start in (('head', 0), ('merge0', 1), ('down0', 2)):
     for n in range(4):
       (before,), (after,) = map(
-        jax.tree.leaves, (at[n][block], at[n + 1][block])
+        jax.tree.leaves, (params[n][block], params[n + 1][block])
       )
       if n < start:
         np.testing.assert_array_equal(before, after)
-      elif n == start:  # Adam's first update is the sign, times the rate.
+      elif n == start:  # Adam's first update is sign(gradient) times LR.
         np.testing.assert_allclose(np.abs(after - before), LR, rtol=1e-4)
       else:
         assert np.any(before != after)
@@ -143,7 +146,7 @@ def rates(name, warmup=0.0, total_steps=8):
   return [float(schedule(jnp.int32(i))) for i in range(total_steps + 1)]
 
 
-def test_schedules_are_those_worked_out_by_hand():
+def test_schedules_equal_those_worked_out_by_hand():
   cosine = [(1 + np.cos(np.pi * i / 8)) / 2 for i in range(9)]
   np.testing.assert_allclose(rates('cosine'), cosine, atol=1e-7)
   assert rates('constant') == [1.0] * 9

@@ -1,4 +1,4 @@
-"""Whether two crops can be learnt, and what is found at fault if not."""
+"""Whether two crops can be learnt, and which fault is named if not."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from unet_jax.doctor import overfit, statistics, survey
 
 
 def make_example(seed, *, is_learnable=True):
-  """Draws bright squares on dark noise; or the same grey with random labels."""
+  """Draws bright squares on dark noise; or plain grey with random labels."""
   rng = np.random.default_rng(seed)
   label = np.zeros((64, 64), np.uint8)
   for _ in range(3):
@@ -23,7 +23,7 @@ def make_example(seed, *, is_learnable=True):
 
 @pytest.fixture
 def check(load_config):
-  """Gives (**overrides) -> what overfit finds with two small crops."""
+  """Gives (**overrides) -> the finding of overfit with two small crops."""
 
   def run(is_learnable=True, **overrides):
     config = load_config('binary:tiny')
@@ -51,48 +51,48 @@ def check(load_config):
 
 
 @pytest.mark.parametrize('class_weights', ['none', 'inverse'])
-def test_what_can_be_learnt_is_learnt(check, class_weights):
+def test_learnable_crops_are_learnt(check, class_weights):
   finding = check(**{'loss.class_weights': class_weights})
   assert finding.severity == 'note'
   assert 'the run can learn' in finding.text
 
 
 @pytest.mark.parametrize('lr', [1e-8, 1e4])
-def test_learning_rate_is_found_at_fault(check, lr):
+def test_the_learning_rate_is_named_as_the_fault(check, lr):
   finding = check(**{'optim.lr': lr})
   assert finding.severity == 'error'
   assert 'the learning rate is at fault' in finding.text
   assert finding.settings == {'optim.lr': 2e-3}
 
 
-def test_loss_is_found_at_fault(check):
+def test_the_loss_is_named_as_the_fault(check):
   finding = check(**{'loss.ce': 0.0, 'loss.smooth': 1e12})
   assert finding.severity == 'error'
   assert 'the loss is at fault' in finding.text
   assert finding.settings == {'loss.ce': 1.0, 'loss.smooth': 1.0}
 
 
-def test_data_is_found_at_fault(check):
+def test_the_data_is_named_as_the_fault(check):
   finding = check(is_learnable=False)
   assert finding.severity == 'error'
   assert 'the data is at fault' in finding.text
   assert not finding.settings
 
 
-def test_densest_crop_is_that_where_classes_are_mixed():
+def test_the_densest_crop_is_the_one_with_mixed_classes():
   label = np.zeros((128, 160), np.uint8)
   label[64:, 96:] = 1
   image = np.arange(128 * 160).reshape(128, 160, 1).astype(np.uint8)
   classes = labels.ClassSpec(('a',), 1, exclusive=False)
-  crop, marked = overfit.densest_crop(image, label, 32, classes)
+  crop, crop_label = overfit.densest_crop(image, label, 32, classes)
   assert crop.shape == (32, 32, 1)
-  assert marked.mean() == 0.5
-  crop, marked = overfit.densest_crop(image, label, 192, classes)
+  assert crop_label.mean() == 0.5
+  crop, crop_label = overfit.densest_crop(image, label, 192, classes)
   assert crop.shape == (192, 192, 1)
-  assert (marked == 255).sum() == 192 * 192 - 128 * 160
+  assert (crop_label == 255).sum() == 192 * 192 - 128 * 160
 
 
-def test_images_are_chosen_that_have_all_classes():
+def test_the_chosen_images_have_all_classes():
   counts = [(50, 0), (90, 1), (0, 3), (1, 30)]
   records = tuple(
     survey.Record(

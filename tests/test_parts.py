@@ -1,6 +1,7 @@
-"""Parts of a model, frozen and let go; a batch taken in turns."""
+"""Parts of a model, frozen and unfrozen; a batch in chunks."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +42,7 @@ def test_distance_counts_levels_from_the_head():
   assert [parts.distance(block, 2) for block in blocks] == [0, 1, 1, 2, 3, 4, 5]
 
 
-def test_parts_are_let_go_one_after_another_the_last_named_first():
+def test_parts_are_unfrozen_one_by_one_from_the_last():
   assert parts.stages(('a', 'b'), 0.0, 10) == ((0, ('a', 'b')),)
   assert parts.stages(('a', 'b'), 0.5, 10) == (
     *((0, ('a', 'b')), (3, ('a',)), (5, ())),
@@ -53,18 +54,18 @@ def settings(**values):
   return config_lib.from_dict(dict(freeze=(), unfreeze=0.0) | values)
 
 
-def test_parts_that_are_not_there_are_refused_with_those_that_are():
+def test_unknown_parts_are_refused_and_the_known_ones_listed():
   parts.check(settings(freeze=('encoder', 'down1', 'norms')), depth=2)
   with pytest.raises(errors.InputError, match="'down2'.* down0, down1"):
     parts.check(settings(freeze=('down2',)), depth=2)
 
 
-def test_freezing_everything_or_what_was_just_drawn_is_refused():
+def test_freezing_everything_or_random_weights_is_refused():
   everything = ('encoder', 'bottleneck', 'decoder', 'head')
   with pytest.raises(errors.InputError, match='nothing to train'):
     parts.check(settings(freeze=everything), depth=2)
   parts.check(settings(freeze=everything, unfreeze=0.5), depth=2)
-  with pytest.raises(errors.InputError, match='give --init_from'):
+  with pytest.raises(errors.InputError, match='with --init_from=RUN'):
     parts.check_cold(settings(freeze=('encoder',)))
 
 
@@ -86,7 +87,7 @@ def make(
   per_image=False,
   **model,
 ):
-  """Returns a first state and the step that goes with it, not compiled."""
+  """Returns the state before step 1, and its step, not compiled."""
   net = unet.UNet(num_planes=2, depth=1, width=4, axis_name=axis_name, **model)
   stages = parts.stages(freeze, unfreeze, 4)
   tx = optimizer.make_optimizer(
@@ -116,7 +117,7 @@ def make(
 
 
 def trees(state):
-  """Returns {path: array} of what a run has learnt, and its averages."""
+  """Returns {path: array} of parameters, batch_stats and averages."""
   flat, _ = jax.tree_util.tree_flatten_with_path(
     jax.device_get((state.params, state.batch_stats, state.averaged))
   )
@@ -129,9 +130,9 @@ def changed(old, new):
 
 @pytest.fixture(scope='module')
 def frozen():
-  """A run of three steps with its encoder frozen: before, after, compiled."""
+  """Runs three steps with a frozen encoder: states before and after, step."""
   state, step = make(freeze=ENCODER)
-  # As after other training: statistics and scales that aren't 0 and 1.
+  # Another run has left statistics other than 0 and 1.
   state = state.replace(
     batch_stats=jax.tree.map(lambda x: x - 0.1, state.batch_stats)
   )
@@ -169,7 +170,8 @@ def test_frozen_parts_cost_no_gradient(frozen):
   def count(program):
     return program.as_text().count(' convolution(')
 
-  # The frozen four have no gradient of a kernel, nor of what goes into them.
+  # The four frozen convolutions have no gradient of the kernel, and three have
+  # none of the input; the first has no such gradient anyway.
   assert count(whole) - count(compiled) == 4 + 3
 
 
@@ -222,29 +224,28 @@ def test_gradients_through_fixed_statistics_are_those_of_autodiff():
 
   expected = jax.grad(plain, (0, 1, 2))(x, factor, offset)
   for engine in ('xla', 'native'):
-    found = jax.grad(
+    grads = jax.grad(
       lambda *args, e=engine: jnp.sum(jnp.sin(norm.affine_relu(*args, e))),
       (0, 1, 2),
     )(x, factor, offset)
-    for a, b in zip(found, expected, strict=True):
+    for a, b in zip(grads, expected, strict=True):
       np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_a_part_is_let_go_at_its_step_and_not_before(tmp_path):
-  # Of 4 steps, the bottleneck from the second on, the encoder from the third.
+def test_a_part_is_unfrozen_at_its_step_and_not_before(tmp_path):
+  # The bottleneck trains from step 2 of 4, the encoder from step 3.
   state, step = make(freeze=ENCODER, unfreeze=0.5, axis_name=parallel.AXIS)
   state, run = parallel.replicate(state), parallel.map_step(step)
-  seen = [trees(state)]
   states = [state]
   for i in range(4):
     state, _ = run(state, parallel.place_batch(make_batch(i)))
     states.append(state)
-    seen.append(trees(state))
-  moved = [changed(a, b) for a, b in zip(seen[:-1], seen[1:], strict=True)]
-  for i, different in enumerate(moved):
+  history = [trees(state) for state in states]
+  for i, (old, new) in enumerate(itertools.pairwise(history)):
+    different = changed(old, new)
     for part, start in (('down0', 2), ('bottleneck', 1), ('head', 0)):
       assert any(part in name for name in different) == (i >= start), (i, part)
-  # A run that is saved and restored goes on to the bit.
+  # A run that is saved and restored continues with the same bits.
   with checkpoint.make_manager(tmp_path, has_scores=False) as manager:
     checkpoint.save(manager, 2, resume.to_save(states[2]), {}, None)
     manager.wait_until_finished()
@@ -253,27 +254,27 @@ def test_a_part_is_let_go_at_its_step_and_not_before(tmp_path):
   state = resume.with_saved(states[0], restored)
   for i in (2, 3):
     state, _ = run(state, parallel.place_batch(make_batch(i)))
-  assert not changed(trees(state), seen[-1])
+  assert not changed(trees(state), history[-1])
 
 
 @pytest.mark.parametrize(
   ('norm', 'per_image'), [('group', False), ('none', True)]
 )
-def test_a_batch_in_turns_is_the_whole_batch_in_less_memory(norm, per_image):
+def test_a_batch_in_chunks_is_the_whole_batch_in_less_memory(norm, per_image):
   batch = make_batch(0, size=16)
   results = []
-  for turns in (1, 4):
-    # A step of SGD shows the gradients, which Adam would scale.
+  for chunks in (1, 4):
+    # A step of SGD shows the gradients; Adam would rescale them.
     state, step = make(
-      name='sgd', accumulate=turns, norm=norm, per_image=per_image
+      name='sgd', accumulate=chunks, norm=norm, per_image=per_image
     )
     compiled = jax.jit(step).lower(state, batch).compile()
     memory = compiled.memory_analysis().temp_size_in_bytes
     state, metrics = compiled(state, batch)
     results.append((trees(state), jax.device_get(metrics), memory))
-  (whole, metrics, memory), (found, found_metrics, less) = results
+  (expected, metrics, memory), (arrays, other_metrics, less_memory) = results
   for name, value in metrics.items():
-    np.testing.assert_allclose(found_metrics[name], value, rtol=1e-5)
-  for path, value in whole.items():
-    np.testing.assert_allclose(found[path], value, atol=1e-5, err_msg=path)
-  assert less < 0.6 * memory
+    np.testing.assert_allclose(other_metrics[name], value, rtol=1e-5)
+  for path, value in expected.items():
+    np.testing.assert_allclose(arrays[path], value, atol=1e-5, err_msg=path)
+  assert less_memory < 0.6 * memory

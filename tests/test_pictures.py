@@ -1,4 +1,4 @@
-"""Masks over images."""
+"""Drawings of masks over images."""
 
 import numpy as np
 import scipy.ndimage
@@ -14,7 +14,7 @@ def square(low, high):
   return plane
 
 
-def test_border_is_what_erosion_takes_away():
+def test_border_is_the_plane_without_its_erosion():
   rng = np.random.default_rng(0)
   plane = scipy.ndimage.gaussian_filter(rng.random((30, 30)), 2) > 0.5
   expected = plane & ~scipy.ndimage.binary_erosion(plane)
@@ -22,7 +22,7 @@ def test_border_is_what_erosion_takes_away():
   np.testing.assert_array_equal(pictures.border(plane), expected)
 
 
-def test_overlay_colors_the_foreground_alone():
+def test_overlay_colors_only_the_foreground():
   plane = square(2, 8)
   picture = pictures.overlay(IMAGE, plane[..., None])
   assert picture.dtype == np.uint8
@@ -45,16 +45,18 @@ def test_panel_is_image_truth_prediction_and_errors():
   void[-1] = void[4, 5] = True
   panel = pictures.panel(IMAGE, true, void, pred)
   assert panel.shape == (12, 64, 3)
-  image, truth, shown, errors = (panel[:, i : i + 10] for i in (0, 18, 36, 54))
+  image, truth, prediction, errors = (
+    panel[:, i : i + 10] for i in (0, 18, 36, 54)
+  )
   np.testing.assert_array_equal(image, IMAGE)
   expected = pictures.overlay(IMAGE, true)
   np.testing.assert_array_equal(truth[~void], expected[~void])
   assert (truth[void] == 128).all()
-  np.testing.assert_array_equal(shown, pictures.overlay(IMAGE, pred))
+  np.testing.assert_array_equal(prediction, pictures.overlay(IMAGE, pred))
   false, missed, other = pictures.ERRORS
   np.testing.assert_array_equal(errors[6, 6], false)
   np.testing.assert_array_equal(errors[3, 3], missed)
-  for place in ((2, 2), (7, 7)):  # Either class, taken for the other.
+  for place in ((2, 2), (7, 7)):  # Each class, predicted as the other one.
     np.testing.assert_array_equal(errors[place], other)
-  for place in ((0, 0), (5, 5), (4, 5)):  # Both right, and void.
+  for place in ((0, 0), (5, 5), (4, 5)):  # Two correct pixels and a void one.
     np.testing.assert_array_equal(errors[place], IMAGE[place])

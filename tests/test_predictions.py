@@ -1,4 +1,4 @@
-"""Which images are predicted, and what their masks hold."""
+"""Finds the images to predict, and checks the contents of their masks."""
 
 import numpy as np
 import pytest
@@ -14,13 +14,13 @@ def test_files_and_folders_are_found_in_order(tmp_path):
   (tmp_path / 'more').mkdir()
   for name in ('z.png', 'more/b.jpg', 'more/a.gif', 'more/readme.txt'):
     (tmp_path / name).touch()
-  found = predictions.find_images(
+  paths = predictions.find_images(
     [str(tmp_path / 'z.png'), str(tmp_path / 'more')]
   )
-  assert [path.name for path in found] == ['z.png', 'a.gif', 'b.jpg']
+  assert [path.name for path in paths] == ['z.png', 'a.gif', 'b.jpg']
 
 
-def test_missing_input_and_names_that_collide_are_told(tmp_path):
+def test_missing_inputs_and_colliding_names_are_refused(tmp_path):
   with pytest.raises(errors.InputError, match=r'--input .*x\.png: no such'):
     predictions.find_images([str(tmp_path / 'x.png')])
   (tmp_path / 'x.png').touch()

@@ -1,4 +1,4 @@
-"""One predictor counts, draws and predicts alike."""
+"""Checks that a predictor counts, draws and predicts consistently."""
 
 import jax
 import numpy as np
@@ -15,7 +15,7 @@ SIZES = [(20, 30), (64, 64), (50, 33)]
 
 @pytest.fixture(scope='module')
 def made(load_config):
-  """A predictor with random weights, on every device, and a split."""
+  """Makes a predictor, random weights on every device, and a split."""
   config = load_config('multiclass:tiny', image_size=32)
   config.model.update(depth=1)
   classes = build.make_classes(config, ('a', 'b'))
@@ -41,7 +41,7 @@ def made(load_config):
   return predictor, parallel.replicate(variables), source
 
 
-def test_what_is_counted_is_what_is_predicted(made):
+def test_the_counts_are_those_of_the_predicted_masks(made):
   predictor, variables, source = made
   result = predictor_lib.score_split(predictor, variables, source)
   assert set(result.losses) == {'loss', 'dice_loss', 'ce_loss'}
@@ -50,9 +50,9 @@ def test_what_is_counted_is_what_is_predicted(made):
     label = example['label']
     assert planes.shape == (*label.shape, 3)
     truth = label[..., None] == np.arange(3)
-    known = label != labels.VOID
+    is_valid = label != labels.VOID
     cells = (planes & truth, planes & ~truth, ~planes & truth, ~planes & ~truth)
-    expected = [np.count_nonzero(cell[known], axis=0) for cell in cells]
+    expected = [np.count_nonzero(cell[is_valid], axis=0) for cell in cells]
     np.testing.assert_array_equal(counted, np.stack(expected, axis=-1))
   assert list(result.row)[:2] == ['macro_f1', 'macro_iou']
 

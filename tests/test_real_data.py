@@ -1,4 +1,4 @@
-"""The configs of the real data sets, where UNET_JAX_DATA says they lie."""
+"""The configs of the real data sets, which lie in UNET_JAX_DATA."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def test_a_real_set_trains_from_its_config(
 
 
 @pytest.mark.parametrize(
-  ('config', 'titles', 'said'),
+  ('config', 'titles', 'text'),
   [
     ('binary:stare', set(), ''),
     ('multiclass:catdog', {'near duplicates'}, 'cat013 (train) and cat020'),
@@ -83,12 +83,12 @@ def test_a_real_set_trains_from_its_config(
     ),
   ],
 )
-def test_doctor_finds_what_is_known_of_a_real_set(
-  load_config, config, titles, said
+def test_doctor_finds_the_known_faults_of_a_real_set(
+  load_config, config, titles, text
 ):
   taken = survey.take(load_config(config))
-  found = diagnosis.diagnose(taken, num_devices=1)
-  assert not diagnosis.has_errors(found)
-  told = {'present in all', 'empty images', 'steps per epoch', 'rare class'}
-  assert {finding.title for finding in found} - told == titles
-  assert any(said in finding.text for finding in found)
+  findings = diagnosis.diagnose(taken, num_devices=1)
+  assert not diagnosis.has_errors(findings)
+  usual = {'present in all', 'empty images', 'steps per epoch', 'rare class'}
+  assert {finding.title for finding in findings} - usual == titles
+  assert any(text in finding.text for finding in findings)

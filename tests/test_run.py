@@ -1,4 +1,4 @@
-"""Whole runs, as their user starts them."""
+"""Whole runs, started as a user starts them."""
 
 import csv
 import json
@@ -29,7 +29,7 @@ from PIL import Image
 from unet_jax.training import logs
 
 
-def test_a_run_says_what_it_does_and_where_everything_lies(finished):
+def test_a_run_prints_what_it_does_and_where_its_files_are(finished):
   workdir, text = finished
   for part in (
     r'devices: 4 x cpu \(no GPU found\)',
@@ -46,17 +46,17 @@ def test_a_run_says_what_it_does_and_where_everything_lies(finished):
   assert '\x1b' not in text
 
 
-def test_metrics_have_rows_of_every_split_with_plain_names(finished):
+def test_metrics_have_rows_of_every_split_with_flat_names(finished):
   workdir, _ = finished
-  found = rows(workdir)
-  assert [(row['split'], row['step']) for row in found[:-1]] == [
+  metrics = rows(workdir)
+  assert [(row['split'], row['step']) for row in metrics[:-1]] == [
     *(('train', 2), ('val', 2), ('train', 4), ('val', 4))
   ]
   report = json.loads((workdir / 'evaluation' / 'test.json').read_text())
-  assert found[-1]['split'] == 'test'
-  assert found[-1]['step'] == report['checkpoint_step']
-  assert found[-1]['macro_f1'] == report['pooled']['macro']['f1']
-  for row in found:
+  assert metrics[-1]['split'] == 'test'
+  assert metrics[-1]['step'] == report['checkpoint_step']
+  assert metrics[-1]['macro_f1'] == report['pooled']['macro']['f1']
+  for row in metrics:
     if row['split'] == 'train':
       assert row['loss'] > 0
       assert row['images_per_second'] > 0
@@ -73,8 +73,8 @@ def test_metrics_have_rows_of_every_split_with_plain_names(finished):
   assert list(workdir.glob('events.out.tfevents.*'))
   with (workdir / 'metrics.csv').open(newline='') as file:
     table = list(csv.DictReader(file))
-  assert len(table) == len(found)
-  for line, row in zip(table, found, strict=True):
+  assert len(table) == len(metrics)
+  for line, row in zip(table, metrics, strict=True):
     filled = {k: v for k, v in line.items() if v}
     assert filled == {k: str(v) for k, v in row.items() if v is not None}
 
@@ -96,7 +96,7 @@ def test_the_report_has_the_promised_shape(finished):
 
 
 def small(folder):
-  """Draws 12 images, and returns flags of a run with them of a second or so."""
+  """Draws 12 images; returns the flags of a run on them that takes a second."""
   root = write_images(folder / 'data', 12)
   return (
     *('--config', 'configs/binary.py:tiny', '--workdir', folder / 'run'),
@@ -150,7 +150,7 @@ def test_overwrite_removes_only_what_a_run_writes(finished, tmp_path):
   assert (workdir / 'metrics.jsonl').exists()
 
 
-def test_evaluate_gives_the_scores_of_training_again(finished, tmp_path):
+def test_evaluate_reproduces_the_scores_of_training(finished, tmp_path):
   workdir = tmp_path / 'run'
   shutil.copytree(finished[0], workdir)
   path = workdir / 'evaluation' / 'test.json'
@@ -212,7 +212,7 @@ def test_killed_and_resumed_ends_as_unbroken_bit_for_bit(tmp_path):
   wait_for_checkpoint(process, broken)
   process.send_signal(signal.SIGKILL)
   process.wait()
-  # A kill may leave rows beyond the checkpoint, the last of them torn.
+  # A killed run may leave rows after its checkpoint, the last one incomplete.
   with (broken / 'metrics.jsonl').open('a') as file:
     file.write('{"step": 59, "split": "train"}\n{"step": 60, "spl')
   done = call('main', *args, '--workdir', broken)
@@ -270,7 +270,7 @@ def test_a_vessel_run_starts_a_lesion_run(finished, tmp_path, fundus_root):
   assert lines['batch_stats/bottleneck/norm1/var'] == 'copied'
   remade = {k for k, v in lines.items() if v.startswith('re-initialised (')}
   assert remade == {'params/head/kernel', 'params/head/bias'}
-  # Of the averages, which are what is taken and what is used.
+  # A warm start takes the averaged weights, and evaluation uses them.
   (_, before), (_, after) = weights(vessels), weights(lesions)
   before = {k: x for k, x in before.items() if k.startswith("['averaged']")}
 
@@ -278,7 +278,7 @@ def test_a_vessel_run_starts_a_lesion_run(finished, tmp_path, fundus_root):
     return [np.array_equal(after[k], x) for k, x in before.items() if part in k]
 
   assert all(same("['params']['down"))
-  # Estimated anew before step 1, also in what is frozen from there on.
+  # The statistics are re-estimated before step 1, also in frozen parts.
   assert not any(same("['batch_stats']['down0']['norm0']"))
 
 
@@ -294,7 +294,7 @@ def test_a_list_of_train_alone_takes_the_latest_weights(tmp_path):
 
 @pytest.mark.process
 def test_own_images_train_by_the_commands_of_the_readme(tmp_path):
-  """Runs README's section on own data, with fewer and smaller steps."""
+  """Runs the README's section on own data, with fewer and smaller steps."""
   readme = (ROOT / 'README.md').read_text()
   section = readme.split('## Your own images')[1].split('\n## ')[0]
   lines = re.findall(r'^    (?:\$ )?(python -m .*)$', section, re.MULTILINE)
@@ -368,7 +368,7 @@ def test_a_run_is_not_resumed_on_other_images(tmp_path):
   assert '--overwrite' in last
 
 
-def test_a_lost_loss_ends_the_run(tmp_path, fundus_root):
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, fundus_root):
   done = call(
     *('main', *TINY, '--workdir', tmp_path / 'run'),
     *(f'--config.data.root={fundus_root}', '--config.model.norm=none'),
@@ -394,15 +394,15 @@ def test_a_diverged_loss_ends_the_run_and_names_a_part(tmp_path):
   assert done.returncode == 1
   last = done.stderr.splitlines()[-1]
   assert re.search(
-    r'error: the loss is \S+ at step \d0, and was over 100 times the first '
-    r"steps' \d\.\d+ for \d+ steps; "
-    r'the (encoder|bottleneck|decoder|head) moves',
+    r'error: the run diverged: the loss is \S+ at step \d0, and was over 100 '
+    r'times the initial loss of \d\.\d+ for \d+ steps; '
+    r'the (encoder|bottleneck|decoder|head) changes most',
     last,
   )
   assert not list((tmp_path / 'run/checkpoints').iterdir())
 
 
-def test_a_collapse_that_stands_at_the_end_fails_the_run(tmp_path, fundus_root):
+def test_a_collapse_that_lasts_to_the_end_fails_the_run(tmp_path, fundus_root):
   args = (
     *('main', *TINY, '--workdir', tmp_path / 'run'),
     *(f'--config.data.root={fundus_root}', '--config.optim.lr=10'),
@@ -425,8 +425,8 @@ def test_a_collapse_that_stands_at_the_end_fails_the_run(tmp_path, fundus_root):
 
 
 @pytest.mark.process
-def test_ctrl_c_ends_a_run_in_a_line_that_tells_how_to_go_on(tmp_path):
-  # A shell's background jobs, and their children, would ignore the signal.
+def test_ctrl_c_ends_a_run_with_a_line_that_says_how_to_resume(tmp_path):
+  # Background jobs of a shell, and their children, would ignore the signal.
   listen = (
     'import runpy, signal; '
     'signal.signal(signal.SIGINT, signal.default_int_handler); '
@@ -454,7 +454,7 @@ def test_ctrl_c_ends_a_run_in_a_line_that_tells_how_to_go_on(tmp_path):
 
 @pytest.mark.process
 def test_ctrl_c_counts_in_a_callback_that_ignores_exceptions():
-  # As JAX's to the garbage collector, which ends none of them.
+  # JAX registers such a callback with the garbage collector.
   program = (
     'import gc, signal, time\n'
     'from unet_jax import command_line\n'
@@ -484,7 +484,7 @@ def test_early_stopping_ends_a_run_and_stays_ended(tmp_path):
   )
   assert steps[-1] < 40
   assert f'is finished, at step {steps[-1]}' in call(*args).stdout
-  # Killed before it said so, it finds in its checkpoint that it was to stop.
+  # A run killed before it wrote stopped.txt stops by its checkpoint's monitor.
   before = tmp_path / 'before'
   shutil.copytree(tmp_path / 'run', before)
   shutil.rmtree(tmp_path / 'run/evaluation')
@@ -507,7 +507,7 @@ def test_the_images_held_back_in_training_are_those_evaluated(tmp_path):
     saved['train'] + saved['val']
   )
   assert saved['folds'][2] == saved['val']
-  # Others would be drawn from now on; the run keeps to its own.
+  # A new draw would give other splits; the run keeps the saved ones.
   swapped = saved | {'val': saved['train'][:1], 'train': saved['train'][1:]}
   swapped['train'] += saved['val']
   (workdir / 'splits.json').write_text(json.dumps(swapped))

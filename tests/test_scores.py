@@ -1,4 +1,4 @@
-"""Every number of a report, against scikit-learn and by hand."""
+"""The scores of a report, against scikit-learn and by hand."""
 
 import json
 import math
@@ -15,10 +15,10 @@ SKLEARN = {
   'f1': metrics.f1_score,
 }
 MEANS = ('macro', 'micro', 'weighted')
-# Of tp, fp, fn, tn.
-NOWHERE = (0, 0, 0, 100)  # Neither there nor predicted.
-FALSE = (0, 5, 0, 95)  # Predicted where it is not.
-MISSED = (0, 0, 5, 95)
+# Counts of tp, fp, fn, tn.
+NOWHERE = (0, 0, 0, 100)  # The class neither occurs nor is predicted.
+FALSE = (0, 5, 0, 95)  # The class is predicted, but doesn't occur.
+MISSED = (0, 0, 5, 95)  # The class occurs, but isn't predicted.
 HALF = (10, 10, 10, 70)
 
 
@@ -44,62 +44,62 @@ def as_counts(*rows):
 
 
 @pytest.mark.parametrize('seed', range(4))
-def test_class_scores_are_scikit_learns(seed):
+def test_class_scores_equal_scikit_learns(seed):
   true, pred = draw(seed, 4)
-  found = scores.ratios(count(true, pred, 4))
+  ratios = scores.ratios(count(true, pred, 4))
   for name, function in (SKLEARN | {'iou': metrics.jaccard_score}).items():
     expected = function(true, pred, average=None, labels=range(4))
-    np.testing.assert_allclose(found[name], expected, rtol=1e-12)
+    np.testing.assert_allclose(ratios[name], expected, rtol=1e-12)
   accuracy = [metrics.accuracy_score(true == k, pred == k) for k in range(4)]
-  np.testing.assert_allclose(found['accuracy'], accuracy, rtol=1e-12)
+  np.testing.assert_allclose(ratios['accuracy'], accuracy, rtol=1e-12)
 
 
 @pytest.mark.parametrize('seed', range(4))
 @pytest.mark.parametrize('mean', MEANS)
-def test_means_are_scikit_learns_over_the_foreground(seed, mean):
+def test_means_equal_scikit_learns_over_the_foreground(seed, mean):
   true, pred = draw(seed, 4)
-  found = scores.means(count(true, pred, 4)[1:])[mean]
+  means = scores.means(count(true, pred, 4)[1:])[mean]
   for name, function in (SKLEARN | {'iou': metrics.jaccard_score}).items():
     expected = function(true, pred, average=mean, labels=[1, 2, 3])
-    np.testing.assert_allclose(found[name], expected, rtol=1e-12)
+    np.testing.assert_allclose(means[name], expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize('mean', MEANS)
 def test_absent_class_is_left_out_of_means_as_in_scikit_learn(mean):
   true, pred = draw(0, 4)
-  true, pred = true % 3, pred % 3  # Class 3 is neither there nor predicted.
-  found = scores.means(count(true, pred, 4)[1:])[mean]
+  true, pred = true % 3, pred % 3  # Class 3 neither occurs nor is predicted.
+  means = scores.means(count(true, pred, 4)[1:])[mean]
   for name, function in SKLEARN.items():
     expected = function(
       true, pred, average=mean, labels=[1, 2, 3], zero_division=np.nan
     )
-    np.testing.assert_allclose(found[name], expected, rtol=1e-12)
+    np.testing.assert_allclose(means[name], expected, rtol=1e-12)
 
 
-def test_accuracy_means_are_those_of_the_formulas():
+def test_means_of_accuracy_follow_the_formulas():
   counts = as_counts((10, 0, 10, 80), (20, 20, 0, 60))  # 0.9 and 0.8.
-  found = scores.means(counts)
-  assert found['macro']['accuracy'] == pytest.approx(0.85)
-  assert found['micro']['accuracy'] == pytest.approx(170 / 200)
-  assert found['weighted']['accuracy'] == pytest.approx(0.85)
+  means = scores.means(counts)
+  assert means['macro']['accuracy'] == pytest.approx(0.85)
+  assert means['micro']['accuracy'] == pytest.approx(170 / 200)
+  assert means['weighted']['accuracy'] == pytest.approx(0.85)
 
 
 def test_scores_by_hand():
-  found = scores.ratios(as_counts((6, 2, 4, 88)))
-  assert found['precision'] == 6 / 8
-  assert found['recall'] == 6 / 10
-  assert found['accuracy'] == 94 / 100
-  assert found['iou'] == 6 / 12
-  assert found['f1'] == 12 / 18
+  ratios = scores.ratios(as_counts((6, 2, 4, 88)))
+  assert ratios['precision'] == 6 / 8
+  assert ratios['recall'] == 6 / 10
+  assert ratios['accuracy'] == 94 / 100
+  assert ratios['iou'] == 6 / 12
+  assert ratios['f1'] == 12 / 18
 
 
-def test_what_is_undefined_is_nan_and_what_is_wrong_is_0():
-  found = scores.ratios(as_counts(NOWHERE, FALSE, MISSED))
+def test_an_undefined_score_is_nan_and_a_wrong_prediction_scores_0():
+  ratios = scores.ratios(as_counts(NOWHERE, FALSE, MISSED))
   nan = math.nan
-  np.testing.assert_array_equal(found['f1'], [nan, 0, 0])
-  np.testing.assert_array_equal(found['iou'], [nan, 0, 0])
-  np.testing.assert_array_equal(found['precision'], [nan, 0, nan])
-  np.testing.assert_array_equal(found['recall'], [nan, nan, 0])
+  np.testing.assert_array_equal(ratios['f1'], [nan, 0, 0])
+  np.testing.assert_array_equal(ratios['iou'], [nan, 0, 0])
+  np.testing.assert_array_equal(ratios['precision'], [nan, 0, nan])
+  np.testing.assert_array_equal(ratios['recall'], [nan, nan, 0])
 
 
 def test_absent_class_does_not_count_and_a_falsely_predicted_one_does():
@@ -112,17 +112,19 @@ def test_absent_class_does_not_count_and_a_falsely_predicted_one_does():
 
 def test_weighted_mean_is_by_support():
   counts = as_counts((30, 0, 0, 70), (0, 0, 10, 90), FALSE)
-  found = scores.means(counts)['weighted']
-  assert found['f1'] == pytest.approx((30 * 1 + 10 * 0) / 40)
-  assert found['recall'] == pytest.approx(30 / 40)
+  weighted = scores.means(counts)['weighted']
+  assert weighted['f1'] == pytest.approx((30 * 1 + 10 * 0) / 40)
+  assert weighted['recall'] == pytest.approx(30 / 40)
 
 
 def test_order_of_classes_does_not_matter_to_means():
   counts = count(*draw(1, 4), 4)
-  one, other = scores.means(counts), scores.means(counts[[2, 0, 3, 1]])
+  means, permuted = scores.means(counts), scores.means(counts[[2, 0, 3, 1]])
   for mean in MEANS:
     for name in scores.NAMES:
-      np.testing.assert_allclose(one[mean][name], other[mean][name], rtol=1e-12)
+      np.testing.assert_allclose(
+        means[mean][name], permuted[mean][name], rtol=1e-12
+      )
 
 
 NAMES = ('background', 'a', 'b')
@@ -151,7 +153,7 @@ def test_report_pools_pixels():
 def test_report_averages_images_where_they_are_defined():
   per_image = scores.report(IMAGES, NAMES, 2, step=7)['per_image']
   f1 = per_image['per_class']['a']['f1']
-  assert f1 == pytest.approx((0.5 + 0.5) / 2)  # The second has none.
+  assert f1 == pytest.approx((0.5 + 0.5) / 2)  # The second image has no score.
   assert per_image['per_class']['b']['f1'] == 0
   assert per_image['macro']['f1'] == pytest.approx((0.5 + 0 + 0.5) / 3)
   assert per_image['per_class']['a']['support'] == pytest.approx(50 / 3)
@@ -166,7 +168,7 @@ def test_additive_dice_adds_the_planes_and_exceeds_1():
   each = [row['f1'] for row in report['pooled']['per_class'].values()]
   assert report['additive_dice'] == pytest.approx(sum(each))
   assert report['additive_dice'] > 1
-  report = scores.report(IMAGES[:1], NAMES, 2, step=7)  # Without b.
+  report = scores.report(IMAGES[:1], NAMES, 2, step=7)  # Without class b.
   assert report['additive_dice'] == pytest.approx(100 / 120 + 0.5)
 
 
@@ -204,11 +206,11 @@ def test_score_is_macro_f1_and_minus_1_where_undefined():
   assert scores.score(np.array([[HALF, NOWHERE]]), 1) == -1
 
 
-def test_trivial_scores_are_those_of_drawn_predictions():
+def test_trivial_scores_equal_those_of_drawn_predictions():
   rng = np.random.default_rng(0)
   true = rng.choice(3, 200_000, p=[0.7, 0.25, 0.05])
   drawn = rng.choice(3, 200_000, p=np.bincount(true) / len(true))
-  found = scores.trivial(np.bincount(true), len(true))
+  f1s = scores.trivial(np.bincount(true), len(true))
   for k in range(3):
     for name, pred in (
       ('prior', drawn == k),
@@ -216,13 +218,13 @@ def test_trivial_scores_are_those_of_drawn_predictions():
       ('nowhere', np.zeros(len(true), bool)),
     ):
       expected = metrics.f1_score(true == k, pred, zero_division=0)
-      assert found[name][k] == pytest.approx(expected, abs=5e-3)
+      assert f1s[name][k] == pytest.approx(expected, abs=5e-3)
 
 
 def test_trivial_scores_of_a_class_that_never_occurs_are_undefined():
-  found = scores.trivial(np.array([0, 10]), 40)
-  assert all(math.isnan(f1[0]) for f1 in found.values())
-  assert found['everywhere'][1] == pytest.approx(20 / 50)
+  f1s = scores.trivial(np.array([0, 10]), 40)
+  assert all(math.isnan(f1[0]) for f1 in f1s.values())
+  assert f1s['everywhere'][1] == pytest.approx(20 / 50)
 
 
 def test_baseline_is_what_constant_predictions_score():
@@ -233,7 +235,7 @@ def test_baseline_is_what_constant_predictions_score():
   assert f'everywhere {everywhere:.4f}' in text
   assert 'nowhere 0.0000' in text
   assert f'prior {np.mean([0.3, 0.1]):.4f}' in text
-  assert '\n0.0000 is no better than blind: ' in text
+  assert '\n0.0000 is no better than a trivial prediction: ' in text
   perfect = scores.baseline(count(true, true, 3)[None], 2)
   assert perfect == text.splitlines()[0]
 

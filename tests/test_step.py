@@ -1,4 +1,4 @@
-"""The training step: any number of devices, one compilation, any backend."""
+"""The training step on any number of devices and backends, compiled once."""
 
 import functools
 
@@ -47,11 +47,11 @@ def make(
   *,
   axis_name=parallel.AXIS,
   per_image=False,
-  kind=unet.UNet,
+  make_model=unet.UNet,
   dropout=0.0,
 ):
-  """Returns a first state and the step that goes with it."""
-  model = kind(
+  """Returns the state before step 1, and its step."""
+  model = make_model(
     num_planes=3, depth=1, width=4, dropout=dropout, axis_name=axis_name
   )
   step = functools.partial(
@@ -73,18 +73,18 @@ def make(
     variables = model.init(
       jax.random.key(0, impl='rbg'), jnp.zeros((1, 4, 4, 3))
     )
-    # With key 1 an activation is so near 0 that rounding decides its gradient.
+    # Key 1 gives an activation so near 0 that rounding decides its gradient.
     return step_lib.init_state(model.apply, variables, tx, jax.random.key(2))
 
   return init(), step
 
 
 def run(step, state, num_steps, place=lambda batch: batch):
-  losses_seen = []
+  losses = []
   for i in range(num_steps):
     state, metrics = step(state, place(make_batch(4 * i)))
-    losses_seen.append(float(metrics['loss']))
-  return state, losses_seen
+    losses.append(float(metrics['loss']))
+  return state, losses
 
 
 def largest_difference(a, b):
@@ -113,19 +113,20 @@ def test_four_devices_take_the_sgd_steps_of_one(per_image):
 
 
 @pytest.mark.parametrize(
-  ('kind', 'dropout'),
+  ('make_model', 'dropout'),
   [
     (unet.UNet, 0.0),
     (unet.UNet, 0.5),
     (tutorial_unet.TutorialUNet, 0.5),
   ],
 )
-def test_four_devices_have_the_gradients_of_one(kind, dropout):
-  # One step of SGD at rate 1 moves the weights by the gradients.
+def test_four_devices_have_the_gradients_of_one(make_model, dropout):
+  # A step of SGD with learning rate 1 changes the weights by the gradients.
   tx = optax.sgd(1.0)
-  first, step = make(tx, axis_name=None, kind=kind, dropout=dropout)
+  settings = dict(make_model=make_model, dropout=dropout)
+  first, step = make(tx, axis_name=None, **settings)
   alone, _ = run(jax.jit(step), first, 1)
-  state, step = make(tx, kind=kind, dropout=dropout)
+  state, step = make(tx, **settings)
   state, _ = run(
     parallel.map_step(step), parallel.replicate(state), 1, parallel.place_batch
   )
@@ -133,7 +134,7 @@ def test_four_devices_have_the_gradients_of_one(kind, dropout):
   assert largest_difference(first.params, alone.params) > 1e-2
 
 
-def test_four_devices_see_adams_losses_of_one():
+def test_four_devices_have_adams_losses_of_one():
   tx = optimizer.make_optimizer(optax.cosine_decay_schedule(1e-3, 5))
   alone, step = make(tx, axis_name=None)
   _, losses_alone = run(jax.jit(step), alone, 5)
@@ -147,7 +148,7 @@ def test_four_devices_see_adams_losses_of_one():
   np.testing.assert_allclose(losses_mapped, losses_alone, rtol=1e-4)
 
 
-def test_shard_map_form_is_pmap():
+def test_shard_map_gives_the_weights_of_pmap():
   tx = optax.sgd(0.1)
   state, step = make(tx)
   state = parallel.replicate(state)
@@ -197,7 +198,7 @@ def test_an_unplaced_batch_is_refused_under_the_guard():
 def test_it_lowers_for_cuda_without_a_gpu():
   state, step = make(optax.adam(1e-3))
   mesh = jax.make_mesh((1,), ('data',), axis_types=(AxisType.Auto,))
-  # A state has functions in it, which export can't tell apart: its leaves do.
+  # Export can't compare the functions inside a state, so it gets the leaves.
   leaves, tree = jax.tree.flatten(state)
 
   def flat_step(leaves, batch):

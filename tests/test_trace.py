@@ -1,4 +1,4 @@
-"""What is skipped, what is said about it, and when a run must end."""
+"""Skipped steps: how they are traced and reported, and when a run must end."""
 
 import functools
 import json
@@ -19,12 +19,12 @@ from unet_jax.training import step as step_lib
 
 CLASSES = labels.ClassSpec(('background', 'a'), 1, exclusive=True)
 LOSS = defaults.get_config().loss.to_dict()
-BAD_TARGET, BAD_WEIGHT = 7, 8  # Label values that the planted faults look for.
+BAD_TARGET, BAD_WEIGHT = 7, 8  # Label values at which the tests plant NaN.
 NAMES = dict(enumerate('pqrs'))
 
 
 def preprocess_fn(image, label):
-  """Divides by each image's own spread, 0 / 0 for a flat one."""
+  """Standardises each image by itself; a constant image gives 0 / 0."""
   inputs = build.make_preprocess(CLASSES, (128.0,) * 3, (64.0,) * 3)(
     image, label
   )
@@ -54,7 +54,7 @@ def bad_batch(place, value):
 
 @pytest.fixture(scope='module')
 def made():
-  """The first state, on every device, and the two steps mapped."""
+  """Makes the first state, on every device, and both steps, mapped."""
   model = unet.UNet(num_planes=2, depth=1, width=4, axis_name=parallel.AXIS)
   schedule = optax.linear_schedule(0.1, 0.0, 100)
   shared = dict(
@@ -87,8 +87,8 @@ def made():
 
 
 def explain(made, state, batch):
-  found = made.traced(state, parallel.place_batch(batch))
-  return trace.explain(jax.device_get(found), NAMES)
+  traced = made.traced(state, parallel.place_batch(batch))
+  return trace.explain(jax.device_get(traced), NAMES)
 
 
 def with_weight(state, block, layer, value):
@@ -102,7 +102,7 @@ def with_weight(state, block, layer, value):
 @pytest.mark.parametrize(
   'fault', [('image', 0), ('label', BAD_TARGET), ('label', BAD_WEIGHT)]
 )
-def test_a_skipped_step_changes_counters_alone(made, fault):
+def test_a_skipped_step_changes_only_counters(made, fault):
   good, _ = made.step(made.state, parallel.place_batch(make_batch()))
   after, metrics = made.step(good, parallel.place_batch(bad_batch(*fault)))
   assert metrics['skipped'] == 1
@@ -111,7 +111,7 @@ def test_a_skipped_step_changes_counters_alone(made, fault):
   for old, new in zip(*map(jax.tree.leaves, (good, after)), strict=True):
     if jnp.issubdtype(old.dtype, jnp.floating):
       np.testing.assert_array_equal(old, new)
-  # Adam's and the schedule's count, which says the learning rate.
+  # The counts of Adam and of the schedule, which gives the learning rate.
   counts = optax.tree.get_all_with_path(after.opt_state, 'count')
   assert [int(count) for _, count in counts] == [2, 2]
   assert all(metrics[f'update_ratio_{x}'] == 0 for x in ('encoder', 'head'))
@@ -121,7 +121,7 @@ def test_a_skipped_step_changes_counters_alone(made, fault):
   assert all(np.isfinite(x).all() for x in jax.tree.leaves(again.params))
 
 
-def test_norms_and_ratios_are_those_of_the_parts(made):
+def test_norms_and_ratios_are_computed_for_each_part(made):
   new, metrics = made.step(made.state, parallel.place_batch(make_batch()))
   whole = []
   for part, blocks in dict(
@@ -160,7 +160,7 @@ def test_a_planted_weight_is_named(made):
 )
 def test_a_planted_input_is_named_with_its_image(made, place, value, named):
   assert explain(made, made.state, bad_batch(place, value)) == (
-    f'the {named} that goes into the model is not finite, for r'
+    f'the preprocessed {named} is not finite, for r'
   )
 
 
@@ -170,54 +170,56 @@ def test_a_planted_input_is_named_with_its_image(made, place, value, named):
 )
 def test_the_first_layer_that_overflows_is_named(made, block, layer):
   state = with_weight(made.state, block, layer, 3e38)
-  told = explain(made, state, make_batch())
+  text = explain(made, state, make_batch())
   name = f'{block}/{layer}'.rstrip('/')
-  assert told.startswith(f'the first layer that is not finite is {name}, for ')
-  assert told.endswith('every image (p, q, r, s)')
+  assert text.startswith(f'the first layer that is not finite is {name}, for ')
+  assert text.endswith('every image (p, q, r, s)')
 
 
-def test_layers_are_traced_though_blocks_are_let_go_one_after_the_other(made):
-  traced = functools.partial(
+def test_layers_are_traced_while_blocks_are_unfrozen_one_by_one(made):
+  traced_step = functools.partial(
     trace.trace_step,
     **made.shared | dict(axis_name=None),
     apply_fn=made.model.clone(axis_name=None).apply,
     stages=((0, ('encoder',)), (5, ())),
   )
   state = with_weight(made.state, 'down0', 'conv1', 3e38)
-  found = jax.device_get(jax.jit(traced)(state, make_batch()))
-  assert trace.explain(found, NAMES).startswith(
+  traced = jax.device_get(jax.jit(traced_step)(state, make_batch()))
+  assert trace.explain(traced, NAMES).startswith(
     'the first layer that is not finite is down0/conv1, for '
   )
   # A frozen norm is one of the layers.
-  assert any(name.endswith('down0/norm1') for name in found['layers'])
+  assert any(name.endswith('down0/norm1') for name in traced['layers'])
 
 
-def test_a_gradient_that_is_lost_behind_a_finite_loss_is_named(made):
+def test_a_gradient_that_is_not_finite_behind_a_finite_loss_is_named(made):
   def loss_of(logits, target, weight, axis_name=None):
-    term = jnp.sqrt(0.0 * jnp.sum(logits))  # 0, with the slope 0 / 0.
+    term = jnp.sqrt(
+      0.0 * jnp.sum(logits)
+    )  # The value is 0; the gradient is 0 / 0.
     return term, {'root': term}
 
-  traced = functools.partial(
+  traced_step = functools.partial(
     trace.trace_step,
     **made.shared | dict(loss_of=loss_of, axis_name=None),
     apply_fn=made.model.clone(axis_name=None).apply,
   )
-  found = jax.device_get(jax.jit(traced)(made.state, make_batch()))
-  assert found['terms']['root']
-  told = trace.explain(found, NAMES)
-  assert told == (
+  traced = jax.device_get(jax.jit(traced_step)(made.state, make_batch()))
+  assert traced['terms']['root']
+  text = trace.explain(traced, NAMES)
+  assert text == (
     'the gradient of head/kernel is not finite, though the loss is'
-  ) or told.startswith('the gradient of head/bias')
-  found['terms']['root'] = np.False_
-  assert 'loss term root is not finite' in trace.explain(found, NAMES)
+  ) or text.startswith('the gradient of head/bias')
+  traced['terms']['root'] = np.False_
+  assert 'loss term root is not finite' in trace.explain(traced, NAMES)
 
 
-def test_a_batch_that_has_become_finite_is_said_to_be(made):
+def test_a_replayed_step_that_is_finite_is_reported_as_such(made):
   assert 'the weights have changed' in explain(made, made.state, make_batch())
 
 
 def run_loop(load_config, monkeypatch, flat, num, steps):
-  """Trains on `num` examples, the first `flat` of them without contrast."""
+  """Trains on `num` examples; the first `flat` of them are constant images."""
   config = load_config('binary:tiny', total_steps=steps, eval_every=steps)
   config.update(batch_size=4, image_size=16, save_every=5)
   config.model.update(depth=1)
@@ -270,22 +272,20 @@ def run_loop(load_config, monkeypatch, flat, num, steps):
       log=log,
     )
     error = ''
-  except errors.InputError as found:
-    error = str(found)
+  except errors.InputError as raised:
+    error = str(raised)
   return error, said, saved, monitor
 
 
 def test_a_bad_image_is_skipped_and_named(load_config, monkeypatch):
   error, said, saved, monitor = run_loop(load_config, monkeypatch, 1, 8, 20)
   assert not error
-  # At each of four looks two or three of five batches have it: told once.
+  # Each of four reviews sees it in 2 or 3 of 5 batches, and one reports it.
   (step, text), *more = said
   assert not more
   assert step == 5
   assert text.startswith('skipped ')
-  assert text.endswith(
-    'the image that goes into the model is not finite, for flat'
-  )
+  assert text.endswith('the preprocessed image is not finite, for flat')
   assert monitor.num_skipped < monitor_lib.SKIPPED_STEPS
   assert saved == [5, 10, 15, 20]
 
@@ -293,8 +293,8 @@ def test_a_bad_image_is_skipped_and_named(load_config, monkeypatch):
 def test_too_many_skips_end_the_run_with_the_report(load_config, monkeypatch):
   error, said, saved, _ = run_loop(load_config, monkeypatch, 1, 4, 40)
   assert error.startswith(
-    'steps 1 to 10 had to be skipped: in step 1, the image that goes into the '
-    'model is not finite, for flat; '
+    'steps 1 to 10 had to be skipped: in step 1, the preprocessed image is not '
+    'finite, for flat; '
   )
   assert 'config.optim.lr' in error
   assert '\n' not in error
@@ -304,13 +304,13 @@ def test_too_many_skips_end_the_run_with_the_report(load_config, monkeypatch):
   assert said[0][1].startswith('skipped 5 of the last 5 steps ')
 
 
-def test_skipped_steps_are_told_again_where_they_fail_elsewhere():
+def test_skipped_steps_are_reported_again_when_the_fault_changes():
   monitor = monitor_lib.Monitor()
-  told = []
+  lines = []
   for step, fault in enumerate(['of a', 'of a', 'of b', 'of b', 'of a'], 1):
     monitor.where = f'in step {step}, the weights {fault}'
-    told += monitor.report_skipped(1, 10)
-  assert [text.partition(': ')[2] for text in told] == [
+    lines += monitor.report_skipped(1, 10)
+  assert [line.partition(': ')[2] for line in lines] == [
     'in step 1, the weights of a',
     'in step 3, the weights of b',
     'in step 5, the weights of a',
@@ -332,25 +332,25 @@ METRICS = dict(
 )
 
 
-@pytest.mark.parametrize('lost', [1e3, float('inf'), float('nan')])
-def test_twenty_lost_losses_end_a_run(lost):
+@pytest.mark.parametrize('diverged', [1e3, float('inf'), float('nan')])
+def test_twenty_diverged_losses_end_a_run(diverged):
   usual = [2.0, 1.5, 1.0, 1.2] * 5
-  assert not added(usual + [lost] * 19).why_lost(39, METRICS, 100)
-  told = added(usual + [lost] * 20).why_lost(40, METRICS, 100)
-  assert 'the head moves most, by 2 of its size a step' in told
-  assert "over 100 times the first steps' 1 for 20 steps" in told
-  assert 'lower config.optim.lr (now 7.5; ' in told
-  again = added(usual + [lost] * 19 + [1.0] + [lost] * 19)
+  assert not added(usual + [diverged] * 19).why_lost(39, METRICS, 100)
+  reason = added(usual + [diverged] * 20).why_lost(40, METRICS, 100)
+  assert 'the head changes most, by 2 of its norm a step' in reason
+  assert 'over 100 times the initial loss of 1 for 20 steps' in reason
+  assert 'lower config.optim.lr (now 7.5; ' in reason
+  again = added(usual + [diverged] * 19 + [1.0] + [diverged] * 19)
   assert not again.why_lost(59, METRICS, 100)
 
 
-def test_losses_that_begin_near_zero_or_below_are_not_lost():
+def test_losses_that_begin_near_zero_or_below_have_not_diverged():
   for first in (1e-4, 0.0, -0.9):
     monitor = added([first] * 10 + [2.0] * 40)
     assert not monitor.why_lost(50, METRICS, 100)
 
 
-def test_a_loss_that_is_lost_at_once_is_compared_with_the_first():
+def test_a_loss_that_diverges_at_once_is_compared_with_the_first():
   assert added([2.0] + [1e6] * 20).why_lost(21, METRICS, 100)
 
 
@@ -360,35 +360,35 @@ def test_a_short_run_ends_when_half_of_it_was_skipped():
   assert not monitor.why_lost(4, METRICS, 100)
 
 
-def stillness(ratio, total_steps):
+def reports_of_hardly_moving(ratio, total_steps):
   """Returns [(step, line)] of a run whose weights move by `ratio` a step."""
-  monitor, told = monitor_lib.Monitor(), []
+  monitor, lines = monitor_lib.Monitor(), []
   for step in range(1, total_steps + 1):
     monitor.add(1.0, 0, np.zeros((2, 6), np.float32))
     metrics = METRICS | dict(update_ratio_encoder=0.0, update_ratio_head=ratio)
-    told += [
+    lines += [
       (step, line) for line in monitor.report_still(metrics, total_steps)
     ]
-  return told
+  return lines
 
 
-def test_weights_that_hardly_move_are_told_once_after_the_warm_up():
-  # As with a learning rate of 1e-7: 50 steps of 5e-7 are 2.5e-5.
-  ((step, line),) = stillness(5e-7, 120)
+def test_weights_that_hardly_move_are_reported_once_after_the_warm_up():
+  # A learning rate of 1e-7 gives such ratios: 50 steps of 5e-7 are 2.5e-5.
+  ((step, line),) = reports_of_hardly_moving(5e-7, 120)
   assert step == 50
-  assert 'hardly move: in 50 steps by 2e-05 of their size at most' in line
+  assert 'hardly move: by at most 2e-05 of their norm in 50 steps' in line
   assert 'raise config.optim.lr' in line
-  ((step, _),) = stillness(5e-7, 400)
+  ((step, _),) = reports_of_hardly_moving(5e-7, 400)
   assert step == 100  # A quarter of the run.
-  assert not stillness(3e-4, 400)  # 3 %.
-  assert not stillness(0.0, 400)  # Steps that were skipped move nothing.
-  assert not stillness(5e-7, 20)  # Too short to tell.
+  assert not reports_of_hardly_moving(3e-4, 400)  # 3 %.
+  assert not reports_of_hardly_moving(0.0, 400)  # Skipped steps move nothing.
+  assert not reports_of_hardly_moving(5e-7, 20)  # The run is too short.
 
 
 def test_a_monitor_survives_its_checkpoint_as_json():
   monitor = added([2.0, np.nan, 3.0])
   monitor.score(0.5)
-  monitor.where = 'in step 2, it was lost'
+  monitor.where = 'in step 2, the loss is not finite'
   again = through_json(monitor)
   for each in (monitor, again):
     each.add(1.0, 1, np.ones((2, 6), np.float32))
@@ -416,11 +416,11 @@ def test_the_monitor_of_an_old_checkpoint_is_restored():
 
 def test_early_stopping_counts_evaluations_without_a_new_smoothed_best():
   monitor = monitor_lib.Monitor()
-  seen = []
+  history = []
   for score in (0.1, 0.5, 0.4, 0.2, 0.1, 0.9):
     monitor.score(score)
-    seen.append((round(monitor.smoothed, 3), monitor.num_worse))
-  # Each is half the last and half the new: worked by hand.
-  assert seen == [
+    history.append((round(monitor.smoothed, 3), monitor.num_worse))
+  # Worked by hand: half the last smoothed score plus half the new score.
+  assert history == [
     *((0.1, 0), (0.3, 0), (0.35, 0), (0.275, 1), (0.188, 2), (0.544, 0)),
   ]

@@ -1,4 +1,4 @@
-"""Warm starts: the plan for every mismatch, and what the model then says."""
+"""Warm starts: the plan for every mismatch, and the outputs of the model."""
 
 import re
 
@@ -18,7 +18,7 @@ SAME = heads.map_head(VESSELS, VESSELS, {})
 
 
 def init(seed, channels=3, **model):
-  """Returns a tiny model and variables of which no two are alike."""
+  """Returns a tiny model, and variables that all differ."""
   net = unet.UNet(**dict(num_planes=1, depth=1, width=4) | model)
   image = jnp.zeros((1, 4, 4, channels))
   variables = jax.jit(net.init)(jax.random.key(seed, impl='rbg'), image)
@@ -52,11 +52,11 @@ def draw_image(channels):
   return jnp.asarray(rng.normal(size=(2, 8, 8, channels)), jnp.float32)
 
 
-# One mismatch at a time: leaf -> what the plan says of it. All others are
-# copied, but where `rest` says otherwise.
+# Mismatch -> (settings of the other model, {leaf: line of the plan}). All other
+# leaves are copied.
 MISMATCHES = {
   'none': (dict(), {}),
-  'channels that no rule joins': (
+  'channels that no rule maps': (
     dict(channels=4),
     {
       'params/down0/conv0/kernel': (
@@ -64,7 +64,7 @@ MISMATCHES = {
       )
     },
   ),
-  'one channel more': (
+  'one channel there': (
     dict(channels=1),
     {'params/down0/conv0/kernel': (r'inflated \(3 channels here, 1 there\)')},
   ),
@@ -75,7 +75,7 @@ MISMATCHES = {
       'params/head/bias': r're-initialised \(planes: 1 here, 2 there\)',
     },
   ),
-  'a deeper one there': (
+  'a deeper model there': (
     dict(depth=2),
     {
       r'params/bottleneck/conv0/kernel': r're-initialised \(shape .*\)',
@@ -105,19 +105,19 @@ MISMATCHES = {
 
 
 @pytest.mark.parametrize('mismatch', MISMATCHES)
-def test_the_plan_says_what_becomes_of_each_leaf_and_why(plain, mismatch):
+def test_the_plan_gives_the_action_and_reason_of_each_leaf(plain, mismatch):
   model, expected = MISMATCHES[mismatch]
   _, new = plain
   _, old = init(1, **model)
   plan = make_plan(new, old, channels=(3, model.get('channels', 3)))
   assert set(plan) == set(flat(new)) | set(flat(old))
   lines = dict(x.split(': ', 1) for x in planning.describe(plan).splitlines())
-  used = set()
+  used_rules = set()
   for path, line in lines.items():
     rule = next((r for r in expected if re.fullmatch(r, path)), None)
-    used.add(rule)
+    used_rules.add(rule)
     assert re.fullmatch(expected.get(rule, 'copied'), line), (path, line)
-  assert used >= set(expected)
+  assert used_rules >= set(expected)
   merged = flat(planning.apply(plan, new, old))
   for path, value in flat(new).items():
     assert merged[path].shape == value.shape
@@ -127,7 +127,9 @@ def test_the_plan_says_what_becomes_of_each_leaf_and_why(plain, mismatch):
       np.testing.assert_array_equal(merged[path], value)
 
 
-def test_a_model_for_gray_gives_the_same_for_three_equal_channels(plain, gray):
+def test_a_gray_model_gives_the_same_logits_for_three_equal_channels(
+  plain, gray
+):
   net, new = plain
   _, old = gray
   plan = make_plan(new, old, channels=(3, 1))
@@ -140,7 +142,7 @@ def test_a_model_for_gray_gives_the_same_for_three_equal_channels(plain, gray):
   )
 
 
-def test_a_model_for_three_channels_gives_the_same_for_gray(plain, gray):
+def test_a_model_for_three_channels_gives_the_same_logits_for_gray(plain, gray):
   net, old = plain
   _, new = gray
   plan = make_plan(new, old, channels=(1, 3))
@@ -158,26 +160,26 @@ def test_a_model_for_three_channels_gives_the_same_for_gray(plain, gray):
 def test_a_model_of_another_width_is_refused(plain, width):
   _, new = plain
   _, old = init(1, width=width)
-  with pytest.raises(errors.InputError, match='nothing of the other run'):
+  with pytest.raises(errors.InputError, match='no kernel of the other run'):
     make_plan(new, old)
 
 
-def test_a_part_that_is_made_anew_can_not_be_frozen(plain):
+def test_a_part_that_is_re_initialised_can_not_be_frozen(plain):
   _, new = plain
   _, old = init(1, channels=4)
   plan = make_plan(new, old, channels=(3, 4))
   planning.check_frozen(plan, ('decoder', 'norms', 'bottleneck'))
   with pytest.raises(
-    errors.InputError, match='would keep down0/conv0/kernel as it was drawn'
+    errors.InputError, match='random initial weights of down0/conv0/kernel'
   ):
     planning.check_frozen(plan, ('encoder',))
 
 
-def test_the_summary_has_a_line_for_all_parts_that_fare_alike(plain):
+def test_the_summary_has_a_line_for_all_parts_with_equal_actions(plain):
   _, new = plain
   _, old = init(1, channels=1, num_planes=2)
   plan = make_plan(new, old, channels=(3, 1))
-  # Ten leaves a block: two kernels, and two norms of four.
+  # A block has ten leaves: two kernels, and two norms of four.
   assert planning.summarise(plan).splitlines() == [
     '  encoder: 9 leaves copied, 1 leaf inflated (3 channels here, 1 there)',
     '  bottleneck, decoder: 22 leaves copied',

@@ -1,4 +1,4 @@
-"""The other run of a warm start, and statistics of the new images."""
+"""Warm starts: opening the other run, re-estimating batch norm's statistics."""
 
 import jax
 import jax.numpy as jnp
@@ -12,19 +12,19 @@ from unet_jax.training import warm_start
 
 
 @pytest.mark.parametrize(
-  ('name', 'said'),
+  ('name', 'message'),
   [
     ('nowhere', 'holds no checkpoint'),
     ('nowhere/checkpoints/7', 'there is no such checkpoint'),
     ('nowhere/checkpoints/x', 'there is no such checkpoint'),
   ],
 )
-def test_a_run_that_is_not_there_is_told(tmp_path, name, said):
-  with pytest.raises(errors.InputError, match=said):
+def test_a_missing_run_is_refused(tmp_path, name, message):
+  with pytest.raises(errors.InputError, match=message):
     warm_start.open_run(str(tmp_path / name))
 
 
-def test_statistics_are_the_mean_of_those_of_the_batches():
+def test_statistics_are_the_means_over_the_batches():
   net = unet.UNet(num_planes=1, depth=1, width=4, axis_name=parallel.AXIS)
   variables = jax.jit(net.init)(
     jax.random.key(0, impl='rbg'), jnp.zeros((1, 4, 4, 3))
@@ -35,14 +35,15 @@ def test_statistics_are_the_mean_of_those_of_the_batches():
     dict(image=rng.normal(i, 1 + i, (8, 8, 8, 3)).astype(np.float32))
     for i in range(3)
   ]
-  found = warm_start.reestimate(
+  batch_stats = warm_start.reestimate(
     net.apply,
     variables,
     jax.random.key(0),
     lambda rng, batch: Inputs(batch['image'], None, None),
     batches,
   )
-  # The model's own update, with 0.9 of the old: 10 x what it adds.
+  # The model keeps 0.9 of the old statistics, so the batch's own are 10 times
+  # the rest.
   expected = []
   run = jax.jit(
     lambda image: alone.apply(
@@ -61,10 +62,10 @@ def test_statistics_are_the_mean_of_those_of_the_batches():
     lambda x, *each: np.testing.assert_allclose(
       x, np.mean(each, axis=0), rtol=1e-3, atol=1e-4
     ),
-    found,
+    batch_stats,
     *expected,
   )
-  # The first layer's, from the pixels: before any norm there is only a sum.
+  # The first layer's statistics also follow directly from the pixels.
   first = [
     np.asarray(
       jax.lax.conv_general_dilated(
@@ -77,7 +78,7 @@ def test_statistics_are_the_mean_of_those_of_the_batches():
     )
     for batch in batches
   ]
-  norm = found['down0']['norm0']
+  norm = batch_stats['down0']['norm0']
   axes = (0, 1, 2)
   np.testing.assert_allclose(
     norm['mean'], np.mean([x.mean(axes) for x in first], 0), rtol=1e-3

@@ -1,4 +1,4 @@
-"""Confusion counts on the devices: int32 a batch, int64 on the host."""
+"""Confusion counts: int32 per batch on the devices, int64 on the host."""
 
 from collections.abc import Callable, Iterable
 
@@ -11,11 +11,11 @@ from unet_jax.nn import preprocess
 
 
 def predicted_planes(logits: jax.Array, *, exclusive: bool) -> jax.Array:
-  """Decides each pixel: the largest plane, or those above probability 1/2.
+  """Predicts the largest plane of each pixel, or all planes above p = 1/2.
 
   Args:
     logits: float32[B, H, W, K].
-    exclusive: whether one plane holds at each pixel.
+    exclusive: whether each pixel belongs to exactly one plane.
 
   Returns:
     bool[B, H, W, K].
@@ -30,7 +30,7 @@ def predicted_planes(logits: jax.Array, *, exclusive: bool) -> jax.Array:
 def confusion(
   pred: jax.Array, target: jax.Array, weight: jax.Array
 ) -> jax.Array:
-  """Counts tp, fp, fn, tn of each image and plane.
+  """Counts tp, fp, fn, tn for each image and plane.
 
   Args:
     pred: bool[B, H, W, K].
@@ -40,10 +40,10 @@ def confusion(
   Returns:
     int32[B, K, 4].
   """
-  target, counted = target > 0.5, (weight > 0)[..., None]
+  target, is_valid = target > 0.5, (weight > 0)[..., None]
   cells = (pred & target, pred & ~target, ~pred & target, ~pred & ~target)
   return jnp.stack(
-    [jnp.sum(cell & counted, axis=(1, 2), dtype=jnp.int32) for cell in cells],
+    [jnp.sum(cell & is_valid, axis=(1, 2), dtype=jnp.int32) for cell in cells],
     axis=-1,
   )
 
@@ -58,11 +58,22 @@ def count_step(
   loss_of: Callable | None = None,
   axis_name: str | None = None,
 ) -> dict[str, jax.Array | dict[str, jax.Array]]:
-  """Predicts this device's part of a batch and counts; gathers over devices.
+  """Predicts this device's part of a batch, counts, and gathers the counts.
+
+  Args:
+    variables: variables of the model.
+    batch: image uint8[b, H, W, C], label uint8[b, H, W] or [b, H, W, K],
+      index int32[b], and weight float32[b], 0 for padding.
+    apply_fn: (variables, image) -> logits.
+    preprocess_fn: (image, label) -> Inputs.
+    exclusive: whether each pixel belongs to exactly one plane.
+    loss_of: (logits, target, weight) -> the loss and its terms; optional.
+    axis_name: axis of the devices; None if the step is not mapped.
 
   Returns:
-    `counts` int32[B, K, 4], the batch's `index` and `weight`, and `losses`,
-    float32[B] by name, of each image alone; {} without `loss_of`.
+    A dict over all devices: `counts` int32[B, K, 4], `index` and `weight` of
+    the batch, and `losses`, float32[B] by name, the losses of each image alone;
+    {} without `loss_of`.
   """
   inputs = preprocess_fn(batch['image'], batch['label'])
   logits = apply_fn(variables, inputs.image)
@@ -72,8 +83,8 @@ def count_step(
   losses: dict[str, jax.Array] = {}
   if loss_of:
 
-    def losses_of(*image):
-      loss, terms = loss_of(*(x[None] for x in image))
+    def losses_of(*example):
+      loss, terms = loss_of(*(x[None] for x in example))
       return {'loss': loss, **terms}
 
     losses = jax.vmap(losses_of)(logits, inputs.target, inputs.weight)
@@ -88,20 +99,20 @@ def count_step(
 def count(
   step: Callable, variables: dict, batches: Iterable[dict], num_images: int
 ) -> tuple[np.ndarray, dict[str, float]]:
-  """Counts a split.
+  """Counts a split on all devices.
 
   Args:
-    step: `count_step`, mapped.
-    variables: of the model, replicated.
-    batches: from pipeline.eval_batches.
-    num_images: of the split.
+    step: `count_step`, mapped over the devices.
+    variables: variables of the model, replicated.
+    batches: batches from pipeline.eval_batches.
+    num_images: number of images of the split.
 
   Returns:
-    int64[N, K, 4], in the split's order, and the means over the images of the
-    losses that the step gives.
+    int64[N, K, 4] of tp, fp, fn, tn, in the order of the split, and the mean
+    over the images of each loss that the step returns.
 
   Raises:
-    RuntimeError: unless every image was counted once.
+    RuntimeError: if not every image was counted exactly once.
   """
   results = [step(variables, batch) for batch in parallel.place_ahead(batches)]
   results = jax.device_get(results)

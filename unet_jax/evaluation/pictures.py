@@ -1,11 +1,11 @@
-"""Pictures for people: masks laid over images, and panels of them."""
+"""Draws masks over images, and panels of several pictures."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-# Okabe and Ito's colours, which colour-blind people can tell apart; then Tol's,
-# for sets with more classes.
+# The colours of Okabe and Ito, which colour-blind people can distinguish; then
+# those of Tol, for data sets with more classes.
 COLORS = np.array(
   [
     (86, 180, 233),
@@ -24,7 +24,7 @@ COLORS = np.array(
   ],
   np.float32,
 )
-# False positives, false negatives, and pixels taken for another class.
+# False positives, false negatives, and one class predicted as another.
 ERRORS = COLORS[[5, 3, 4]]
 GAP = 8  # Pixels between the pictures of a panel.
 
@@ -35,9 +35,15 @@ def overlay(
   strength: float = 0.5,
   colors: np.ndarray = COLORS,
 ) -> np.ndarray:
-  """Colours the foreground of uint8[H, W, C] by bool[H, W, K]: uint8[H, W, 3].
+  """Colours the planes of an image; returns uint8[H, W, 3].
 
-  Borders are drawn at full strength, so that the smallest object shows.
+  Borders are drawn at full strength, so that the smallest object is visible.
+
+  Args:
+    image: uint8[H, W, C].
+    planes: bool[H, W, K]; plane k gets colour k.
+    strength: opacity of the colours inside the borders, 0 to 1.
+    colors: float32[N, 3] in [0, 255]; they repeat if K > N.
   """
   picture = np.repeat(image, 3 // image.shape[-1], axis=-1).astype(np.float32)
   for k in range(planes.shape[-1]):
@@ -48,7 +54,7 @@ def overlay(
 
 
 def border(plane: np.ndarray) -> np.ndarray:
-  """Returns the pixels of bool[H, W] that have a neighbour outside it."""
+  """Returns the pixels of bool[H, W] with one of 4 neighbours outside of it."""
   wide = np.pad(plane, 1)
   inner = wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:]
   return plane & ~inner
@@ -57,28 +63,28 @@ def border(plane: np.ndarray) -> np.ndarray:
 def panel(
   image: np.ndarray, truth: np.ndarray, void: np.ndarray, pred: np.ndarray
 ) -> np.ndarray:
-  """Puts the image, its truth, its prediction and its errors side by side.
+  """Puts an image, its ground truth, prediction and errors side by side.
 
-  Errors are blue for false positives, vermilion for false negatives, and purple
-  where one foreground class is taken for another.
+  False positives are blue, false negatives are vermilion, and pixels of one
+  foreground class that are predicted as another are purple.
 
   Args:
     image: uint8[H, W, C].
-    truth: bool[H, W, K] of the foreground classes.
-    void: bool[H, W], greyed out.
-    pred: bool[H, W, K].
+    truth: bool[H, W, K], ground truth of the foreground classes.
+    void: bool[H, W], void pixels, which are drawn grey.
+    pred: bool[H, W, K], prediction of the foreground classes.
 
   Returns:
     uint8[H, 4 W + 24, 3].
   """
   false, missed = (pred & ~truth).any(axis=-1), (truth & ~pred).any(axis=-1)
   errors = np.stack([false & ~missed, missed & ~false, false & missed], -1)
-  shown = overlay(image, truth)
-  shown[void] = 128
+  truth_picture = overlay(image, truth)
+  truth_picture[void] = 128
   gap = np.full((image.shape[0], GAP, 3), 255, np.uint8)
   parts = (
     overlay(image, pred[..., :0]),
-    shown,
+    truth_picture,
     overlay(image, pred),
     overlay(image, errors & ~void[..., None], 1.0, ERRORS),
   )
@@ -86,7 +92,7 @@ def panel(
 
 
 def sheet(panels: Sequence[np.ndarray]) -> np.ndarray:
-  """Puts uint8[H, W, 3] panels below each other, on white: uint8[H, W, 3]."""
+  """Stacks panels, uint8[H, W, 3] of any size, on white: uint8[H, W, 3]."""
   width = max(panel.shape[1] for panel in panels)
   rows = [
     np.pad(

@@ -1,4 +1,4 @@
-"""Masks and overlays of new images, as files."""
+"""Predicts new images, and writes their masks and overlays as files."""
 
 import pathlib
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from unet_jax.evaluation import pictures, predictor, trained
 
 
 def find_images(inputs: Sequence[str]) -> list[pathlib.Path]:
-  """Lists files, and the images in folders; names must differ.
+  """Lists the images among files and folders; their stems must differ.
 
   Raises:
-    InputError: for a path that doesn't exist, or a name that comes twice.
+    InputError: for a path that doesn't exist, or a stem that occurs twice.
   """
   by_name: dict[str, pathlib.Path] = {}
   for text in inputs:
@@ -37,13 +37,14 @@ def write(
 ) -> None:
   """Writes NAME.png, class indices, and NAME_overlay.png for each image.
 
-  Where classes overlap, there is a NAME_CLASS.png of 0 and 1 for each instead.
+  Overlapping classes have a NAME_CLASS.png of 0 and 1 each instead of NAME.png.
 
   Raises:
-    InputError: if a file would take the place of an input, or can't be written.
+    InputError: if a file would overwrite an input, or can't be written.
   """
   settings, classes = model.config.data, model.predictor.classes
-  is_green = settings.channels == 'green'  # Cut from colour images.
+  # The green channel is taken from colour images.
+  is_green = settings.channels == 'green'
   num_channels = 3 if is_green else len(model.predictor.mean)
   inputs = {path.resolve() for path in paths}
   written: set[pathlib.Path] = set()
@@ -60,8 +61,8 @@ def write(
       target = output / f'{path.stem}{suffix}.png'
       if target.resolve() in inputs | written:
         raise errors.InputError(
-          f'--output: {target} is an input or was just written; name a folder '
-          'of its own, and images that differ by more than _overlay'
+          f'--output: {target} is an input or was just written; name an empty '
+          'folder, and images whose names differ by more than _overlay'
         )
       files.write_png(picture, target)
       written.add(target.resolve())
@@ -70,7 +71,7 @@ def write(
 def masks(
   planes: np.ndarray, classes: labels.ClassSpec
 ) -> dict[str, np.ndarray]:
-  """Turns bool[H, W, K] into uint8[H, W] masks by the ending of their name."""
+  """Converts bool[H, W, K] into {suffix of the file's name: uint8[H, W]}."""
   if classes.exclusive:
     return {'': planes.argmax(axis=-1).astype(np.uint8)}
   if len(classes.planes) == 1:

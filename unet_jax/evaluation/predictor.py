@@ -1,4 +1,4 @@
-"""A model as evaluation uses it: what it is, and its two compiled functions."""
+"""A model for evaluation: its description and its two compiled functions."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -15,19 +15,21 @@ from unet_jax.evaluation import counts, pictures, scores
 from unet_jax.nn import preprocess
 
 NUM_PICTURES = 3
-MAX_WIDTH = 1600  # Pixels, of the four pictures of a panel together.
+MAX_WIDTH = 1600  # Pixels; width of a panel of four pictures.
 
 
 class Predictor(NamedTuple):
-  """A model without its weights; its functions compile at their first call.
+  """A model without weights; its functions compile at their first call.
 
   Attributes:
-    classes: what the planes of its logits mean.
-    model: takes images that `mean` and `std` normalise.
+    classes: classes of the planes of the logits.
+    model: the model; its input is an image normalised by `mean` and `std`.
     mean: per-channel mean of the training images, in [0, 255].
-    std: per-channel standard deviation.
-    max_pixels: of a batch of whole images; as many as a training batch has.
-    count: (variables, batch) -> counts.count_step's dict, over all devices.
+    std: per-channel standard deviation of the training images.
+    max_pixels: largest number of pixels of an evaluation batch; that of a
+      training batch.
+    count: (variables, batch) -> the dict of counts.count_step, over all
+      devices.
     predict: (variables, image uint8[B, H, W, C]) -> bool[B, H, W, K]; H and W
       are multiples of pipeline.ROUND_TO.
   """
@@ -42,11 +44,11 @@ class Predictor(NamedTuple):
 
 
 class SplitScores(NamedTuple):
-  """What a split's images score."""
+  """Counts, losses and scores of a split."""
 
   counts: np.ndarray  # int64[N, K, 4] of tp, fp, fn, tn, in the split's order.
   losses: dict[str, float]  # Means over the images; {} without a loss.
-  row: dict[str, float]  # Pooled scores by plain names, from scores.row.
+  row: dict[str, float]  # Pooled scores by name, from scores.row.
 
 
 def make(
@@ -57,15 +59,15 @@ def make(
   *,
   loss_of: Callable | None = None,
 ) -> Predictor:
-  """Builds the model and what runs it in evaluation.
+  """Builds a model and the functions that evaluate it.
 
   Args:
-    config: of the run.
-    classes: from build.make_classes.
+    config: config of the run.
+    classes: classes from build.make_classes.
     mean: per-channel mean of the training images, in [0, 255].
-    std: per-channel standard deviation.
-    loss_of: (logits, target, weight) -> loss and its terms, to be computed for
-      each image as well.
+    std: per-channel standard deviation of the training images.
+    loss_of: (logits, target, weight) -> the loss and its terms, which `count`
+      then computes for each image; optional.
   """
   model = build.make_model(config, classes)
   apply_fn: Callable = model.apply
@@ -96,12 +98,12 @@ def make(
 def count_split(
   predictor: Predictor, variables: dict, source: sources.Examples
 ) -> tuple[np.ndarray, dict[str, float]]:
-  """Counts a whole split on all devices.
+  """Counts a split on all devices.
 
   Args:
-    predictor: from `make`.
-    variables: of the model, on every device.
-    source: the split's examples.
+    predictor: the predictor, from `make`.
+    variables: variables of the model, on every device.
+    source: examples of the split.
 
   Returns:
     int64[N, K, 4] of tp, fp, fn, tn, and the mean losses; {} without a loss.
@@ -119,7 +121,7 @@ def count_split(
 def score_split(
   predictor: Predictor, variables: dict, source: sources.Examples
 ) -> SplitScores:
-  """Scores a whole split on all devices; the arguments are `count_split`'s."""
+  """Scores a split on all devices; takes the arguments of `count_split`."""
   confusion, losses = count_split(predictor, variables, source)
   classes = predictor.classes
   row = scores.row(confusion, classes.planes, classes.num_foreground)
@@ -129,9 +131,9 @@ def score_split(
 def draw(
   predictor: Predictor, variables: dict, source: sources.Examples
 ) -> list[np.ndarray]:
-  """Draws a panel of each of the first examples, uint8[H, W, 3].
+  """Draws a panel, uint8[H, W, 3], for each of the first examples.
 
-  See pictures.panel.
+  pictures.panel describes the panels.
   """
   classes, panels = predictor.classes, []
   for i in range(min(NUM_PICTURES, len(source))):
@@ -156,13 +158,13 @@ def predict(
   """Predicts one image of any size.
 
   Args:
-    predictor: from `make`.
-    variables: of the model.
+    predictor: the predictor, from `make`.
+    variables: variables of the model.
     image: uint8[H, W, C].
-    resize: longer side to which the image is scaled first; 0 keeps its size.
+    resize: length of the longer side after scaling; 0 for no scaling.
 
   Returns:
-    bool[H, W, K], at the image's own size.
+    bool[H, W, K], at the size of the image.
   """
   height, width = image.shape[:2]
   if resize:

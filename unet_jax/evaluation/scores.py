@@ -1,9 +1,8 @@
-"""Every number of a report, from confusion counts alone.
+"""Computes every score of a report from confusion counts.
 
-A score that is 0 / 0 is undefined: NaN here, null in JSON, and left out of
-means. So a class that neither occurs nor is predicted in an image or a split
-has no score, and a class that is predicted but doesn't occur has F1 = IoU =
-precision = 0.
+A score of 0 / 0 is undefined: NaN here, null in JSON, and left out of means. So
+a class that neither occurs nor is predicted in an image or a split has no
+score. A class that is predicted but doesn't occur has F1 = IoU = precision = 0.
 """
 
 import json
@@ -19,10 +18,11 @@ NAMES = ('precision', 'recall', 'accuracy', 'iou', 'f1')
 
 
 def ratios(counts: np.ndarray) -> dict[str, np.ndarray]:
-  """Returns scores float64[...] of tp, fp, fn, tn in int64[..., 4].
+  """Computes scores, float64[...] by name, from counts int64[..., 4].
 
-  precision = tp / (tp + fp), recall = tp / (tp + fn), accuracy = (tp + tn) /
-  all, iou = tp / (tp + fp + fn), f1 = 2 tp / (2 tp + fp + fn), which is Dice.
+  The counts are tp, fp, fn, tn, and precision = tp / (tp + fp), recall = tp /
+  (tp + fn), accuracy = (tp + tn) / all, iou = tp / (tp + fp + fn), f1 = 2 tp /
+  (2 tp + fp + fn), which is Dice.
   """
   tp, fp, fn, tn = np.moveaxis(counts.astype(np.float64), -1, 0)
   with np.errstate(divide='ignore', invalid='ignore'):
@@ -36,16 +36,16 @@ def ratios(counts: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def means(counts: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-  """Averages over the classes whose score is defined.
+  """Averages scores over the classes whose score is defined.
 
-  macro: the mean of the classes' scores. micro: the score of the classes'
-  counts, added up. weighted: the mean weighted by support, tp + fn.
+  macro: the mean of the scores of the classes. micro: the score of the sum of
+  their counts. weighted: the mean weighted by support, tp + fn.
 
   Args:
     counts: int64[..., K, 4] of the foreground classes.
 
   Returns:
-    macro, micro, weighted -> name -> float64[...].
+    {'macro', 'micro' or 'weighted': {name: float64[...]}}.
   """
   support = (counts[..., 0] + counts[..., 2]).astype(np.float64)
   per_class = ratios(counts)
@@ -59,15 +59,16 @@ def means(counts: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
 def report(
   counts: np.ndarray, names: Sequence[str], num_foreground: int, step: int
 ) -> dict:
-  """Makes the tree that `evaluation/<split>.json` holds.
+  """Returns the report that `evaluation/<split>.json` holds, as nested dicts.
 
-  `pooled` has the scores of all pixels together; `per_image` has the scores of
-  each image, averaged over the images where they are defined.
+  `pooled` has the scores of all pixels together; `per_image` has the means over
+  the images of each score, where it is defined.
 
   Args:
     counts: int64[N, K, 4] of tp, fp, fn, tn.
     names: names of the K planes.
-    num_foreground: the means are over the last `num_foreground` planes.
+    num_foreground: number of foreground planes, the last ones; means are over
+      these.
     step: step of the checkpoint.
   """
   pooled = counts.sum(axis=0)
@@ -94,9 +95,9 @@ def report(
 def row(
   counts: np.ndarray, names: Sequence[str], num_foreground: int
 ) -> dict[str, float]:
-  """Returns pooled scores by plain names, `macro_f1` or `f1_vessels`.
+  """Returns pooled scores by flat names, such as `macro_f1` or `f1_vessels`.
 
-  The arguments are those of `report`: counts int64[N, K, 4], and so on.
+  Takes the arguments of `report`: counts int64[N, K, 4], and so on.
   """
   pooled = counts.sum(axis=0)
   averages = means(pooled[-num_foreground:])
@@ -110,11 +111,14 @@ def row(
 
 
 def score(counts: np.ndarray, num_foreground: int) -> float:
-  """Returns what 'best' means: pooled macro F1, or -1 if that isn't finite.
+  """Returns the score that selects the best checkpoint: pooled macro F1.
+
+  An undefined score is -1.
 
   Args:
     counts: int64[N, K, 4] of tp, fp, fn, tn.
-    num_foreground: the mean is over the last `num_foreground` planes.
+    num_foreground: number of foreground planes, the last ones; the mean is over
+      these.
   """
   pooled = counts.sum(axis=0)[-num_foreground:]
   value = float(means(pooled)['macro']['f1'])
@@ -124,16 +128,16 @@ def score(counts: np.ndarray, num_foreground: int) -> float:
 def trivial(
   support: np.ndarray, pixels: np.ndarray | int
 ) -> dict[str, np.ndarray]:
-  """Returns the F1 of predictions that look at no image, float64[K].
+  """Returns the F1 of trivial predictions, float64[K] by name.
 
-  nowhere: no pixel is predicted as the class; F1 is 0. everywhere: every pixel
-  is; F1 is 2 p / (1 + p), where p is the class's share of the pixels. prior:
-  each pixel is with probability p; the expected F1 is p. NaN for a class that
-  never occurs.
+  Let p be the share of the class in the pixels. nowhere: no pixel is predicted
+  as the class; F1 is 0. everywhere: every pixel is predicted as the class; F1
+  is 2 p / (1 + p). prior: each pixel is predicted as the class with probability
+  p; the expected F1 is p. A class that never occurs has NaN.
 
   Args:
-    support: int64[K], pixels of each class.
-    pixels: int64[K] or int64, pixels that count.
+    support: int64[K], number of pixels of each class.
+    pixels: int64[K] or int64, number of pixels that count.
   """
   support = np.where(support > 0, support, np.nan)
   prior = support / np.maximum(pixels, 1)
@@ -145,20 +149,20 @@ def trivial(
 
 
 def baseline(counts: np.ndarray, num_foreground: int) -> str:
-  """Says the macro F1 of trivial predictions, and whether ours is no better.
+  """Describes the macro F1 of trivial predictions; warns of a run no better.
 
-  The arguments are those of `score`: counts int64[N, K, 4], and so on.
+  Takes the arguments of `score`: counts int64[N, K, 4], and so on.
   """
   pooled = counts.sum(axis=0)[-num_foreground:]
   f1s = trivial(pooled[:, 0] + pooled[:, 2], pooled.sum(axis=-1))
   blind = {k: float(_mean(f1, np.ones_like(f1))) for k, f1 in f1s.items()}
   parts = [f'{name} {f1:.4f}' for name, f1 in blind.items()]
-  text = f'macro F1 of calling each class, blindly, {", ".join(parts)}'
+  text = f'macro F1 of trivial predictions: {", ".join(parts)}'
   reached = score(counts, num_foreground)
   if 0 <= reached <= max(blind.values()):
     text += (
-      f'\n{reached:.4f} is no better than blind: train longer, look at the '
-      'data with unet_jax.doctor, or set config.optim.lr nearer 2e-3'
+      f'\n{reached:.4f} is no better than a trivial prediction: train longer, '
+      'check the data with unet_jax.doctor, or set config.optim.lr nearer 2e-3'
     )
   return text
 
@@ -171,10 +175,10 @@ def write(report: dict, path: pathlib.Path) -> None:
 
 
 def table(report: dict) -> str:
-  """Lays out the pooled scores as plain text, a line for each class.
+  """Formats the pooled scores as plain text, a line for each class.
 
-  `blind F1` is the F1 of calling every pixel that class, the best F1 without
-  looking at an image.
+  `blind F1` is the F1 of predicting every pixel as the class, the best F1 that
+  a prediction reaches without the image.
   """
   pooled, blind = report['pooled'], report['trivial_f1']['everywhere']
   rows: list[tuple[str, ...]] = [('class', *NAMES, 'blind F1', 'support')]
@@ -194,7 +198,7 @@ def table(report: dict) -> str:
 
 
 def _summary(counts: np.ndarray, names: Sequence[str], num_foreground: int):
-  """Returns per_class and means as float64[...] of counts int64[..., K, 4]."""
+  """Returns per_class and means, float64[...], of counts int64[..., K, 4]."""
   per_class = ratios(counts)
   per_class['support'] = counts[..., 0] + counts[..., 2]
   return {
@@ -207,11 +211,11 @@ def _summary(counts: np.ndarray, names: Sequence[str], num_foreground: int):
 
 
 def _mean(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-  """Averages finite values, [..., K] -> [...]; NaN where there are none."""
-  defined = np.isfinite(x)
-  weight = np.where(defined, weight, 0)
+  """Averages the finite values, [..., K] -> [...]; NaN if there is none."""
+  is_defined = np.isfinite(x)
+  weight = np.where(is_defined, weight, 0)
   with np.errstate(invalid='ignore'):
-    return np.sum(np.where(defined, x, 0) * weight, -1) / np.sum(weight, -1)
+    return np.sum(np.where(is_defined, x, 0) * weight, -1) / np.sum(weight, -1)
 
 
 def _map(function, tree):

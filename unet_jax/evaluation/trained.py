@@ -1,4 +1,4 @@
-"""A trained model, from a run's folder alone."""
+"""Loads and evaluates a trained model, from the folder of its run alone."""
 
 import pathlib
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from unet_jax.evaluation import predictor as predictor_lib
 
 
 class Trained(NamedTuple):
-  """The averaged weights of a checkpoint, and what is needed to use them."""
+  """The averaged weights of a checkpoint, with their config and predictor."""
 
   config: ml_collections.ConfigDict
   predictor: predictor_lib.Predictor
@@ -24,10 +24,10 @@ class Trained(NamedTuple):
 
 
 def load(workdir: pathlib.Path, which: str = 'best') -> Trained:
-  """Restores the `best` or `latest` checkpoint, or that of a step.
+  """Restores the `best` or `latest` checkpoint, or the checkpoint of a step.
 
   Raises:
-    InputError: if the folder holds no such checkpoint, or a damaged one.
+    InputError: if the folder has no such checkpoint, or it is damaged.
   """
   if not (workdir / checkpoint.FOLDER).is_dir():
     raise errors.InputError(
@@ -41,13 +41,13 @@ def load(workdir: pathlib.Path, which: str = 'best') -> Trained:
     try:
       meta = checkpoint.restore_meta(manager, step)
       config = config_lib.from_dict(meta['config'])
-      config.engine = 'auto'  # The training machine may have been another.
+      config.engine = 'auto'  # This may not be the machine that trained.
       classes = build.make_classes(config, config.data.classes)
       predictor = predictor_lib.make(config, classes, meta['mean'], meta['std'])
       shapes = abstract_variables(predictor.model, len(meta['mean']))
       targets = {'averaged': parallel.abstract(shapes)}
       trees = checkpoint.restore(manager, step, targets)
-    except Exception as error:  # Each layer of orbax raises its own.
+    except Exception as error:  # Each layer of orbax raises its own types.
       raise errors.InputError(
         f'checkpoint {step} of {workdir} can not be read '
         f'({checkpoint.reason(error)}); try --checkpoint=latest, or another '
@@ -57,7 +57,7 @@ def load(workdir: pathlib.Path, which: str = 'best') -> Trained:
 
 
 def abstract_variables(model: build.Model, channels: int) -> dict:
-  """Returns the shapes and types of a model's variables."""
+  """Returns the shapes and dtypes of a model's variables."""
   image = jax.ShapeDtypeStruct((1, 64, 64, channels), jnp.float32)
   shapes = jax.eval_shape(model.init, jax.random.key(0), image)
   return {'batch_stats': {}, **shapes}
@@ -69,13 +69,14 @@ def evaluate(
   """Scores a split on all devices.
 
   Args:
-    model: from `load`.
-    source: the split's examples.
-    workdir: gets evaluation/<split>.json, and a picture of a few examples.
-    split: its name.
+    model: the model, from `load`.
+    source: examples of the split.
+    workdir: folder for evaluation/<split>.json, and <split>.png with a few
+      examples.
+    split: name of the split.
 
   Returns:
-    The scores by plain names, and a table, as text.
+    The scores by flat names, and a table, as text.
   """
   classes = model.predictor.classes
   result = predictor_lib.score_split(model.predictor, model.variables, source)
@@ -91,5 +92,5 @@ def evaluate(
     f'{split} split, {len(source)} images, weights of step {model.step}\n'
     f'{scores.table(report)}\n'
     f'{scores.baseline(result.counts, classes.num_foreground)}\n'
-    f'written to {path}; {path.with_suffix(".png").name} shows a few'
+    f'written to {path}; {path.with_suffix(".png").name} shows a few images'
   )

@@ -1,4 +1,4 @@
-"""A warm start against a cold one: the same config, steps and images."""
+"""Compares warm with cold starts: the same config, steps and images."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ REPORT = 'comparison.md'
 
 
 class Curve(NamedTuple):
-  """One run: macro F1 on val by step, and that of the final evaluation."""
+  """The macro F1 of one run: on val by step, and in the final evaluation."""
 
   val: Mapping[int, float]
   last: float
@@ -32,21 +32,21 @@ def compare(
   workdir: pathlib.Path,
   num_seeds: int,
 ) -> str:
-  """Trains the source, then for each seed a cold and a warm run.
+  """Trains the source run, then a warm and a cold run for each seed.
 
-  A second call resumes: finished runs are read, an unfinished one goes on.
+  A second call reads the finished runs, and resumes an unfinished one.
 
   Args:
-    source: config of the run to start from.
-    target: config of the others; a cold run ignores `transfer`.
-    workdir: gets a folder for each run, and comparison.md.
-    num_seeds: config.seed is 0 to `num_seeds` - 1.
+    source: config of the run that warm runs start from.
+    target: config of the warm and cold runs; cold runs ignore `transfer`.
+    workdir: folder for the folders of all runs, and for comparison.md.
+    num_seeds: number of seeds; config.seed is 0 to `num_seeds` - 1.
 
   Returns:
     The report, as Markdown.
 
   Raises:
-    InputError: before any run, if a config is wrong or there is no val split.
+    InputError: before any run, if a config is wrong or has no val split.
   """
   with _naming_source():
     config_lib.check(source)
@@ -74,7 +74,7 @@ def compare(
 
 @contextlib.contextmanager
 def _naming_source() -> Iterator[None]:
-  """Renames config.KEY in an error's text to --source.KEY."""
+  """Replaces config.KEY by --source.KEY in the text of an error."""
   try:
     yield
   except errors.InputError as error:
@@ -104,7 +104,7 @@ def read(workdir: pathlib.Path) -> Curve:
 
 
 def report(cold: Sequence[Curve], warm: Sequence[Curve]) -> str:
-  """Lays out both kinds: a line for each seed, then for each evaluation."""
+  """Formats both kinds of runs: a line per seed, then a line per evaluation."""
   seeds = [
     '| seed | cold: final | warm: final | cold reaches its final at step '
     '| warm reaches it at step | cold: test | warm: test |',
@@ -125,13 +125,13 @@ def report(cold: Sequence[Curve], warm: Sequence[Curve]) -> str:
     cells = (_spread([curve.val[step] for curve in x]) for x in (cold, warm))
     steps.append(f'| {step} | {" | ".join(cells)} |')
   head = (
-    'Macro F1 of the averaged weights on val; `test` is of the best of them.'
+    'Macro F1 of the averaged weights on val; `test` scores the best of them.'
   )
   return '\n'.join((head, '', *seeds, '', *steps))
 
 
 def first_at(curve: Curve, score: float) -> str:
-  """Returns the first evaluated step with at least a score, or 'never'."""
+  """Returns the first step whose score is at least `score`, or 'never'."""
   steps = (step for step, value in curve.val.items() if value >= score)
   return str(next(steps, 'never'))
 

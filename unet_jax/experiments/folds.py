@@ -1,4 +1,4 @@
-"""Cross-validation: a run a fold, and one report of all of them."""
+"""Cross-validation: a run for each fold, and one report of all runs."""
 
 import json
 import pathlib
@@ -23,20 +23,25 @@ def cross_validate(
   init_from: str = '',
   overwrite: bool = False,
 ) -> str:
-  """Trains once for each fold, on all others, and scores that fold.
+  """Trains a run for each fold, on all other folds, and scores that fold.
 
   A second call resumes: finished folds are not trained again. The images of the
   test split are not used.
 
   Args:
-    config: of the runs; only data.split.folds and data.split.fold are set here.
-    workdir: gets a run's folder for each fold, fold0 and so on, and the report.
-    num_folds: number of folds of all images but the test split's.
-    init_from: another run's folder, for warm starts.
+    config: config of the runs; data.split.folds and data.split.fold are set
+      here.
+    workdir: folder for the runs, fold0 and so on, and for the report.
+    num_folds: number of folds; the test split is in none of them.
+    init_from: folder of another run, for warm starts.
     overwrite: whether to remove the runs that the folders hold.
 
   Returns:
-    The collapses in which runs ended; '' if all are well.
+    The collapses in which runs ended; '' if there is none.
+
+  Raises:
+    InputError: if the workdir is itself the folder of a run; and the errors of
+      loop.train_and_evaluate.
   """
   if (workdir / workdir_lib.CONFIG).exists():
     raise errors.InputError(
@@ -61,11 +66,11 @@ def cross_validate(
 
 
 def summarise(folders: list[pathlib.Path]) -> dict:
-  """Makes the tree that folds.json holds from each fold's evaluation.
+  """Returns the report that folds.json holds, from the report of each fold.
 
-  `pooled` has the scores of all images together, each predicted by the run
-  that did not train on it; `mean` and `std` (with n - 1) are over the folds in
-  which a score is defined.
+  `pooled` has the scores of all images together, each image predicted by the
+  run that did not train on it. `mean` and `std` (with n - 1) are over the folds
+  in which a score is defined.
   """
   reports = [
     json.loads((folder / 'evaluation' / 'val.json').read_text())
@@ -100,7 +105,7 @@ def summarise(folders: list[pathlib.Path]) -> dict:
 
 
 def table(report: dict) -> str:
-  """Lays out a line for each fold, mean and spread, and the pooled scores."""
+  """Formats a line per fold, mean and standard deviation, and pooled scores."""
   names = [
     name
     for name in report['mean']
@@ -112,15 +117,15 @@ def table(report: dict) -> str:
     for i, row in enumerate(report['folds'])
   ]
   lines += [
-    (kind, '', *(f'{report[kind][name]:.4f}' for name in names))
-    for kind in ('mean', 'std')
+    (statistic, '', *(f'{report[statistic][name]:.4f}' for name in names))
+    for statistic in ('mean', 'std')
   ]
   widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-  laid = '\n'.join(
+  text = '\n'.join(
     '  '.join(cell.rjust(width) for cell, width in zip(x, widths, strict=True))
     for x in lines
   )
   return (
-    f'{laid}\nall images, each scored by the run that did not train on it, '
+    f'{text}\nall images, each scored by the run that did not train on it, '
     f'with its last averaged weights:\n{scores.table(report)}'
   )

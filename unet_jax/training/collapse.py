@@ -1,4 +1,4 @@
-"""Collapse: compares what is predicted with what is there, and judges it."""
+"""Detects collapse: compares predictions with the ground truth, by class."""
 
 from collections.abc import Sequence
 
@@ -6,29 +6,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-WARM_UP = 20  # The first steps, which are not judged.
-WINDOW = 30  # Steps that are judged together.
+WARM_UP = 20  # Number of first steps that are not judged.
+WINDOW = 30  # Number of steps that are judged together.
 MISSED = 0.01  # A class with a smaller recall counts as missed.
-PATIENCE = 150  # A class that is missed for so many steps is dead.
+PATIENCE = 150  # A class that is missed for this many steps is dead.
 
 LEARNING = 'learning'
 DEAD = 'dead class'
 COLLAPSE = 'background collapse'
 FLOOD = 'foreground flood'
 
-# For each state its likely causes, and what to do.
+# State -> its likely causes, and what to do.
 REMEDIES = {
-  DEAD: 'it is rare, looks like another class, or the steps are too large: '
-  'have config.loss.ce=1 with config.loss.class_weights=inverse, lower '
-  'config.optim.lr, or merge it with the class it looks like '
+  DEAD: 'the class is rare, looks like another class, or the learning rate is '
+  'too high: set config.loss.ce=1 and config.loss.class_weights=inverse, lower '
+  'config.optim.lr, or merge the class with the one it looks like '
   '(config.data.masks.merge)',
-  COLLAPSE: 'background is the easy answer where foreground is rare or the '
-  'steps are too large: lower config.optim.lr, have config.loss.ce=1 with '
-  'config.loss.class_weights=inverse, and see with unet_jax.doctor that the '
-  'masks are right',
-  FLOOD: 'foreground everywhere comes of too large steps or of swapped masks: '
-  'lower config.optim.lr, and see with unet_jax.doctor which '
-  'value of the masks is the background',
+  COLLAPSE: 'the foreground is rare, or the learning rate is too high: lower '
+  'config.optim.lr, set config.loss.ce=1 and '
+  'config.loss.class_weights=inverse, and check the masks with '
+  'unet_jax.doctor',
+  FLOOD: 'the learning rate is too high, or the masks are inverted: lower '
+  'config.optim.lr, and check with unet_jax.doctor which value of the masks is '
+  'the background',
 }
 
 
@@ -40,20 +40,21 @@ def count(
   exclusive: bool,
   axis_name: str | None = None,
 ) -> jax.Array:
-  """Counts what a batch shows of each plane, from the inputs of the loss.
+  """Computes statistics of each plane over a batch.
 
   Args:
     logits: float32[B, H, W, K].
     target: float32[B, H, W, K].
     weight: float32[B, H, W], 0 where a pixel doesn't count.
-    exclusive: softmax over the planes; else a sigmoid for each.
+    exclusive: whether a softmax over the planes gives the probabilities; if
+      not, a sigmoid of each plane does.
     axis_name: axis of the devices that share the batch.
 
   Returns:
-    float32[K, 6], over the pixels that count: the share predicted as the plane,
-    the share that belongs to it, the share of true positives, the mean
-    probability, the mean of probability times target, and the largest
-    probability.
+    float32[K, 6], for each plane, over the pixels that count: the share
+    predicted as the plane, the share of its ground truth, the share of true
+    positives, the mean probability, the mean of probability times target, and
+    the largest probability.
   """
   if exclusive:
     probs = jax.nn.softmax(logits)
@@ -82,37 +83,37 @@ def count(
 
 
 def judge(
-  planes: np.ndarray, silent: Sequence[int], before: Sequence[str]
+  planes: np.ndarray, missed_steps: Sequence[int], before: Sequence[str]
 ) -> list[str]:
-  """Judges for each foreground class whether it is being learnt.
+  """Judges whether each foreground class is being learnt.
 
-  A class is missed while it occurs, but hardly any of its pixels are predicted
-  as it. A missed class is dead if its probability on its own pixels is near 0
-  or no higher than elsewhere, and isn't growing; or if it was missed for
-  PATIENCE steps, whatever its probability. A healthy run may miss a rare class
-  in its first hundred steps too, but gives it a higher probability on its own
-  pixels. A class floods while most pixels are predicted as it, regardless of
-  where it is, and their number doesn't fall.
+  A class is missed if it occurs, but its recall is near 0. A missed class is
+  dead if its probability on its own pixels is near 0 or no higher than
+  elsewhere, and isn't growing; or if the class was missed for PATIENCE steps,
+  whatever its probability. In its first hundred steps a healthy run may miss a
+  rare class too, but gives the class a higher probability on its own pixels. A
+  class floods if most pixels are predicted as that class, regardless of the
+  ground truth, and their number doesn't fall.
 
   Args:
     planes: float[N, K, 6] of N steps and K foreground classes, from `count`.
-    silent: for each class, the steps in a row, up to now, that missed it.
+    missed_steps: for each class, the current streak of steps that missed it.
     before: the last state of each class.
 
   Returns:
-    LEARNING, DEAD or FLOOD for each class; COLLAPSE instead of DEAD if all
-    classes that occur are dead.
+    LEARNING, DEAD or FLOOD for each class; COLLAPSE instead of DEAD if every
+    class that occurs is dead.
   """
   predicted, true, hit, mass, soft, _ = np.moveaxis(planes.mean(axis=0), -1, 0)
   early, late = (half.mean(axis=0) for half in np.array_split(planes, 2))
-  # Hysteresis: recovery takes twice the recall, so states don't flicker.
+  # Hysteresis: recovery needs twice the recall, so states don't flicker.
   was_dead = np.array([state in (DEAD, COLLAPSE) for state in before])
   is_missed = (true > 0) & (hit < (1 + was_dead) * MISSED * true)
   is_blind = (soft < 1.2 * true * mass) | (soft < 0.01 * true)
-  # The lower bound: from near 0 any growth is relatively large.
+  # The lower bound ignores growth from near 0, which is relatively large.
   is_growing = late[:, 4] > np.maximum(1.1 * early[:, 4], 1e-3 * true)
   is_dead = is_missed & (
-    was_dead | (is_blind & ~is_growing) | (np.array(silent) >= PATIENCE)
+    was_dead | (is_blind & ~is_growing) | (np.array(missed_steps) >= PATIENCE)
   )
   is_flood = (
     (predicted > np.maximum(0.8, 2 * true))
@@ -127,17 +128,17 @@ def judge(
 
 
 def explain(state: str, name: str, planes: np.ndarray) -> str:
-  """Describes a class's new state in one line.
+  """Describes the new state of a class in one line.
 
   Args:
-    state: from `judge`.
-    name: the class's name.
-    planes: float[N, 6] of the class in the last N steps.
+    state: the state, from `judge`.
+    name: name of the class.
+    planes: float[N, 6] of the class in the last N steps, from `count`.
   """
   predicted, true, hit, *_ = planes.mean(axis=0)
   return (
     f'{state}: in the last {len(planes)} steps {true:.2%} of the pixels are '
-    f'{name}, {predicted:.2%} are predicted so (recall '
+    f'{name}, {predicted:.2%} are predicted as {name} (recall '
     f'{hit / max(true, 1e-12):.2%}, largest probability '
     f'{planes[:, 5].max():.3f})'
   )

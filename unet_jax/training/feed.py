@@ -1,4 +1,4 @@
-"""Training's batches on the devices, cut by the host or by the device."""
+"""Places training batches on the devices; host or device cuts the windows."""
 
 import functools
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ from unet_jax import build, errors, parallel
 from unet_jax.data import crops, packed, pipeline, sources
 from unet_jax.nn import windows
 
-# Of a device's memory that images may take; the rest is the step's.
+# Share of a device's memory that images may take; the step needs the rest.
 SHARE = 0.25
-MOST_PIXELS = 2**31 - 1  # Of all images together: places are int32.
+MOST_PIXELS = 2**31 - 1  # Of all images together: their offsets are int32.
 
 
 def batches(
@@ -24,12 +24,12 @@ def batches(
   """Yields the batches of pipeline.train_batches, placed on the devices.
 
   With `config.input=device` each device holds all training images and cuts its
-  windows itself. The batches are the same to the bit.
+  windows itself. Both inputs give bit-identical batches.
 
   Args:
-    config: of the run.
-    dataset: of the run.
-    first_step: the first batch is this step's; steps count from 1.
+    config: config of the run.
+    dataset: data set of the run.
+    first_step: step of the first batch; steps count from 1.
   """
   if choose(config, dataset) == 'host':
     host = build.make_batches(config, dataset, first_step=first_step)
@@ -51,15 +51,15 @@ def batches(
 
 
 def choose(config: ml_collections.ConfigDict, dataset: sources.Dataset) -> str:
-  """Returns `host` or `device`: what the config asks for, or what fits.
+  """Returns `host` or `device`: the config's choice, or the one that fits.
 
   Raises:
-    InputError: if the device is asked for and has no room.
+    InputError: if the config asks for the device, and the images don't fit.
   """
   if config.input == 'host':
     return 'host'
   if config.input == 'auto' and jax.default_backend() == 'cpu':
-    return 'host'  # Its own memory has the images already.
+    return 'host'  # On CPU the host's memory is the device's memory.
   problem = find_problem(dataset.splits['train'])
   if config.input == 'device' and problem:
     raise errors.InputError(
@@ -69,13 +69,13 @@ def choose(config: ml_collections.ConfigDict, dataset: sources.Dataset) -> str:
 
 
 def find_problem(source: sources.Source) -> str:
-  """Says why a device can't hold all examples of a split; '' if it can."""
+  """Returns why a device can't hold all examples of a split; '' if it can."""
   if not source.is_kept():
-    return 'the decoded images are too many to be kept in memory'
+    return 'the decoded images are too large to keep in memory'
   examples = list(source)
   num_pixels = sum(x['label'].shape[0] * x['label'].shape[1] for x in examples)
   if num_pixels > MOST_PIXELS:
-    return f'the training images have {num_pixels} pixels, over 2**31'
+    return f'the training images have {num_pixels} pixels, over 2**31 - 1'
   needed, memory = num_bytes(source), device_memory()
   if memory and needed > SHARE * memory:
     return (
@@ -86,12 +86,12 @@ def find_problem(source: sources.Source) -> str:
 
 
 def num_bytes(source: sources.Source) -> int:
-  """Returns the bytes of a split's decoded images, labels and weights."""
+  """Returns the bytes of all decoded images, labels and weights of a split."""
   arrays = (x[key] for x in source for key in crops.MOVED if key in x)
   return sum(array.nbytes for array in arrays)
 
 
 def device_memory() -> int:
-  """Returns the bytes of a device that JAX may use; 0 if that is unknown."""
+  """Returns the bytes that JAX may use on a device; 0 if unknown."""
   stats = jax.local_devices()[0].memory_stats() or {}
   return stats.get('bytes_limit', 0)

@@ -1,4 +1,4 @@
-"""What a run is about to do; here it is refused, if it must be."""
+"""Prepares a run: checks everything that can be wrong before step 1."""
 
 import pathlib
 from typing import NamedTuple
@@ -13,15 +13,15 @@ from unet_jax.training import workdir as workdir_lib
 
 
 class Job(NamedTuple):
-  """A run that may begin: everything that can be refused has been checked.
+  """A run that is checked and ready to begin.
 
   Attributes:
-    config: with the data's absolute root and its classes.
-    dataset: its splits, read once.
-    run: the model, and what trains and evaluates it.
-    transfer: what a warm start takes from another run; None without one.
+    config: config with the data's absolute root and classes.
+    dataset: splits of the data, read once.
+    run: the model, and the functions that train and evaluate it.
+    transfer: the plan of a warm start; None for a cold start.
     final_split: split that is scored at the end.
-    final_checkpoint: `best` or `latest`, the weights that are scored.
+    final_checkpoint: `best` or `latest`, the checkpoint that is scored.
   """
 
   config: ml_collections.ConfigDict
@@ -39,15 +39,16 @@ def prepare(
   init_from: str,
   overwrite: bool,
 ) -> Job | None:
-  """Checks all that can be refused, reads the data, and builds the run.
+  """Checks config, workdir and data, reads the data, and builds the run.
 
-  Removes nothing. The arguments are those of loop.train_and_evaluate.
+  Removes nothing from the workdir. Takes the arguments of
+  loop.train_and_evaluate.
 
   Returns:
-    The job, or None if the workdir's run is finished.
+    The job, or None if the run in the workdir is finished.
 
   Raises:
-    InputError: for what the user can mend.
+    InputError: for an error that the user can fix.
   """
   config, opened = open_data(config)
   workdir_lib.check(workdir, config, overwrite=overwrite)
@@ -79,10 +80,13 @@ def prepare(
 def open_data(
   config: ml_collections.ConfigDict,
 ) -> tuple[ml_collections.ConfigDict, layout.Layout]:
-  """Checks the config, finds the data, and puts its root and classes into it.
+  """Checks the config, finds the data, and completes the config.
+
+  Returns:
+    The config with the data's absolute root and classes, and the data's layout.
 
   Raises:
-    InputError: for all that is plain before an image is read.
+    InputError: for every error that shows before an image is read.
   """
   config_lib.check(config)
   parts.check(config.transfer, config.model.depth)
@@ -103,7 +107,7 @@ def open_data(
 def final_evaluation(
   config: ml_collections.ConfigDict, opened: layout.Layout
 ) -> tuple[str, str]:
-  """Returns the split that is scored at the end, and by which checkpoint."""
+  """Returns the split that is scored at the end, and the checkpoint to use."""
   if config.data.split.folds:
     return 'val', 'latest'
   return sources.split_names(spec.read(config), opened)[-1], 'best'
@@ -116,7 +120,7 @@ def begin(
   *,
   overwrite: bool,
 ) -> None:
-  """Removes an old run if `overwrite` is set, and notes config and splits."""
+  """Removes the old run if `overwrite` is set; saves the config and splits."""
   if parallel.is_first():
     workdir_lib.begin(workdir, config, overwrite=overwrite)
     keys = {name: part.keys for name, part in dataset.splits.items()}

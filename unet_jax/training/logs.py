@@ -1,5 +1,6 @@
-"""JSON lines, a table, TensorBoard, and the live line on a terminal."""
+"""Logs a run: JSON lines, a table, TensorBoard, and a line on the terminal."""
 
+import contextlib
 import csv
 import io
 import json
@@ -18,23 +19,23 @@ from rich import console, progress
 from unet_jax import parallel, text_files
 from unet_jax.training import workdir as workdir_lib
 
-# Values that differ from run to run: images per second, and the share of the
-# time that was spent waiting for data.
+# Metrics that differ between runs with equal seeds: images per second, and the
+# share of the time that is spent waiting for data.
 TIMES = ('images_per_second', 'data_wait')
 
 
 class Log:
-  """Writes down what a run reports; only the first process writes."""
+  """Writes metrics, pictures and messages; only the first process writes."""
 
   def __init__(self, workdir: pathlib.Path, *, step: int, total_steps: int):
-    """Opens the logs, and drops the rows of steps after `step`."""
+    """Opens the logs, and removes the rows of steps after `step`."""
     self._live = None
     if not parallel.is_first():
       return
     self._path = workdir / workdir_lib.METRICS
     drop_after(self._path, step)
     self._rows = self._path.open('a')
-    # purge_step makes TensorBoard forget what follows the restored step.
+    # purge_step makes TensorBoard hide the events after the restored step.
     self._board = tensorboardX.SummaryWriter(
       str(workdir), purge_step=step + 1, write_to_disk=True
     )
@@ -52,7 +53,7 @@ class Log:
       self._live.start()
 
   def write(self, step: int, split: str, scores: dict[str, float]) -> None:
-    """Adds a row; a score that isn't finite is null."""
+    """Adds a row; a score that isn't finite is written as null."""
     if not parallel.is_first():
       return
     row = {
@@ -63,24 +64,31 @@ class Log:
     self._rows.flush()
     for name, value in scores.items():
       self._board.add_scalar(f'{split}/{name}', value, step)
-    self._tell(step, split, row)
+    self._print_row(step, split, row)
 
   def picture(self, step: int, tag: str, image: np.ndarray) -> None:
-    """Adds uint8[H, W, 3] to TensorBoard."""
+    """Adds a picture, uint8[H, W, 3], to TensorBoard."""
     if parallel.is_first():
       self._board.add_image(tag, image, step, dataformats='HWC')
 
   def histograms(self, step: int, params: Mapping[str, Any]) -> None:
-    """Adds a histogram of each weight to TensorBoard."""
-    if parallel.is_first():
-      flat = traverse_util.flatten_dict(jax.device_get(params), sep='/')
-      for name, values in flat.items():
-        if np.isfinite(values).all():
-          # TensorBoard's own bins end at 1e20.
+    """Adds a histogram of each array of weights to TensorBoard.
+
+    Skips an array that isn't finite, or that NumPy can't divide into bins.
+    """
+    if not parallel.is_first():
+      return
+    flat = traverse_util.flatten_dict(jax.device_get(params), sep='/')
+    for name, values in flat.items():
+      if np.isfinite(values).all():
+        # NumPy raises if all values are one number near 1e14 or above, as after
+        # divergence: float64 is too coarse for bins around that number.
+        with contextlib.suppress(ValueError):
+          # TensorBoard's default bins end at 1e20.
           self._board.add_histogram(f'weights/{name}', values, step, bins=64)
 
   def close(self) -> None:
-    """Ends the live line, closes the files, and writes the rows as a table."""
+    """Removes the live line, closes the files, and writes the table."""
     if self._live:
       self._live.stop()
     if parallel.is_first():
@@ -95,7 +103,7 @@ class Log:
     self.close()
 
   def say(self, step: int, text: str) -> None:
-    """Prints a line above the live one."""
+    """Prints a message, above the live line if there is one."""
     if parallel.is_first():
       text = f'step {step}  {text}'
       if self._live:
@@ -103,7 +111,7 @@ class Log:
       else:
         print(text, flush=True)
 
-  def _tell(self, step: int, split: str, row: dict) -> None:
+  def _print_row(self, step: int, split: str, row: dict) -> None:
     if 'macro_f1' in row:
       f1s = [
         f'{name.removeprefix("f1_")} {_number(value)}'
@@ -127,7 +135,7 @@ class Log:
 
 
 def drop_after(path: pathlib.Path, step: int) -> None:
-  """Removes rows after `step`, and an incomplete one, from metrics.jsonl."""
+  """Removes rows after `step`, and incomplete rows, from metrics.jsonl."""
   if not path.exists():
     return
   kept = []
@@ -142,9 +150,9 @@ def drop_after(path: pathlib.Path, step: int) -> None:
 
 
 def write_table(path: pathlib.Path) -> None:
-  """Writes the rows of metrics.jsonl beside it as metrics.csv.
+  """Converts metrics.jsonl into a metrics.csv beside it.
 
-  A column that a split doesn't have is empty in its rows.
+  A row leaves the columns empty that its split doesn't have.
   """
   rows = [json.loads(line) for line in path.read_text().splitlines()]
   columns = dict.fromkeys(name for row in rows for name in row)
@@ -156,23 +164,23 @@ def write_table(path: pathlib.Path) -> None:
 
 
 class Stopwatch:
-  """Measures training's speed since it was last started."""
+  """Measures the speed of training since the last `start`."""
 
   def __init__(self):
     self._since = None
     self._images, self._waited = 0, 0.0
 
   def start(self) -> None:
-    """Resets the counts, and leaves out what came before."""
+    """Starts a new measurement from zero."""
     self._since = time.perf_counter()
     self._images, self._waited = 0, 0.0
 
   def add(self, images: int) -> None:
-    """Counts a step's images."""
+    """Adds the number of images of a step."""
     self._images += images
 
   def timed(self, batches: Iterable[dict]) -> Iterator[dict]:
-    """Yields the batches, and counts the time until each is there."""
+    """Yields the batches, and measures the time spent waiting for them."""
     before = time.perf_counter()
     for batch in batches:
       self._waited += time.perf_counter() - before
@@ -180,7 +188,7 @@ class Stopwatch:
       before = time.perf_counter()
 
   def read(self) -> dict[str, float]:
-    """Returns the values that TIMES names; NaN before the first start."""
+    """Returns the metrics in TIMES; NaN before the first `start`."""
     if self._since is None or not self._images:
       return dict.fromkeys(TIMES, math.nan)
     elapsed = time.perf_counter() - self._since

@@ -1,4 +1,4 @@
-"""One run, from config to report: read `train_and_evaluate` top to bottom."""
+"""A run from config to report: read `train_and_evaluate` top to bottom."""
 
 import functools
 import pathlib
@@ -34,25 +34,25 @@ def train_and_evaluate(
   init_from: str = '',
   overwrite: bool = False,
 ) -> str:
-  """Trains, resuming if the workdir has a checkpoint, then scores the best.
+  """Trains, or resumes from the workdir's checkpoint; then scores the best.
 
-  In cross-validation the last weights are scored, on the fold that is left out:
-  that fold must not choose the weights.
+  Cross-validation scores the last weights on the held-out fold, because that
+  fold must not select the weights.
 
   Args:
-    config: as the files in configs/ return it.
-    workdir: the run's folder; a run writes nowhere else.
-    init_from: another run's folder, or one of its checkpoints' folders, for a
-      warm start.
+    config: a config as the files in configs/ return it.
+    workdir: folder of the run, the only folder that the run writes to.
+    init_from: folder of another run, or of one of its checkpoints, for a warm
+      start.
     overwrite: whether to remove the run that the workdir holds.
 
   Returns:
-    The collapse in which the run ended, its classes and remedy; '' if it is
-    well.
+    The collapse in which the run ended, with its classes and remedy; '' if no
+    class collapsed.
 
   Raises:
-    InputError: before step 1, for what the user can mend; later, if the loss
-      has diverged or too many steps were skipped.
+    InputError: before step 1, for an error that the user can fix; later, if the
+      loss diverged or too many steps were skipped.
   """
   job = job_lib.prepare(
     config, workdir, init_from=init_from, overwrite=overwrite
@@ -106,17 +106,17 @@ def train(
   manager: checkpoint.ocp.CheckpointManager,
   log: logs.Log,
 ) -> None:
-  """Trains from step `steps_done` + 1 to the last, evaluating and saving.
+  """Trains from step `steps_done` + 1 to the last; evaluates and saves.
 
   Raises:
-    InputError: if the run is lost; no checkpoint is saved after that.
+    InputError: if the run must end early; no checkpoint is saved after that.
   """
   meta = resume.make_meta(config, dataset)
   clock, recent = logs.Stopwatch(), []
   batches = feed.batches(config, dataset, first_step=steps_done + 1)
   batches = clock.timed(batches)
 
-  def locate(failed_step: int) -> str:  # `state` is the loop's, as it is then.
+  def locate(failed_step: int) -> str:  # Reads the loop's current `state`.
     return trace.locate(
       run.trace_step, state, failed_step, config=config, dataset=dataset
     )
@@ -137,7 +137,8 @@ def train(
     is_eval = step % config.eval_every == 0 or step == config.total_steps
     is_saved = is_eval or step % config.save_every == 0
     if step % LOG_EVERY == 0 or is_saved:
-      metrics, recent = jax.device_get((metrics, recent))  # Waits for devices.
+      # Blocks until the devices have finished the step.
+      metrics, recent = jax.device_get((metrics, recent))
       del metrics['planes']
       log.write(step, 'train', metrics | clock.read())
       for line in review(step, metrics, recent):
@@ -153,7 +154,8 @@ def train(
       trees = resume.to_save(state)
       checkpoint.save(manager, step, trees, meta | monitor.to_meta(), score)
     if is_eval or step == steps_done + 1:
-      jax.block_until_ready(state)  # Compilation isn't timed.
+      # Excludes compilation and evaluation from the measured speed.
+      jax.block_until_ready(state)
       clock.start()
 
 
@@ -164,7 +166,7 @@ def validate(
   step: int,
   log: logs.Log,
 ) -> float:
-  """Logs scores and pictures of the averaged weights; returns the score."""
+  """Logs the scores of the averaged weights; returns the macro F1."""
   result = predictor.score_split(run.predictor, state.averaged, source)
   log.write(step, 'val', result.losses | result.row)
   log.histograms(step, state.params)
@@ -175,9 +177,9 @@ def validate(
 
 
 def evaluate(job: job_lib.Job, workdir: pathlib.Path, log: logs.Log) -> str:
-  """Scores the final checkpoint; writes its report, and returns the table."""
+  """Scores the final checkpoint, writes its report and returns its table."""
   model = trained.load(workdir, job.final_checkpoint)
-  # The run's own predictor has compiled already.
+  # The predictor of the run is already compiled.
   model = model._replace(predictor=job.run.predictor)
   split = job.final_split
   source = job.dataset.splits[split]

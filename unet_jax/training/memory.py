@@ -1,4 +1,4 @@
-"""What a training step takes of a device's memory; nothing here runs it."""
+"""Measures the memory of a training step from its compiled program."""
 
 import os
 import pathlib
@@ -18,10 +18,10 @@ GIB = 2**30
 def compile_step(
   run: setup.Run, config: ml_collections.ConfigDict, dataset: sources.Dataset
 ) -> setup.Run:
-  """Compiles a run's training step, and checks that a device has room for it.
+  """Compiles the training step, and checks that it fits into a device.
 
   Raises:
-    InputError: if it does not fit; it names what does.
+    InputError: if the step does not fit; names settings that do.
   """
   parallel.say('compiling the training step')
   example = dataset.splits['train'][0]
@@ -30,25 +30,25 @@ def compile_step(
   if feed.choose(config, dataset) == 'device':
     needed += feed.num_bytes(dataset.splits['train'])
   check_fits(needed, config, dataset.stats, example)
-  # It is called like the one before; nothing lowers it again.
+  # A compiled step is called like a jitted one; nothing lowers it again.
   return run._replace(train_step=compiled)  # type: ignore[arg-type]
 
 
 def step_bytes(
   config: ml_collections.ConfigDict, stats: sources.Stats, example: dict
 ) -> int:
-  """Returns the bytes that a step needs on each device.
+  """Returns the bytes that a training step needs on each device.
 
-  Compiles the step for batches of the windows that training cuts. Memory that
-  libraries take for themselves is not counted.
+  Compiles the step for batches of training windows. Does not count memory that
+  libraries such as cuDNN allocate themselves.
 
   Args:
-    config: of the run.
-    stats: of the training images; `pixels` may be missing.
-    example: any of them; only shapes and types count.
+    config: config of the run.
+    stats: statistics of the training images; `pixels` may be missing.
+    example: any training example; only shapes and types count.
   """
   config = config.copy_and_resolve_references()
-  # Class weights take no memory, but making them needs the pixels' counts.
+  # Class weights take no memory, but would need `stats.pixels`.
   config.loss.class_weights = 'none'
   run = setup.make_run(config, stats)
   return compiled_bytes(lower(run, config, example).compile())
@@ -57,25 +57,25 @@ def step_bytes(
 def lower(
   run: setup.Run, config: ml_collections.ConfigDict, example: dict
 ) -> jax.stages.Lowered:
-  """Lowers a run's training step for batches of such examples."""
+  """Lowers the training step of a run for batches of such examples."""
   state = parallel.abstract(jax.eval_shape(run.init))
   return run.train_step.lower(state, build.abstract_batch(config, example))
 
 
 def compiled_bytes(compiled: jax.stages.Compiled) -> int:
   """Returns the bytes that a compiled function needs on each device."""
-  memory: Any = compiled.memory_analysis()  # JAX leaves its type open.
+  memory: Any = compiled.memory_analysis()  # JAX declares no type.
   return memory.argument_size_in_bytes + memory.temp_size_in_bytes
 
 
 def device_bytes() -> int:
-  """Returns the bytes of one device; CPU devices share the machine's memory."""
+  """Returns the memory of one device; CPU devices share the machine's."""
   device = jax.local_devices()[0]
   if device.platform != 'cpu':
     return device.memory_stats()['bytes_limit']
   total = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
   limit = CGROUP.read_text().strip() if CGROUP.exists() else 'max'
-  if limit != 'max':  # A container has a limit of its own.
+  if limit != 'max':  # The limit of a container.
     total = min(total, int(limit))
   return total // jax.local_device_count()
 
@@ -86,13 +86,13 @@ def check_fits(
   stats: sources.Stats,
   example: dict,
 ) -> None:
-  """Raises InputError, with what would fit, if a step's bytes do not.
+  """Raises InputError, naming settings that fit, if a step does not fit.
 
   Args:
-    needed: bytes of a compiled step, from `compiled_bytes`.
-    config: of the run.
-    stats: as `step_bytes` takes it.
-    example: as `step_bytes` takes it.
+    needed: bytes that the step needs, from `compiled_bytes`.
+    config: config of the run.
+    stats: see `step_bytes`.
+    example: see `step_bytes`.
   """
   available = device_bytes()
   if needed <= available:
@@ -106,10 +106,10 @@ def check_fits(
     config = config.copy_and_resolve_references()
     config.model.remat = levels
     if step_bytes(config, stats, example) <= available:
-      remedies.append(f'config.model.remat={levels} (more time, less memory)')
+      remedies.append(f'config.model.remat={levels} (less memory, more time)')
   raise errors.InputError(
-    f'a training step needs {needed / GIB:.1f} GiB of each device, which has '
-    f'{available / GIB:.1f}; set '
+    f'a training step needs {needed / GIB:.1f} GiB on each device, but a '
+    f'device has {available / GIB:.1f} GiB; set '
     + (' or '.join(remedies) or 'a smaller config.image_size')
   )
 
@@ -117,7 +117,7 @@ def check_fits(
 def largest_batch(
   config: ml_collections.ConfigDict, stats: sources.Stats, example: dict
 ) -> int:
-  """Returns the largest batch size that fits, by compiling; 0 if none does.
+  """Returns the largest batch size that fits; 0 if none does.
 
   Memory grows nearly as a straight line, so two sizes give a guess; from there
   the search gallops until it has a size that fits and the next that does not.
@@ -125,18 +125,18 @@ def largest_batch(
   unit = parallel.num_devices() * config.optim.accumulate
   config = config.copy_and_resolve_references()
 
-  def needed(units: int) -> int:
+  def bytes_for(units: int) -> int:
     config.batch_size = units * unit
     return step_bytes(config, stats, example)
 
-  available, first = device_bytes(), needed(1)
+  available, first = device_bytes(), bytes_for(1)
   if first > available:
     return 0
-  slope = max(needed(2) - first, 1)
+  slope = max(bytes_for(2) - first, 1)
   guess, step = max(2, 1 + (available - first) // slope), 1
   fits, too_large = 1, guess + 2**20
   while too_large - fits > 1:
-    if needed(guess) <= available:
+    if bytes_for(guess) <= available:
       fits, guess = guess, guess + step
     else:
       too_large, guess = guess, guess - step

@@ -1,4 +1,4 @@
-"""What the host remembers of a run's last steps, and what it concludes."""
+"""Watches a run on the host: skips, divergence, collapse, early stopping."""
 
 import dataclasses
 import math
@@ -9,40 +9,40 @@ import numpy as np
 from unet_jax import errors
 from unet_jax.training import collapse
 
-WATCHED = ('loss', 'skipped', 'planes')  # The metrics of every step it reads.
-INITIAL_STEPS = 10  # The initial loss is the smallest of so many steps.
+WATCHED = ('loss', 'skipped', 'planes')  # Metrics of every step.
+INITIAL_STEPS = 10  # The initial loss is the smallest of these first steps.
 DIVERGED = 100  # A loss above DIVERGED x the initial loss counts as diverged.
 FLOOR = 0.1  # Lower bound for the initial loss, which may be near 0.
-DIVERGED_STEPS = 20  # So many diverged steps in a row end the run.
-SKIPPED_STEPS = 10  # So many skipped steps in a row end the run.
-STILL = 0.01  # Weights that moved less than this share in all hardly move.
-SMOOTH = 0.5  # Weight of the old score in early stopping's smoothed score.
-META_KEY = 'watch'  # In a checkpoint's metadata.
+DIVERGED_STEPS = 20  # This many diverged steps in a row end the run.
+SKIPPED_STEPS = 10  # This many skipped steps in a row end the run.
+HARDLY_MOVED = 0.01  # Total relative update below which a run hardly moves.
+SMOOTH = 0.5  # Early stopping: weight of the old smoothed score.
+META_KEY = 'watch'  # Key in a checkpoint's metadata.
 
 
 @dataclasses.dataclass
 class Monitor:
-  """A run's memory of itself.
+  """Statistics of a run so far, and what the user has been told about it.
 
-  Every checkpoint has it as JSON, under META_KEY: a field that gets another
-  name is lost on resume.
+  Every checkpoint stores the fields as JSON under META_KEY, so renaming a field
+  makes old runs impossible to resume.
 
   Attributes:
     num_steps: number of steps added.
     first_loss: the initial loss.
-    num_lost: diverged steps in a row, up to now.
-    num_skipped: skipped steps in a row, up to now.
-    where: where the last skipped step that was traced went wrong.
-    told: where skipped steps went wrong, as the user was last told.
-    largest_update: largest relative update of a part's weights in a reviewed
+    num_lost: length of the current streak of diverged steps.
+    num_skipped: length of the current streak of skipped steps.
+    where: the fault of the last skipped step that was traced.
+    told: the fault that was last reported to the user.
+    largest_update: largest relative update of a part's weights in any reviewed
       step.
-    is_still: whether the user was told that the weights hardly move.
-    planes: float[N, K, 6] of the last steps, from collapse.count.
-    silent: for each plane, the steps in a row, up to now, that missed it.
-    states: of each foreground class, as the user was last told.
-    smoothed: smoothed validation score; -inf before the first.
-    best: the highest smoothed score.
-    num_worse: evaluations since the best.
+    is_still: whether the user has been told that the weights hardly move.
+    planes: float[N, K, 6] of the last N steps, from collapse.count.
+    silent: for each plane, the current streak of steps that missed it.
+    states: last reported state of each foreground class.
+    smoothed: smoothed validation score; -inf before the first evaluation.
+    best: highest smoothed score.
+    num_worse: number of evaluations since the best one.
   """
 
   num_steps: int = 0
@@ -61,7 +61,7 @@ class Monitor:
   num_worse: int = 0
 
   def to_meta(self) -> dict[str, dict]:
-    """Returns what a checkpoint's metadata says of the monitor, as JSON."""
+    """Returns the fields as JSON, for a checkpoint's metadata."""
     return {META_KEY: dataclasses.asdict(self)}
 
   def review(
@@ -74,15 +74,15 @@ class Monitor:
     total_steps: int,
     locate: Callable[[int], str],
   ) -> list[str]:
-    """Adds the steps since the last review; returns what is new to say.
+    """Adds the steps since the last review; returns the new lines to report.
 
     Args:
-      step: the last of these steps.
-      metrics: of that step.
-      recent: what WATCHED names, of each of these steps.
+      step: number of the last of these steps.
+      metrics: metrics of the last step.
+      recent: the WATCHED metrics of each step since the last review.
       classes: names of the foreground classes.
-      total_steps: of the run.
-      locate: number of a skipped step -> where it went wrong.
+      total_steps: number of steps of the run.
+      locate: number of a skipped step -> description of its fault.
     """
     for entry in recent:
       self.add(**entry)
@@ -90,8 +90,8 @@ class Monitor:
     skipped = [i for i, entry in enumerate(recent, 1) if entry['skipped']]
     lines = []
     if skipped:
-      # Skipped steps leave the weights unchanged, so the first step of a streak
-      # that still lasts can be replayed.
+      # Skipped steps leave the weights unchanged, so the first step of the
+      # current streak can be replayed with these weights.
       streak_begin = step - self.num_skipped + 1
       failed = streak_begin if self.num_skipped else before + skipped[-1]
       if failed > before:
@@ -103,45 +103,46 @@ class Monitor:
   def check(
     self, step: int, metrics: Mapping[str, float], total_steps: int
   ) -> None:
-    """Raises InputError if the run is lost, so that nothing more is saved."""
+    """Raises InputError if the run must end, before anything more is saved."""
     if reason := self.why_lost(step, metrics, total_steps):
       raise errors.InputError(reason)
 
   def add(self, loss: float, skipped: int, planes: np.ndarray) -> None:
-    """Adds a step: scalars, and float32[K, 6] from collapse.count."""
+    """Adds a step; `planes` is float32[K, 6], from collapse.count."""
     self.num_steps += 1
     if self.num_steps <= INITIAL_STEPS and math.isfinite(loss):
       self.first_loss = min(self.first_loss, float(loss))
-    # Written so that NaN counts as diverged.
+    # A comparison with NaN is false, so NaN counts as diverged.
     is_usual = loss <= DIVERGED * max(self.first_loss, FLOOR)
     self.num_lost = 0 if is_usual else self.num_lost + 1
     self.num_skipped = self.num_skipped + 1 if skipped else 0
     if not skipped:
       self.planes = [*self.planes, planes.tolist()][-collapse.WINDOW :]
       is_missed = planes[:, 2] < collapse.MISSED * planes[:, 1]
-      silent = np.array(self.silent or [0] * len(planes))
-      self.silent = np.where(is_missed, silent + 1, 0).tolist()
+      missed_steps = np.array(self.silent or [0] * len(planes))
+      self.silent = np.where(is_missed, missed_steps + 1, 0).tolist()
 
   def report_skipped(self, count: int, num_steps: int) -> list[str]:
-    """Says how many of the last steps were skipped, and where, if it's new."""
-    # The step's own number is always new: 'in step 7, the weight ...'.
+    """Reports how many of the last steps were skipped, if the fault is new."""
+    # Drops the step's number, which is always new: 'in step 7, the weight ...'.
     _, _, fault = self.where.partition(', ')
     if fault == self.told:
       return []
     self.told = fault
     return [
-      f'skipped {count} of the last {num_steps} steps (more of the same is not '
-      f'told): {self.where}'
+      f'skipped {count} of the last {num_steps} steps (a repeated fault is '
+      f'reported once): {self.where}'
     ]
 
   def report_still(
     self, metrics: Mapping[str, float], total_steps: int
   ) -> list[str]:
-    """Says, once, a quarter into the run, that the weights hardly move.
+    """Reports once, after a quarter of the run, that the weights hardly move.
 
     Args:
-      metrics: of a step.
-      total_steps: of the run; its first quarter has the warm-up.
+      metrics: metrics of the last step.
+      total_steps: number of steps of the run; the warm-up lies in its first
+        quarter.
     """
     ratios = _update_ratios(metrics)
     self.largest_update = max(self.largest_update, *ratios.values())
@@ -149,16 +150,16 @@ class Monitor:
       collapse.WARM_UP + collapse.WINDOW, total_steps // 4
     )
     moved = self.num_steps * self.largest_update
-    if self.is_still or is_early or not 0 < moved < STILL:
+    if self.is_still or is_early or not 0 < moved < HARDLY_MOVED:
       return []
     self.is_still = True
     return [
-      f'the weights hardly move: in {self.num_steps} steps by {moved:.1g} of '
-      'their size at most; raise config.optim.lr (2e-3 is usual)'
+      f'the weights hardly move: by at most {moved:.1g} of their norm in '
+      f'{self.num_steps} steps; raise config.optim.lr (2e-3 is usual)'
     ]
 
   def judge(self, classes: tuple[str, ...]) -> list[str]:
-    """Judges the foreground classes, the last planes; says what is new."""
+    """Judges the foreground classes, the last planes; reports new states."""
     if (
       self.num_steps < collapse.WARM_UP + collapse.WINDOW
       or len(self.planes) < collapse.WINDOW
@@ -181,34 +182,36 @@ class Monitor:
   def why_lost(
     self, step: int, metrics: Mapping[str, float], total_steps: int
   ) -> str:
-    """Says why the run must end after a step; '' if it need not.
+    """Returns why the run must end after a step; '' if it can continue.
 
     Args:
-      step: the step's number.
-      metrics: of the step.
-      total_steps: of the run; a short one ends when half of it was skipped.
+      step: number of the step.
+      metrics: metrics of the step.
+      total_steps: number of steps of the run; a short run ends when half of its
+        steps in a row were skipped.
     """
     remedy = 'and start over with --overwrite'
     rate = f' (now {metrics["learning_rate"]:.2g}; 2e-3 is usual)'
     if self.num_skipped >= min(SKIPPED_STEPS, max(1, total_steps // 2)):
       return (
         f'steps {step - self.num_skipped + 1} to {step} had to be skipped: '
-        f'{self.where}; mend that, or lower config.optim.lr{rate} or set '
+        f'{self.where}; fix that, or lower config.optim.lr{rate} or set '
         f'config.precision=float32, {remedy}'
       )
     if self.num_lost >= DIVERGED_STEPS:
       ratios = _update_ratios(metrics)
       part = max(ratios, key=ratios.__getitem__)
       return (
-        f'the loss is {metrics["loss"]:.4g} at step {step}, and was over '
-        f"{DIVERGED} times the first steps' {self.first_loss:.4g} for "
-        f'{self.num_lost} steps; the {part} moves most, by {ratios[part]:.2g} '
-        f'of its size a step: lower config.optim.lr{rate} {remedy}'
+        f'the run diverged: the loss is {metrics["loss"]:.4g} at step {step}, '
+        f'and was over {DIVERGED} times the initial loss of '
+        f'{self.first_loss:.4g} for {self.num_lost} steps; the {part} changes '
+        f'most, by {ratios[part]:.2g} of its norm a step: lower '
+        f'config.optim.lr{rate} {remedy}'
       )
     return ''
 
   def faults(self, classes: Sequence[str]) -> str:
-    """Returns the collapses that last, 'dead class (a, b): remedy', or ''."""
+    """Returns the current collapses, 'dead class (a, b): remedy', or ''."""
     by_state: dict[str, list[str]] = {}
     for name, state in zip(classes, self.states, strict=False):
       if state != collapse.LEARNING:
@@ -219,18 +222,18 @@ class Monitor:
     )
 
   def score(self, score: float) -> None:
-    """Adds the score of an evaluation."""
+    """Adds the validation score of an evaluation."""
     old = self.smoothed if math.isfinite(self.smoothed) else score
     self.smoothed = SMOOTH * old + (1 - SMOOTH) * score
     self.num_worse = 0 if self.smoothed > self.best else self.num_worse + 1
     self.best = max(self.best, self.smoothed)
 
   def should_stop(self, patience: int) -> bool:
-    """Returns whether `patience` evaluations had no new best; 0 never stops."""
+    """Returns whether `patience` evaluations had no new best; 0: never."""
     return 0 < patience <= self.num_worse
 
   def why_stopped(self) -> str:
-    """Says why early stopping ends the run."""
+    """Returns why early stopping ends the run."""
     return (
       f'stopped early: {self.num_worse} evaluations without a new best of the '
       f'smoothed macro F1, {self.best:.4f}'
@@ -238,12 +241,12 @@ class Monitor:
 
 
 def restore(meta: Mapping[str, dict]) -> Monitor:
-  """Makes the monitor that `to_meta` described; a new one from {}."""
+  """Restores a monitor from the metadata of `to_meta`; {} gives a new one."""
   return Monitor(**meta.get(META_KEY, {}))
 
 
 def _update_ratios(metrics: Mapping[str, float]) -> dict[str, float]:
-  """Returns each part's relative update."""
+  """Returns the relative update of each part, norm(update) / norm(weights)."""
   return {
     name.removeprefix('update_ratio_'): float(value)
     for name, value in metrics.items()

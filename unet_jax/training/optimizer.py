@@ -1,4 +1,4 @@
-"""The optimizer and its learning rate."""
+"""The optimizer and its learning-rate schedule."""
 
 from collections.abc import Callable
 
@@ -12,23 +12,23 @@ from unet_jax.training import parts as parts_lib
 def make_schedule(
   name: str, *, lr: float, warmup: float, total_steps: int
 ) -> optax.Schedule:
-  """Builds step -> learning rate, after a linear rise from 0.
+  """Builds a schedule, step -> learning rate, with a linear warm-up from 0.
 
   Args:
-    name: `cosine`, down to 0; `constant`; `step`, to a tenth at half of the
-      steps and to a hundredth at three quarters (He et al. 2016,
+    name: `cosine`, decays to 0; `constant`; `step`, drops to a tenth at half of
+      the steps and to a hundredth at three quarters (He et al. 2016,
       arXiv:1512.03385, section 4.2).
     lr: highest learning rate.
-    warmup: share of the steps in which the rate rises.
-    total_steps: of the run.
+    warmup: share of the steps that are warm-up.
+    total_steps: number of steps of the run.
   """
   warmup_steps = min(int(warmup * total_steps), total_steps - 1)
   if name == 'cosine':
     return optax.warmup_cosine_decay_schedule(
       0.0, lr, warmup_steps, total_steps
     )
-  falls = {total_steps // 2: 0.1, total_steps * 3 // 4: 0.1}
-  body = optax.piecewise_constant_schedule(lr, falls if name == 'step' else {})
+  drops = {total_steps // 2: 0.1, total_steps * 3 // 4: 0.1}
+  body = optax.piecewise_constant_schedule(lr, drops if name == 'step' else {})
   if not warmup_steps:
     return body
   rise = optax.linear_schedule(0.0, 1.0, warmup_steps)
@@ -50,14 +50,16 @@ def make_optimizer(
   Args:
     schedule: step -> learning rate.
     name: `adam` (Kingma and Ba 2015), `adamw` (Loshchilov and Hutter 2019), or
-      `sgd` with Nesterov's momentum of 0.9.
-    weight_decay: of kernels, for adamw; norms and biases have none.
-    clip: largest global norm of the gradients; 0 doesn't clip.
-    stages: which parts are frozen when. Parts that are frozen to the end have
-      no optimizer state; a part that is unfrozen starts with a fresh state.
-    lr_decay: factor of the learning rate for each level away from the head
-      (Howard and Ruder 2018, arXiv:1801.06146, section 3.2).
-    depth: of the model; only used if `lr_decay` is not 1.
+      `sgd` with a Nesterov momentum of 0.9.
+    weight_decay: weight decay of kernels, for adamw; norms and biases have
+      none.
+    clip: largest global norm of the gradients; 0 for no clipping.
+    stages: the frozen parts by step, from parts.stages. Parts that are never
+      unfrozen have no optimizer state; an unfrozen part starts with a fresh
+      state.
+    lr_decay: factor of the learning rate for each level of distance from the
+      head (Howard and Ruder 2018, arXiv:1801.06146, section 3.2).
+    depth: depth of the model; used only if `lr_decay` is not 1.
   """
   rules = [
     *([optax.clip_by_global_norm(clip)] if clip else []),
@@ -88,7 +90,7 @@ def _is_kernel(x: jax.Array) -> bool:  # [kh, kw, C, K]; a bias is [K].
 def _by_stage(
   rule: optax.GradientTransformation, stages: parts_lib.Stages
 ) -> optax.GradientTransformation:
-  """Applies a rule to each weight, from the first stage that trains it."""
+  """Applies the rule to each weight from the first stage that trains it."""
   if not stages[0][1]:
     return rule
 

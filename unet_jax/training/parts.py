@@ -1,7 +1,7 @@
-"""The parts of a model by name: which of its weights are frozen, and when.
+"""Parts of a model by name, and the schedule by which they are unfrozen.
 
-A part is `encoder`, `bottleneck`, `decoder`, `norms`, `head`, or one block by
-its name in the checkpoint: `down0`, `up0`, `merge0` and so on.
+A part is `encoder`, `bottleneck`, `decoder`, `norms`, `head`, or a single block
+by its name in the checkpoint: `down0`, `up0`, `merge0` and so on.
 """
 
 import math
@@ -20,13 +20,13 @@ GROUPS = {
   'head': ('narrow', 'head'),
 }
 NORMS = 'norms'
-# (number of finished updates, the parts that are frozen from there on).
+# (number of finished steps, the parts that are frozen from there on).
 Stages = Sequence[tuple[int, tuple[str, ...]]]
 ALL_TRAIN = ((0, ()),)
 
 
 def group(block: str) -> str:
-  """Returns the part, of GROUPS, that a block belongs to; or its own name."""
+  """Returns the group of a block, from GROUPS; by default the block's name."""
   for name, prefixes in GROUPS.items():
     if block.startswith(prefixes):
       return name
@@ -34,7 +34,7 @@ def group(block: str) -> str:
 
 
 def is_in(path: str, names: Sequence[str]) -> bool:
-  """Returns whether a leaf, as 'down0/norm1/scale', is in one of the parts."""
+  """Returns whether a leaf, 'down0/norm1/scale', is in one of the parts."""
   block, *rest = path.split('/')
   return (
     block in names
@@ -44,7 +44,7 @@ def is_in(path: str, names: Sequence[str]) -> bool:
 
 
 def distance(block: str, depth: int) -> int:
-  """Counts the levels from the head, 0, to a block; down0 has the most."""
+  """Returns a block's distance from the head, in levels; down0 is farthest."""
   level = int(re.sub(r'\D', '', block) or 0)
   return {
     'head': 0,
@@ -55,21 +55,21 @@ def distance(block: str, depth: int) -> int:
 
 
 def map_paths(function, params: Mapping[str, Any]) -> dict:
-  """Maps (path, leaf) over parameters; the path is as `is_in` takes it."""
+  """Maps a function of (path, leaf) over parameters; a path is 'a/b/c'."""
   return jax.tree_util.tree_map_with_path(
     lambda path, x: function('/'.join(key.key for key in path), x), params
   )
 
 
 def split(params: Mapping[str, Any], frozen: Sequence[str]) -> dict:
-  """Returns what trains: the parameters, with None for frozen ones."""
+  """Returns the trained parameters, with None in place of frozen ones."""
   return map_paths(lambda path, x: None if is_in(path, frozen) else x, params)
 
 
 def fill(trained: Mapping[str, Any], params: Mapping[str, Any]) -> dict:
-  """Puts what `split` left out back in its place."""
+  """Fills each None of a tree from `split` with the leaf of `params`."""
   return jax.tree.map(
-    lambda x, whole: whole if x is None else x,
+    lambda x, default: default if x is None else x,
     trained,
     params,
     is_leaf=lambda x: x is None,
@@ -77,20 +77,20 @@ def fill(trained: Mapping[str, Any], params: Mapping[str, Any]) -> dict:
 
 
 def frozen_blocks(params: Mapping[str, Any], frozen: Sequence[str]) -> tuple:
-  """Returns the blocks whose batch norm is frozen, for UNet's `frozen`."""
+  """Returns the blocks with frozen batch norm, for the argument of UNet."""
   return tuple(
     block for block in params if NORMS in frozen or is_in(block, frozen)
   )
 
 
 def stages(freeze: Sequence[str], unfreeze: float, total_steps: int) -> Stages:
-  """Returns which parts are frozen, stage by stage.
+  """Returns the frozen parts, stage by stage.
 
   Args:
-    freeze: parts to freeze; the last named is unfrozen first.
-    unfreeze: share of the steps after which all are unfrozen, one by one at
-      even distances; 0 keeps all of them frozen to the end.
-    total_steps: of the run.
+    freeze: parts to freeze; the last one is unfrozen first.
+    unfreeze: share of the steps after which all parts are unfrozen, one by one
+      at equal intervals; 0 keeps all of them frozen to the end.
+    total_steps: number of steps of the run.
   """
   freeze = tuple(freeze)
   count = len(freeze) if unfreeze else 0
@@ -102,9 +102,9 @@ def stages(freeze: Sequence[str], unfreeze: float, total_steps: int) -> Stages:
 
 
 def check(transfer, depth: int) -> None:
-  """Raises InputError for an unknown part, or if nothing trains."""
+  """Raises InputError for an unknown part, or if every part is frozen."""
   freeze = transfer.freeze
-  levels = [f'{kind}{i}' for i in range(depth) for kind in GROUPS['decoder']]
+  levels = [f'{name}{i}' for i in range(depth) for name in GROUPS['decoder']]
   blocks = [f'down{i}' for i in range(depth)] + ['bottleneck', *levels, 'head']
   known = (*GROUPS, NORMS, *blocks)
   for name in freeze:
@@ -115,15 +115,15 @@ def check(transfer, depth: int) -> None:
       )
   if not transfer.unfreeze and all(is_in(block, freeze) for block in blocks):
     raise errors.InputError(
-      'config.transfer.freeze leaves nothing to train; leave a part out, or '
+      'config.transfer.freeze leaves nothing to train; remove a part, or '
       'set config.transfer.unfreeze=0.5'
     )
 
 
 def check_cold(transfer) -> None:
-  """Raises InputError if a run without a warm start would freeze parts."""
+  """Raises InputError if a cold start would freeze parts."""
   if transfer.freeze:
     raise errors.InputError(
-      'config.transfer.freeze would keep weights as they were drawn; give '
-      '--init_from=RUN, or set config.transfer.freeze=()'
+      'config.transfer.freeze would freeze random initial weights; start from '
+      'another run with --init_from=RUN, or set config.transfer.freeze=()'
     )

@@ -1,4 +1,4 @@
-"""What a checkpoint holds of a run, and how a run goes on from one."""
+"""Saves a run's state in checkpoints, and resumes a run from them."""
 
 import importlib.metadata
 import json
@@ -12,7 +12,7 @@ from unet_jax.data import sources
 from unet_jax.training import monitor as monitor_lib
 from unet_jax.training import step as step_lib
 
-# The fields of TrainState that change, but for `averaged`: it is saved apart.
+# The fields of TrainState that training changes; `averaged` is saved apart.
 SAVED = ('step', 'params', 'opt_state', 'batch_stats', 'rng')
 
 
@@ -28,7 +28,8 @@ def restore(
     a checkpoint 0, `state` itself, and a new monitor.
 
   Raises:
-    InputError: if the run began with other images, or nothing can be read.
+    InputError: if the data has changed since the run began, or no checkpoint
+      can be read.
   """
   check_data(checkpoint.latest_meta(manager), dataset)
   abstract = parallel.abstract(to_save(state))
@@ -40,7 +41,7 @@ def restore(
 
 
 def recall_faults(workdir: pathlib.Path) -> str:
-  """Returns the collapse in which a finished run ended; '' if it is well."""
+  """Returns the collapse in which a finished run ended; '' if there is none."""
   opened = checkpoint.make_manager(workdir, has_scores=False, read_only=True)
   with opened as manager:
     meta = checkpoint.latest_meta(manager)
@@ -48,14 +49,14 @@ def recall_faults(workdir: pathlib.Path) -> str:
 
 
 def check_data(meta: dict, dataset: sources.Dataset) -> None:
-  """Refuses to resume a run on other data than it began with.
+  """Checks that the data is the data that the run began with.
 
   Args:
-    meta: JSON of its checkpoint; {} where there is none.
-    dataset: the data of today.
+    meta: metadata of the run's checkpoint; {} without a checkpoint.
+    dataset: the data as it is now.
 
   Raises:
-    InputError: naming what differs.
+    InputError: if the data differs; names what differs.
   """
   now = {
     'classes': list(dataset.stats.classes),
@@ -72,7 +73,7 @@ def check_data(meta: dict, dataset: sources.Dataset) -> None:
 
 
 def to_save(state: step_lib.TrainState) -> dict[str, Any]:
-  """Returns the state's arrays; evaluation needs only `averaged`."""
+  """Returns the arrays to save; evaluation needs only `averaged`."""
   rest = {name: getattr(state, name) for name in SAVED}
   return {'state': rest, 'averaged': state.averaged}
 
@@ -80,14 +81,14 @@ def to_save(state: step_lib.TrainState) -> dict[str, Any]:
 def with_saved(
   state: step_lib.TrainState, trees: dict[str, Any]
 ) -> step_lib.TrainState:
-  """Puts the arrays of `to_save` back into a state."""
+  """Returns the state with the saved arrays of `to_save`."""
   return state.replace(**trees['state'], averaged=trees['averaged'])
 
 
 def make_meta(
   config: ml_collections.ConfigDict, dataset: sources.Dataset
 ) -> dict:
-  """Returns what each checkpoint says of its run, as JSON."""
+  """Returns the metadata of the run's checkpoints, as JSON."""
   return {
     'config': json.loads(config.to_json()),
     'classes': dataset.stats.classes,

@@ -1,4 +1,4 @@
-"""What a run is made of, built from its config and its data's statistics."""
+"""Builds the functions of a run from its config and data statistics."""
 
 import functools
 from collections.abc import Callable
@@ -22,14 +22,13 @@ from unet_jax.training import step as step_lib
 
 
 class Run(NamedTuple):
-  """A run's functions; they compile at their first call.
+  """The functions of a run; each compiles at its first call.
 
   Attributes:
-    predictor: the model, and what evaluates it; `count` gives losses too.
+    predictor: the model and its evaluation; `count` computes losses too.
     init: () -> the state before step 1.
     train_step: (state, batch) -> (state, metrics), as step.train_step, mapped.
-    trace_step: (state, batch) -> which values are finite, as trace.trace_step,
-      mapped.
+    trace_step: (state, batch) -> dict of booleans, as trace.trace_step, mapped.
     inputs_fn: (key, batch) of one device -> preprocess.Inputs.
   """
 
@@ -43,14 +42,14 @@ class Run(NamedTuple):
 def resolve(
   config: ml_collections.ConfigDict, opened: layout.Layout
 ) -> ml_collections.ConfigDict:
-  """Returns the config with the data's absolute root and its classes."""
+  """Returns the config with the absolute root and the classes of the data."""
   resolved = config.copy_and_resolve_references()
   resolved.data.root, resolved.data.classes = opened.root, opened.classes
   return resolved
 
 
 def make_run(config: ml_collections.ConfigDict, stats: sources.Stats) -> Run:
-  """Builds the model and what runs it, for `parallel.AXIS`."""
+  """Builds the model and its functions, mapped over `parallel.AXIS`."""
   classes = build.make_classes(config, stats.classes)
   loss_of = objective.make_loss(
     exclusive=classes.exclusive,
@@ -97,7 +96,7 @@ def make_run(config: ml_collections.ConfigDict, stats: sources.Stats) -> Run:
 def make_optimizer(
   config: ml_collections.ConfigDict, stages: parts.Stages
 ) -> tuple[optax.Schedule, optax.GradientTransformation]:
-  """Builds the learning rate's schedule, and the optimizer that follows it."""
+  """Builds the learning-rate schedule, and the optimizer that follows it."""
   schedule = optimizer.make_schedule(
     config.optim.schedule,
     lr=config.optim.lr,
@@ -123,11 +122,11 @@ def make_init(
   *,
   channels: int,
 ) -> Callable[[], step_lib.TrainState]:
-  """Builds the function that draws the state before step 1."""
+  """Builds the function that initialises the state before step 1."""
 
   @jax.jit
   def init() -> step_lib.TrainState:
-    # With the default, threefry, XLA:CPU compiles two seconds a parameter.
+    # The default, threefry, takes XLA:CPU two seconds per parameter to compile.
     rng_params = jax.random.key(config.seed, impl='rbg')
     side = 2**config.model.depth
     variables = model.init(rng_params, jnp.zeros((1, side, side, channels)))
@@ -142,7 +141,7 @@ def describe(
   dataset: sources.Dataset,
   run: Run,
 ) -> str:
-  """Says what will run on what, a line for each subject."""
+  """Describes devices, data, classes, model and steps, one line each."""
   params = jax.eval_shape(run.init).params
   num_params = sum(x.size for x in jax.tree.leaves(params))
   num_train = len(dataset.splits['train'])
@@ -174,7 +173,7 @@ def describe(
 
 
 def describe_samples(config, dataset: sources.Dataset) -> list[str]:
-  """Says each class's share of the crops, and warns of a tiny rotation."""
+  """Describes the share of each class in the crops; warns of tiny rotations."""
   share = config.data.foreground_share
   occurring = [
     f'{name} ({len(images)} images)'
@@ -184,8 +183,8 @@ def describe_samples(config, dataset: sources.Dataset) -> list[str]:
   lines = []
   if share and occurring:
     lines.append(
-      f'crops: {share:.3g} about a class, {share / len(occurring):.3g} each of '
-      f'{", ".join(occurring)}; the others anywhere'
+      f'crops: {share:.3g} around a class, {share / len(occurring):.3g} each '
+      f'for {", ".join(occurring)}; the others anywhere'
     )
   if 0 < config.augment.rotation_range < 1:
     lines.append(

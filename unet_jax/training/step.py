@@ -1,4 +1,4 @@
-"""One training step: pure, for one device, with named collectives."""
+"""The training step: a pure function of one device, with named collectives."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -16,14 +16,14 @@ from unet_jax.training import collapse, parts
 
 
 class TrainState(train_state.TrainState):
-  """Flax's, with batch norm's statistics, the averaged weights and a key.
+  """Flax's TrainState with batch norm's statistics, averages and a key.
 
   Attributes:
-    batch_stats: running means and variances.
-    averaged: exponential averages of `params` and `batch_stats`; evaluation
-      and prediction use them.
-    rng: base key; each sample's key is folded from it.
-    step: int32[], the updates that are finished, skipped ones included.
+    step: int32[], number of finished steps, including skipped ones.
+    batch_stats: running means and variances of batch norm.
+    averaged: exponential moving averages of `params` and `batch_stats`, for
+      evaluation and prediction.
+    rng: base key of the run; the key of each sample is folded from it.
   """
 
   step: jax.Array
@@ -38,14 +38,14 @@ def init_state(
   tx: optax.GradientTransformation,
   rng: jax.Array,
 ) -> TrainState:
-  """Makes the state before step 1 from a model's initial variables."""
+  """Creates the state before step 1 from the initial variables of a model."""
   variables = {'batch_stats': {}, **variables}
   return TrainState.create(
     apply_fn=apply_fn,
     params=variables['params'],
     tx=tx,
     batch_stats=variables['batch_stats'],
-    # A copy: the step donates the state, so no buffer may appear in it twice.
+    # A copy, because the step donates the state: a buffer may appear only once.
     averaged=jax.tree.map(jnp.copy, variables),
     rng=rng,
   ).replace(step=jnp.zeros((), jnp.int32))
@@ -65,30 +65,31 @@ def train_step(
   stages: parts.Stages = parts.ALL_TRAIN,
   axis_name: str | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-  """Updates the state by this device's part of a batch.
+  """Updates the state from this device's part of a batch.
 
-  Where the loss or a gradient isn't finite, only the counters change.
+  If the loss or a gradient isn't finite, the step is skipped: only the counters
+  change.
 
   Args:
-    state: the same on every device.
+    state: the training state, equal on all devices.
     batch: image uint8[b, W, W, C], label uint8[b, W, W] or [b, W, W, K], and
       index int32[b], the position in the global stream; also weight_map
       float32[b, W, W], if pixels have weights.
     augment_fn: (key, image, label[, weight_map]) of one example ->
-      [S, S, ...] of each.
+      the same arrays augmented, [S, S, ...].
     preprocess_fn: (image, label[, weight_map]) -> Inputs.
-    loss_of: (logits, target, weight, axis_name) -> loss and its terms.
-    schedule: step -> learning rate, to be logged.
-    ema: decay of the averages; the first steps use a smaller one.
-    exclusive: whether one plane holds at each pixel.
-    accumulate: the images go through the model in so many turns, for a model
-      without batch norm; the loss is that of all images together.
-    stages: which parts are frozen when, from parts.stages.
+    loss_of: (logits, target, weight, axis_name) -> the loss and its terms.
+    schedule: step -> learning rate, for the log.
+    ema: decay of the averages; the first steps use a smaller decay.
+    exclusive: whether each pixel belongs to exactly one plane.
+    accumulate: number of chunks in which the batch goes through the model,
+      for a model without batch norm; the loss is that of the whole batch.
+    stages: the frozen parts by step, from parts.stages.
     axis_name: axis of the devices; None if the step is not mapped.
 
   Returns:
     The new state, and scalars: loss, its terms, learning_rate, skipped (1 or
-    0), grad_norm, and for each part its grad_norm and update_ratio; also
+    0), grad_norm, and the grad_norm and update_ratio of each part; also
     `planes`, float32[K, 6], from collapse.count.
   """
   inputs = make_inputs(state.rng, batch, augment_fn, preprocess_fn)
@@ -104,7 +105,7 @@ def train_step(
   grad_norms = part_norms(grads)
   grad_norm = optax.tree.norm(grad_norms)
   is_finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-  # jnp.where on each leaf would keep both states, and took a tenth more time.
+  # jnp.where on each leaf would keep both states, and took 10 % more time.
   new, update_ratios = jax.lax.cond(
     is_finite,
     functools.partial(_update, ema=ema),
@@ -133,10 +134,10 @@ def train_step(
 
 
 def dropout_rngs(rng: jax.Array, index: jax.Array) -> jax.Array:
-  """Returns dropout keys, key[B].
+  """Returns the dropout keys, key[B].
 
-  They fold in 2**32 - 1, which no sample's index is, so they differ from the
-  keys of augmentation.
+  Folds in 2**32 - 1, which no sample has as its index, so the dropout keys
+  differ from the keys of augmentation.
   """
   return augment.sample_rngs(jax.random.fold_in(rng, 2**32 - 1), index)
 
@@ -147,11 +148,11 @@ def make_inputs(
   augment_fn: Callable,
   preprocess_fn: Callable[..., preprocess.Inputs],
 ) -> preprocess.Inputs:
-  """Augments each example by its own key, and makes the model's inputs.
+  """Augments each example with its own key, and preprocesses the batch.
 
   Args:
     rng: base key of the run.
-    batch: as `train_step` takes it: image uint8[b, W, W, C], and so on.
+    batch: see `train_step`; image uint8[b, W, W, C], and so on.
     augment_fn: see `train_step`.
     preprocess_fn: see `train_step`.
   """
@@ -170,18 +171,19 @@ def loss_and_grads(
   stages: parts.Stages,
   axis_name: str | None,
 ) -> tuple[jax.Array, dict, dict]:
-  """Computes the loss of the whole batch, and its gradients.
+  """Computes the loss of the whole batch and its gradients.
 
   Args:
-    state: its parameters and batch_stats are used.
-    inputs: this device's: image [b, S, S, C], target float32[b, S, S, K] and
-      weight float32[b, S, S].
+    state: the training state; only its parameters, batch_stats and step are
+      used.
+    inputs: inputs of this device: image [b, S, S, C], target float32[b, S, S,
+      K] and weight float32[b, S, S].
     rng_dropout: key[b], from `dropout_rngs`.
     loss_of, accumulate, stages, axis_name: see `train_step`.
 
   Returns:
-    The loss; a dict of its `terms`, the new `batch_stats` and this device's
-    `logits`; and gradients shaped like the parameters, 0 for frozen ones.
+    The loss; a dict of its `terms`, the new `batch_stats` and the `logits` of
+    this device; and gradients shaped like the parameters, 0 where frozen.
   """
 
   def gradients(frozen: tuple[str, ...]):
@@ -193,7 +195,7 @@ def loss_and_grads(
         inputs.image,
         rng_dropout,
         frozen=parts.frozen_blocks(state.params, frozen),
-        turns=accumulate,
+        chunks=accumulate,
       )
       loss, terms = loss_of(logits, inputs.target, inputs.weight, axis_name)
       return loss, dict(terms=terms, batch_stats=batch_stats, logits=logits)
@@ -202,8 +204,8 @@ def loss_and_grads(
       parts.split(state.params, frozen)
     )
     if axis_name:
-      # The loss is made of psum'ed sums, so each of N devices holds N times the
-      # gradient of its share, and the mean over devices is the whole gradient.
+      # The loss is a ratio of psum'ed sums, so each of N devices holds N times
+      # the gradient of its share, and the mean over devices is the gradient.
       grads = _mean_over(axis_name, grads)
     zeros = jax.tree.map(jnp.zeros_like, state.params)
     return loss, aux, parts.fill(grads, zeros)
@@ -219,13 +221,22 @@ def forward(
   rng_dropout: jax.Array | None = None,
   *,
   frozen: tuple[str, ...] = (),
-  turns: int = 1,
+  chunks: int = 1,
 ) -> tuple[jax.Array, dict]:
-  """Runs the model in training mode, in `turns` turns; keeps all logits.
+  """Runs the model in training mode, chunk by chunk.
 
-  With several turns only one turn's activations are in memory at a time, and
-  the backward pass recomputes them. The loss still sees the logits of all
+  With several chunks only the activations of one chunk are in memory at a time,
+  and the backward pass recomputes them. The loss still sees the logits of all
   images, so pooled losses such as Dice are exact.
+
+  Args:
+    apply_fn: apply function of the model.
+    params: parameters of the model.
+    batch_stats: running statistics of batch norm.
+    image: [B, H, W, C].
+    rng_dropout: key[B], or None for no dropout.
+    frozen: blocks that use running statistics even in training.
+    chunks: number of chunks, for a model without batch norm.
 
   Returns:
     Logits float32[B, H, W, K], and the new batch_stats.
@@ -242,18 +253,18 @@ def forward(
     )
     return logits, updated.get('batch_stats', {})
 
-  if turns == 1:
+  if chunks == 1:
     return apply(image, rng_dropout)
-  shares = jax.tree.map(
-    lambda x: x.reshape(turns, -1, *x.shape[1:]), (image, rng_dropout)
+  split = jax.tree.map(
+    lambda x: x.reshape(chunks, -1, *x.shape[1:]), (image, rng_dropout)
   )
-  once = jax.checkpoint(lambda share: apply(*share)[0], prevent_cse=False)
-  logits = jax.lax.map(once, shares)
+  remat = jax.checkpoint(lambda chunk: apply(*chunk)[0], prevent_cse=False)
+  logits = jax.lax.map(remat, split)
   return logits.reshape(-1, *logits.shape[2:]), batch_stats
 
 
 def part_norms(tree: Mapping[str, Any]) -> dict[str, jax.Array]:
-  """Returns the Euclidean norm of each part of a tree like the parameters."""
+  """Returns the L2 norm of each part of a tree shaped like the parameters."""
   by_part: dict[str, list] = {}
   for block, leaves in tree.items():
     by_part.setdefault(parts.group(block), []).append(leaves)
@@ -261,22 +272,22 @@ def part_norms(tree: Mapping[str, Any]) -> dict[str, jax.Array]:
 
 
 def _update(state: TrainState, grads: dict, batch_stats: dict, *, ema: float):
-  """Takes the step; returns the state, and norm(update) / norm(weights)."""
+  """Applies gradients; returns the state and each part's relative update."""
   updates, opt_state = state.tx.update(grads, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
-  moved = part_norms(optax.tree.sub(params, state.params))
-  sizes = part_norms(state.params)
-  ratios = {part: moved[part] / (sizes[part] + 1e-12) for part in sizes}
+  changes = part_norms(optax.tree.sub(params, state.params))
+  norms = part_norms(state.params)
+  ratios = {part: changes[part] / (norms[part] + 1e-12) for part in norms}
   state = state.replace(
     step=state.step + 1,
     params=params,
     opt_state=opt_state,
     batch_stats=batch_stats,
   )
-  # A smaller decay early on: else the average would keep the first weights.
+  # With a large decay from the start the average would keep the first weights.
   decay = jnp.minimum(ema, (1.0 + state.step) / (10.0 + state.step))
   averaged = jax.tree.map(
-    # An unchanged weight keeps its average to the bit.
+    # The average of an unchanged (frozen) weight stays equal to the bit.
     lambda new, old: jnp.where(
       new == old, old, (1 - decay) * new + decay * old
     ),
@@ -287,7 +298,7 @@ def _update(state: TrainState, grads: dict, batch_stats: dict, *, ema: float):
 
 
 def _skip(state: TrainState, grads: dict, _):
-  """Advances only the counters: the schedule goes on, as the data does."""
+  """Advances only the counters, as the schedule follows the data stream."""
   zeros = optax.tree.zeros_like(grads)
   _, counted = state.tx.update(zeros, state.opt_state, state.params)
   opt_state = jax.tree.map(
@@ -300,7 +311,7 @@ def _skip(state: TrainState, grads: dict, _):
 
 
 def _at_stage(gradients: Callable, stages: parts.Stages, step: jax.Array):
-  """Calls `gradients` with the parts that are frozen at a step."""
+  """Calls `gradients` with the parts that are frozen at this step."""
   if len(stages) == 1:
     return gradients(stages[0][1])
   starts = jnp.asarray([start for start, _ in stages], jnp.int32)
@@ -309,7 +320,7 @@ def _at_stage(gradients: Callable, stages: parts.Stages, step: jax.Array):
 
 
 def _mean_over(axis_name: str, grads: dict) -> dict:
-  """Averages over the devices in one all-reduce; pmean takes one a leaf."""
+  """Averages over the devices in one all-reduce; pmean needs one per leaf."""
   if jax.lax.axis_size(axis_name) == 1:
     return grads  # Saves copies: 8 of 67 ms for 8 M parameters on a CPU core.
   flat, unravel = flatten_util.ravel_pytree(grads)

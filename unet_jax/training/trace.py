@@ -1,4 +1,4 @@
-"""Where a step went wrong first: the layer, loss term or gradient, by name."""
+"""Finds where a step first went wrong: the layer, loss term or gradient."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -30,12 +30,13 @@ def trace_step(
 ) -> dict[str, jax.Array | dict[str, jax.Array]]:
   """Reruns a step and reports which intermediate values are finite.
 
-  The arguments are those of the step, but for `apply_fn`.
+  Takes the arguments of the step, except for `apply_fn`.
 
   Args:
     state: the state before the step.
-    batch: the step's batch.
-    apply_fn: of the step's model without remat, which would hide its layers.
+    batch: the batch of the step.
+    apply_fn: apply function of the model without remat, because remat would
+      hide the layers.
     augment_fn: see step.train_step.
     preprocess_fn: see step.train_step.
     loss_of: see step.train_step.
@@ -43,26 +44,27 @@ def trace_step(
     axis_name: axis of the devices; None if the step is not mapped.
 
   Returns:
-    Whether values are finite, by name: `weights` and `gradients`, bool[] for
-    each leaf; `inputs` and `layers`, bool[B] for each, in the order of `index`;
-    `terms` and `loss`, bool[]. JAX sorts dicts, so a layer's name begins with
-    its place in the order of execution.
+    A dict of booleans, True where values are finite: `weights` and `gradients`,
+    bool[] by leaf; `inputs` and `layers`, bool[B] by name, in the order of
+    `index`; `terms`, bool[] by name; `loss`, bool[]. JAX sorts dicts, so the
+    name of a layer begins with its place in the order of execution.
   """
   inputs = step_lib.make_inputs(state.rng, batch, augment_fn, preprocess_fn)
 
   def traced_apply(*args, **kwargs):
     layers: dict[str, jax.Array] = {}
 
-    def note(call, args, kwargs, context):
+    def record(call, args, kwargs, context):
       out = call(*args, **kwargs)
       if context.method_name == '__call__':
         name = '/'.join(context.module.path) or 'logits'
         layers[f'{len(layers):04}:{name}'] = _finite_samples(out)
       return out
 
-    with nn.intercept_methods(note):
+    with nn.intercept_methods(record):
       logits, _ = apply_fn(*args, **kwargs)
-    return logits, {'batch_stats': layers}  # The only way out of the model.
+    # Smuggled out as batch_stats, the only other output of the model.
+    return logits, {'batch_stats': layers}
 
   traced = state.replace(apply_fn=traced_apply)
   loss, aux, grads = step_lib.loss_and_grads(
@@ -97,14 +99,14 @@ def locate(
   config: ml_collections.ConfigDict,
   dataset: sources.Dataset,
 ) -> str:
-  """Runs a step's batch again; says where it fails, and for which images.
+  """Replays a step; describes where it fails, and for which images.
 
   Args:
-    trace_step: `trace_step`, mapped.
-    state: the state before the step, or one with the same weights.
-    step: the step's number.
-    config: of the run.
-    dataset: of the run.
+    trace_step: `trace_step`, mapped over the devices.
+    state: the state before the step, or a state with the same weights.
+    step: number of the step.
+    config: config of the run.
+    dataset: data set of the run.
   """
   batch = next(build.make_batches(config, dataset, first_step=step))
   traced = jax.device_get(trace_step(state, parallel.place_batch(batch)))
@@ -114,44 +116,47 @@ def locate(
 
 
 def explain(traced: dict, names: dict[int, str]) -> str:
-  """Names the first thing that isn't finite, and the images that show it.
+  """Names the first value that isn't finite, and the images that cause it.
 
-  The order is that of cause and effect: weights, inputs, layers as they are
-  executed, loss terms, and gradients from the head back.
+  Follows cause and effect: weights, inputs, layers in the order of execution,
+  loss terms, then gradients from the head back.
 
   Args:
-    traced: from `trace_step`, on the host.
-    names: the images' names by their position in the stream.
+    traced: the result of `trace_step`, on the host.
+    names: position in the stream -> name of the image.
   """
-  for leaf, ok in traced['weights'].items():
-    if not ok:
+  for leaf, is_finite in traced['weights'].items():
+    if not is_finite:
       return f'the weight {leaf} is not finite before the step'
-  for kind in ('inputs', 'layers'):
-    for key, ok in sorted(traced[kind].items()):
-      if not np.all(ok):
-        who = _name_images(traced['index'][~ok], names)
-        if kind == 'inputs':
-          return f'the {key} that goes into the model is not finite, for {who}'
-        return f'the first layer that is not finite is {_layer(key)}, for {who}'
-  for term, ok in traced['terms'].items():
-    if not ok:
+  for group in ('inputs', 'layers'):
+    for key, is_finite in sorted(traced[group].items()):
+      if not np.all(is_finite):
+        images = _name_images(traced['index'][~is_finite], names)
+        if group == 'inputs':
+          return f'the preprocessed {key} is not finite, for {images}'
+        layer = _layer(key)
+        return f'the first layer that is not finite is {layer}, for {images}'
+  for term, is_finite in traced['terms'].items():
+    if not is_finite:
       return f'the loss term {term} is not finite, though every layer is'
-  failed = [leaf for leaf, ok in traced['gradients'].items() if not ok]
+  gradients = traced['gradients'].items()
+  failed = [leaf for leaf, is_finite in gradients if not is_finite]
   if failed:
     # The backward pass goes from the last layer to the first.
     layers = map(_layer, sorted(traced['layers']))
     place = {layer: i for i, layer in enumerate(layers)}
     first = max(failed, key=lambda leaf: place[leaf.rpartition('/')[0]])
     return f'the gradient of {first} is not finite, though the loss is'
-  return 'run again, the batch is finite: the weights have changed since'
+  return 'the replayed step is finite: the weights have changed since then'
 
 
 def _layer(key: str) -> str:
+  """Removes the place in the order of execution from a layer's name."""
   return key.partition(':')[2]
 
 
 def _name_images(positions: Sequence[int], names: dict[int, str]) -> str:
-  """Lists the images at these positions of the stream, or says that all are."""
+  """Lists the names at these positions; all of them are `every image`."""
   bad = {names[int(i)] for i in positions}
   listed = ', '.join(sorted(bad))
   return f'every image ({listed})' if bad == set(names.values()) else listed

@@ -1,4 +1,4 @@
-"""A run that starts from the weights of another."""
+"""Starts a run from the weights of another run."""
 
 import itertools
 import pathlib
@@ -18,11 +18,11 @@ from unet_jax.training import parts, setup
 from unet_jax.training import step as step_lib
 from unet_jax.training.transfer import heads, planning
 
-REESTIMATE = 32  # Batches, at most; an epoch if that is less.
+REESTIMATE = 32  # Number of batches; at most an epoch.
 
 
 class WarmStart(NamedTuple):
-  """Another run's variables, and what is taken from them."""
+  """The variables of another run, and the plan for taking them."""
 
   variables: dict
   plan: dict[str, planning.Leaf]
@@ -31,12 +31,12 @@ class WarmStart(NamedTuple):
 def prepare(
   config: ml_collections.ConfigDict, opened: layout.Layout, init_from: str
 ) -> WarmStart | None:
-  """Plans a warm start and prints the plan; None if `init_from` is ''.
+  """Plans a warm start and prints the plan; returns None if `init_from` is ''.
 
-  Reads one image of the data, for its channels.
+  Reads one image of the data, to learn its number of channels.
 
   Raises:
-    InputError: if no weight fits, or one that is to be frozen doesn't.
+    InputError: if no kernel fits, or a part to freeze doesn't.
   """
   if not init_from:
     parts.check_cold(config.transfer)
@@ -66,7 +66,7 @@ def start(
   state: step_lib.TrainState,
   warm: WarmStart,
 ) -> step_lib.TrainState:
-  """Puts what the plan takes from the other run into a first state."""
+  """Puts the weights that the plan takes into the state before step 1."""
   variables = planning.apply(warm.plan, state.averaged, warm.variables)
   if config.transfer.batch_stats == 'reestimate':
     epoch = -(-len(dataset.splits['train']) // config.batch_size)
@@ -80,14 +80,14 @@ def start(
 
 
 def open_run(name: str) -> trained.Trained:
-  """Loads RUN, its best checkpoint, or RUN/checkpoints/STEP."""
+  """Loads the best checkpoint of a run's folder, or RUN/checkpoints/STEP."""
   path = pathlib.Path(name)
   is_step = path.parent.name == checkpoint.FOLDER
   run, which = (path.parents[1], path.name) if is_step else (path, 'best')
   if is_step and not (path.is_dir() and which.isdigit()):
     raise errors.InputError(
-      f'--init_from {name}: there is no such checkpoint; give the folder of a '
-      'run for its best'
+      f'--init_from {name}: there is no such checkpoint; name the folder of '
+      'the run to start from its best checkpoint'
     )
   return trained.load(run, which)
 
@@ -99,22 +99,22 @@ def reestimate(
   inputs_fn: Callable,
   batches: Iterable[dict[str, np.ndarray]],
 ) -> dict:
-  """Averages batch norm's statistics over batches, with equal weights.
+  """Re-estimates batch norm's statistics as plain means over batches.
 
-  These are true averages, not exponential ones: Wu and Johnson 2021
-  (arXiv:2105.07576), section 3. The parameters stay as they are.
+  Plain means replace the exponential averages: Wu and Johnson 2021
+  (arXiv:2105.07576), section 3. The parameters don't change.
 
   Args:
-    apply_fn: of the model in training.
+    apply_fn: apply function of the model in training.
     variables: params and batch_stats; only the shapes of batch_stats matter.
     rng: base key of the run.
     inputs_fn: (key, batch) -> preprocess.Inputs, on one device.
-    batches: this process's part of the training stream.
+    batches: batches of this process, from the training stream.
 
   Returns:
     The new batch_stats.
   """
-  # From zeros, one update leaves this share of the batch's statistics.
+  # One update from zeros gives this share of the batch's statistics.
   share = 1 - norm.BatchNormRelu.momentum
   zeros = jax.tree.map(jnp.zeros_like, variables['batch_stats'])
 

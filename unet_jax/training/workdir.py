@@ -1,4 +1,4 @@
-"""A run's folder: what it may hold, and whether a run may go on in it."""
+"""The folder of a run: its files, and whether a run may begin or resume."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ METRICS = 'metrics.jsonl'
 TABLE = 'metrics.csv'
 PLAN = 'init_from.txt'
 STOPPED = 'stopped.txt'
-# All that a run writes. --overwrite removes these and nothing else.
+# Everything that a run writes; --overwrite removes these and nothing else.
 WRITTEN = (
   CONFIG,
   METRICS,
@@ -31,7 +31,7 @@ WRITTEN = (
 
 
 def check(workdir: pathlib.Path, config, *, overwrite: bool) -> None:
-  """Checks that a run may begin, go on, or be overwritten in a folder.
+  """Checks that a run may begin, resume, or be overwritten in a folder.
 
   Raises:
     InputError: if the folder can't be written, or holds another run.
@@ -52,13 +52,13 @@ def check(workdir: pathlib.Path, config, *, overwrite: bool) -> None:
     if differing:
       raise errors.InputError(
         f'{workdir} holds a run with another config: {"; ".join(differing)}. '
-        'Start over with --overwrite, or use another --workdir, with '
-        f'--init_from={workdir} for its weights'
+        'Start over with --overwrite, or use another --workdir; '
+        f'--init_from={workdir} starts from the weights of this run'
       )
 
 
 def begin(workdir: pathlib.Path, config, *, overwrite: bool) -> None:
-  """Removes the run if `overwrite` is set, and writes a new run's config."""
+  """Removes the old run if `overwrite` is set; writes a new run's config."""
   with _naming_workdir(workdir):
     for pattern in WRITTEN if overwrite else ():
       for path in workdir.glob(pattern):
@@ -72,6 +72,7 @@ def begin(workdir: pathlib.Path, config, *, overwrite: bool) -> None:
 
 @contextlib.contextmanager
 def _naming_workdir(workdir: pathlib.Path) -> Iterator[None]:
+  """Turns an OSError into an InputError that names the workdir."""
   try:
     yield
   except OSError as error:
@@ -82,15 +83,15 @@ def _naming_workdir(workdir: pathlib.Path) -> Iterator[None]:
 
 def last_step(workdir: pathlib.Path) -> int:
   """Returns the step of the newest checkpoint; 0 if there is none."""
-  # The name of an unfinished checkpoint is not a plain number.
+  # The folder of an unfinished checkpoint has a suffix after the number.
   names = (folder.name for folder in (workdir / checkpoint.FOLDER).glob('*'))
   return max((int(name) for name in names if name.isdigit()), default=0)
 
 
 def is_finished(workdir: pathlib.Path, total_steps: int, split: str) -> bool:
-  """Returns whether a run has ended, and `split` was evaluated.
+  """Returns whether a run has ended and its `split` has been evaluated.
 
-  A run ends with its last step, or by early stopping.
+  A run ends after its last step, or by early stopping.
   """
   last = workdir / checkpoint.FOLDER / str(total_steps)
   has_ended = last.is_dir() or (workdir / STOPPED).exists()
@@ -98,12 +99,12 @@ def is_finished(workdir: pathlib.Path, total_steps: int, split: str) -> bool:
 
 
 def write_plan(workdir: pathlib.Path, plan: str) -> None:
-  """Writes down the plan of a warm start."""
+  """Writes the plan of a warm start into the workdir."""
   if parallel.is_first():
     (workdir / PLAN).write_text(plan + '\n')
 
 
 def stop(workdir: pathlib.Path, why: str) -> None:
-  """Writes down why a run was stopped early."""
+  """Writes the reason of early stopping into the workdir."""
   if parallel.is_first():
     (workdir / STOPPED).write_text(why + '\n')

@@ -1,4 +1,4 @@
-"""Makes a head's planes from those of another model, class by class."""
+"""Maps the output planes of one model's head to another's, class by class."""
 
 import math
 from collections.abc import Mapping
@@ -15,23 +15,24 @@ class HeadMap(NamedTuple):
 
   matrix: np.ndarray  # float32[K old, K new]
   shift: np.ndarray  # float32[K new]
-  is_fresh: np.ndarray  # bool[K new]: planes that keep their drawn weights.
-  text: str
+  is_fresh: np.ndarray  # bool[K new]: planes that keep their initial weights.
+  text: str  # Describes the map to the user.
 
 
 def map_head(
   new: labels.ClassSpec, old: labels.ClassSpec, classes: Mapping[str, str]
 ) -> HeadMap | None:
-  """Maps old planes to new planes.
+  """Maps the planes of an old head to those of a new head.
 
-  A new class without an old one is fresh. For a softmax, n new classes that
-  share an old class get its logit minus log n, so that together they keep its
-  probability. From sigmoids to a softmax the background's logit is 0, since
-  softmax of (0, z) is sigmoid of z. From a softmax to sigmoids the background's
-  logit is subtracted from a class's, which is exact if there is one class.
+  A new class without an old class starts fresh. In a softmax, n new classes
+  that share an old class get its logit minus log n, so that their probabilities
+  add up to the old one. From sigmoids to a softmax the background's logit is 0,
+  because softmax of (0, z) is sigmoid of z. From a softmax to sigmoids the
+  background's logit is subtracted from the logit of each class, which is exact
+  if there is only one class.
 
   Args:
-    new: classes of the run to come.
+    new: classes of the new run.
     old: classes of the other run.
     classes: new name -> old name, or '' for a fresh class; a class that has the
       same name in both runs needs no entry.
@@ -52,7 +53,7 @@ def map_head(
     if source and source not in known:
       raise errors.InputError(
         f'config.transfer.classes.{name} is {source}; the classes of the other '
-        f"run are {', '.join(known)}, and '' is none of them"
+        f"run are {', '.join(known)}, and '' starts a fresh class"
       )
   sources = [classes.get(n, n if n in known else '') for n in names]
   if not any(sources):

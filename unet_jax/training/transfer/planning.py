@@ -1,4 +1,4 @@
-"""Which weights of another model are taken, how, and why others are not.
+"""Plans which weights a warm start takes from another model, and how.
 
 The plan is made leaf by leaf, from shapes alone.
 """
@@ -19,11 +19,11 @@ HEAD = 'head'
 
 
 class Leaf(NamedTuple):
-  """What happens to one array of the new model, or of the other one alone."""
+  """The plan for one array of the new model, or of the old model alone."""
 
   action: str
   why: str = ''
-  # (the other run's array, the new array) -> the array that replaces the new.
+  # (old array, new array) -> the array that replaces the new one.
   take: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
 
@@ -38,13 +38,13 @@ def make_plan(
 
   Args:
     new: variables of the new model, or their shapes.
-    old: of the other run.
-    head: from `heads.map_head`.
+    old: variables of the other run.
+    head: map of the planes, from `heads.map_head`.
     channels: number of channels of the new images, and of the other run's.
 
   Returns:
-    {'params/down0/conv0/kernel': what happens}; the arrays that only the other
-    run has come last.
+    {path: Leaf} with paths such as 'params/down0/conv0/kernel'; arrays that
+    only the other run has come last.
 
   Raises:
     InputError: if no kernel fits.
@@ -64,18 +64,18 @@ def make_plan(
   for path, leaf in plan.items():
     kernel = plan.get(path.replace('/bias', '/kernel'), leaf)
     if leaf.take and not kernel.take:
-      plan[path] = Leaf('re-initialised', 'its kernel is')
+      plan[path] = Leaf('re-initialised', 'as its kernel is')
   if not any(x.take for path, x in plan.items() if path.endswith('/kernel')):
     path, leaf = next(iter(plan.items()))
     raise errors.InputError(
-      f'--init_from: nothing of the other run fits; {path}: {leaf.why}'
+      f'--init_from: no kernel of the other run fits; {path}: {leaf.why}'
     )
-  left = sorted(old.keys() - new.keys())
-  return plan | dict.fromkeys(left, Leaf('skipped', 'not in this model'))
+  skipped = sorted(old.keys() - new.keys())
+  return plan | dict.fromkeys(skipped, Leaf('skipped', 'not in this model'))
 
 
 def _plan_channels(path, new, old, channels) -> Leaf | None:
-  """Plans a kernel that sees the image, if the numbers of channels differ."""
+  """Plans an input kernel if the numbers of channels differ; otherwise None."""
   here, there = channels
   sees_image = (
     here != there
@@ -84,7 +84,7 @@ def _plan_channels(path, new, old, channels) -> Leaf | None:
     and (*new[:2], new[3]) == (*old[:2], old[3])
   )
   why = f'{here} channels here, {there} there'
-  # An image of equal channels then gives what the one channel gave.
+  # An image with equal channels then gives the output of the one channel.
   if sees_image and there == 1:
     return Leaf(
       'inflated', why, lambda old, _: np.repeat(old / here, here, axis=2)
@@ -95,16 +95,16 @@ def _plan_channels(path, new, old, channels) -> Leaf | None:
 
 
 def _plan_leaf(new, old) -> Leaf:
-  """Plans to take a leaf whole, or not at all."""
+  """Plans to copy a leaf, or to re-initialise it if the shapes differ."""
   if new == old:
     return Leaf('copied', '', lambda old, _: old)
   return Leaf('re-initialised', f'shape {new} here, {old} there')
 
 
 def _plan_head(new, old, head: heads.HeadMap | None) -> Leaf:
-  """Plans to make the new planes of the old ones."""
+  """Plans to map the old planes to the new planes."""
   if head is None:
-    why = 'no class in common; config.transfer.classes can name some'
+    why = 'no class in common; config.transfer.classes can map some'
     return Leaf('re-initialised', why)
   if (old[-1], new[-1]) != head.matrix.shape:
     return Leaf('re-initialised', f'planes: {new[-1]} here, {old[-1]} there')
@@ -124,21 +124,21 @@ def _plan_head(new, old, head: heads.HeadMap | None) -> Leaf:
 
 
 def check_frozen(plan: Mapping[str, Leaf], freeze: tuple[str, ...]) -> None:
-  """Raises InputError if freezing would keep freshly drawn weights."""
+  """Raises InputError if a part to freeze is re-initialised."""
   for path, leaf in plan.items():
     collection, _, rest = path.partition('/')
-    is_drawn = collection == 'params' and leaf.action == 're-initialised'
-    if is_drawn and parts.is_in(rest, freeze):
+    is_random = collection == 'params' and leaf.action == 're-initialised'
+    if is_random and parts.is_in(rest, freeze):
       raise errors.InputError(
-        f'config.transfer.freeze would keep {rest} as it was drawn, since it '
-        f'is re-initialised ({leaf.why}); leave that part out'
+        f'config.transfer.freeze would freeze the random initial weights of '
+        f'{rest}, which is re-initialised ({leaf.why}); remove that part'
       )
 
 
 def apply(
   plan: Mapping[str, Leaf], new: Mapping[str, Any], old: Mapping[str, Any]
 ) -> dict:
-  """Returns the new model's variables with what the plan takes from `old`."""
+  """Returns the new model's variables, with the planned ones from `old`."""
   new, old = (_flatten(tree) for tree in (new, old))
 
   def value(path: str) -> jax.Array:
@@ -149,12 +149,12 @@ def apply(
     return jnp.asarray(take(*arrays), jnp.float32)
 
   merged = {path: value(path) for path in new}
-  # In a model without batch norm the collection exists, but is empty.
+  # A model without batch norm has the collection too, but empty.
   return {'batch_stats': {}, **traverse_util.unflatten_dict(merged, sep='/')}
 
 
 def describe(plan: Mapping[str, Leaf]) -> str:
-  """Returns a line for each leaf."""
+  """Returns a line of text for each leaf."""
   return '\n'.join(
     f'{path}: {leaf.action}' + (f' ({leaf.why})' if leaf.why else '')
     for path, leaf in plan.items()
@@ -162,12 +162,12 @@ def describe(plan: Mapping[str, Leaf]) -> str:
 
 
 def summarise(plan: Mapping[str, Leaf]) -> str:
-  """Returns a line for each group of parts with equal actions."""
+  """Returns a line of text for each group of parts with equal actions."""
   by_part: dict[str, dict[str, list[str]]] = {name: {} for name in parts.GROUPS}
   for path, leaf in plan.items():
     part = parts.group(path.split('/')[1])
     by_part.setdefault(part, {}).setdefault(leaf.action, []).append(leaf.why)
-  # Actions -> the parts that have them, and the reasons of each action.
+  # Actions -> the parts with these actions, and the reasons for each action.
   lines: dict[tuple[str, ...], tuple[list[str], dict[str, list[str]]]] = {}
   for part, actions in by_part.items():
     if not actions:
