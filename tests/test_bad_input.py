@@ -48,7 +48,7 @@ def test_missing_root(refused, root):
 
 def test_missing_split_file(refused, write_folder):
   root = write_folder(val='ab')
-  assert_says(refused(root), str(root), 'val.txt', 'no train.txt', 'add one')
+  assert_says(refused(root), str(root), 'val.txt', 'no train.txt', 'add it')
 
 
 def test_name_in_a_split_without_a_file(refused, write_folder):
@@ -277,7 +277,7 @@ def test_configs_of_the_project_are_in_range(load_config, name):
     ({'data.split.folds': 3, 'data.split.val_share': 0.1}, ['both draw val']),
     (
       {'data.split.group': 'im'},
-      ["config.data.split.group 'im' has no (group)"],
+      ["config.data.split.group 'im' has no group for the patient"],
     ),
     (
       {'data.split.group': '(im'},
@@ -399,7 +399,7 @@ def test_config_that_is_missing_fails_in_one_line(tmp_path, args, part):
       ['ValueError', 'given.py, line 2'],
     ),
     ('import no_such_package\n', ['no_such_package', 'given.py, line 1']),
-    ('get_config = dict\n', ['get_config gave dict']),
+    ('get_config = dict\n', ['get_config returned dict']),
     ('import sys\nsys.exit("set it first")\n', ['set it first']),
     ('', ["no attribute 'get_config'"]),
     (

@@ -51,9 +51,9 @@ def labels(dataset):
   ('mask', 'classes', 'recoded', 'said'),
   [
     ('binary', ('a',), lambda m: m // 255, '0 and 1 are indices'),
-    ('index', ('a', 'b'), lambda m: np.choose(m, (0, 127, 255)), 'a value a'),
-    ('index', ('a', 'b'), lambda m: 21 * m, 'a value a class'),
-    ('index', ('a', 'b'), lambda m: 63 * m, 'a value a class'),
+    ('index', ('a', 'b'), lambda m: np.choose(m, (0, 127, 255)), 'one value'),
+    ('index', ('a', 'b'), lambda m: 21 * m, 'one value per class'),
+    ('index', ('a', 'b'), lambda m: 63 * m, 'one value per class'),
     ('index', ('a', 'b'), lambda m: m + 1, 'count from 1'),
   ],
 )
@@ -201,7 +201,7 @@ def test_many_colours_are_no_classes(write_folder, diagnose):
   noise = np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)
   recode(root / 'masks', lambda m: noise)
   finding = diagnose(root, 'index', ('a', 'b'))['undeclared mask values']
-  assert 'no code of classes' in finding.text
+  assert 'too many for classes' in finding.text
   assert not finding.settings
   assert 'PNG' in finding.remedy
 
@@ -227,7 +227,7 @@ def test_smoothed_masks_are_cut_at_128(write_folder, diagnose, load_proposed):
       small = image.resize((95, 79), Image.Resampling.BILINEAR)
     small.resize((96, 80), Image.Resampling.BILINEAR).save(path)
   finding = diagnose(root)['undeclared mask values']
-  assert 'smoothed' in finding.text
+  assert 'smoothing has' in finding.text
   after = labels(load_proposed(root, finding.settings))
   for name, label in before.items():
     assert (after[name] != label).mean() < 0.05
@@ -240,7 +240,7 @@ def test_jpeg_of_several_classes_can_not_be_mended(write_folder, diagnose):
     path.unlink()
   finding = diagnose(root, 'index', ('a', 'b'))['undeclared mask values']
   assert not finding.settings
-  assert 'can not be told' in finding.text
+  assert 'cannot be recovered' in finding.text
 
 
 def test_more_indices_than_names_are_named(

@@ -69,7 +69,7 @@ def test_faulty_data_ends_with_1_and_the_written_config_trains(
   done = doctor(root, '--write_config', path, *crops, check=False)
   assert done.returncode == 1
   assert f'written to {path}\n' in done.stdout
-  assert '--show_augmented: nothing is drawn before' in done.stdout
+  assert '--show_augmented: nothing is drawn until' in done.stdout
   assert not crops[1].exists()
   assert 'error undeclared mask values: 10 masks' in done.stdout
   assert 'Traceback' not in done.stderr
@@ -98,7 +98,7 @@ def test_a_set_that_can_not_be_opened_has_a_report_too(write_folder, tmp_path):
 def test_without_config_it_says_so():
   done = call('doctor', check=False)
   assert done.returncode == 1
-  assert done.stderr.startswith('error: no config')
+  assert done.stderr.startswith('error: --config is missing')
 
 
 def test_training_tells_what_the_doctor_warns_of(write_folder, tmp_path):
@@ -117,7 +117,7 @@ def test_training_tells_what_the_doctor_warns_of(write_folder, tmp_path):
 
 def test_report_that_can_not_be_written_is_told(tmp_path):
   (tmp_path / 'file').write_text('')
-  with pytest.raises(errors.InputError, match='file/a.html can not be'):
+  with pytest.raises(errors.InputError, match='file/a.html cannot be'):
     report.write('', tmp_path / 'file' / 'a.html')
 
 

@@ -123,7 +123,7 @@ def test_mask_of_another_size_is_named_with_both_sizes(
 ):
   root = write_folder()
   Image.new('L', (47, 40)).save(root / 'masks' / 'b.png')
-  message = r'masks/b\.png 47x40, image 48x40; export them again'
+  message = r'masks/b\.png 47x40, image 48x40; export both again'
   with pytest.raises(errors.InputError, match=message):
     open_folder(root).read('b')
 
@@ -167,7 +167,7 @@ def test_listed_image_without_mask_is_named(write_folder, open_folder):
 @pytest.mark.parametrize('name', ['nobody', 'a.png'])
 def test_listed_name_without_a_file_is_named(write_folder, open_folder, name):
   root = write_folder(train=['a'], val=[name])
-  message = rf'val\.txt names 1 .*images does not have: {name}'
+  message = rf'val\.txt names 1 .*the folder images lacks: {name}'
   with pytest.raises(errors.InputError, match=message):
     open_folder(root)
 
@@ -180,7 +180,7 @@ def test_images_of_a_folder_are_found_by_name_and_nothing_else(tmp_path):
 
 
 def test_two_images_of_a_name_and_folders_without_images_are_refused(tmp_path):
-  with pytest.raises(errors.InputError, match='holds no file'):
+  with pytest.raises(errors.InputError, match='has no file'):
     folder.find_images(tmp_path)
   with pytest.raises(errors.InputError, match='nowhere: no such folder'):
     folder.find_images(tmp_path / 'nowhere')

@@ -221,7 +221,7 @@ def test_every_pixel_has_a_class_where_there_is_no_background():
   planes = {'a': RED, 'b': ~RED}
   label, *_ = decode(planes, 'folders', background='')
   np.testing.assert_array_equal(label, [[0, 0, 1, 1]])
-  with pytest.raises(errors.InputError, match='1 pixels are of no class'):
+  with pytest.raises(errors.InputError, match='1 pixels belong to no class'):
     decode({'a': RED, 'b': BRIGHT}, 'folders', background='')
   label, *_ = decode(
     {'a': RED, 'b': BRIGHT, 'rest': ~(RED | BRIGHT)},

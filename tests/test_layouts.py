@@ -266,7 +266,8 @@ def test_the_effect_of_a_threshold_is_told(load_config, tmp_path):
   read = functools.partial(load, load_config, tmp_path, **LAYOUTS['grades'][1])
   masks = [np.array(Image.open(p)) for p in (tmp_path / 'GT/a').glob('*')]
   share = 100 * np.mean(np.stack(masks) >= 63)  # All are above 0.
-  note = f'a: {share:.1f} % of the marked pixels are 63 or more'
+  note = f'a: {share:.1f} % of the marked pixels reach '
+  note += 'config.data.masks.threshold=63'
   assert any(text.startswith(note) for text in read()[1].notes)
   _, soft = load(load_config, tmp_path, **LAYOUTS['agreement'][1])
   assert any('252 in a mask means 1' in text for text in soft.notes)

@@ -86,7 +86,10 @@ def test_overlap_and_thresholds_are_told_of_a_prepared_set_too(
   notes = load(as_prepared(config, tmp_path / 'out')).notes
   assert notes == load(config).notes
   assert any('classes overlap in' in note for note in notes)
-  assert any('marked pixels are 99 or more' in note for note in notes)
+  assert any(
+    'marked pixels reach config.data.masks.threshold=99' in note
+    for note in notes
+  )
 
 
 def test_what_a_kill_has_left_is_gone_on_with(
@@ -136,7 +139,7 @@ def test_foreign_folders_are_refused(prepare, write_folder, tmp_path):
   root, output = write_folder(mask='index'), tmp_path / 'out'
   output.mkdir()
   (output / 'mine.txt').touch()
-  with pytest.raises(errors.InputError, match='out is not empty and no'):
+  with pytest.raises(errors.InputError, match='out is neither empty nor a'):
     prepare(root, output, classes=('x', 'y'))
   assert [path.name for path in output.iterdir()] == ['mine.txt']
   (output / 'mine.txt').unlink()
@@ -152,7 +155,7 @@ def test_foreign_folders_are_refused(prepare, write_folder, tmp_path):
   [
     (
       dict(resize=20),
-      r'with config\.data\.resize=0, not 20; run unet_jax\.prep',
+      r'with config\.data\.resize=0, not 20; run python -m unet_jax\.prep',
     ),
     (dict(void=(9,)), r'with config\.data\.masks\.void=\[\], not \[9\]'),
     (dict(merge={'x': (2,)}), r"data\.masks\.merge={}, not {'x': \[2\]}"),
@@ -210,7 +213,7 @@ def test_folder_that_was_never_prepared_is_told(load_config, tmp_path):
   folder = tmp_path / 'prepared/1.0.0'
   folder.mkdir(parents=True)
   (folder / prepared.MANIFEST).write_text(json.dumps({'shards': {}})[:-1])
-  with pytest.raises(errors.InputError, match='can not be read'):
+  with pytest.raises(errors.InputError, match='cannot be read'):
     load(config)
 
 

@@ -138,7 +138,7 @@ def test_constant_images_get_a_std_of_1(write_folder, load):
       {'train': 'abc'},
       0.0,
       {'train': 3},
-      ('"best" is the latest', 'on train, whose scores say nothing of new'),
+      ('"best" is the latest', 'on train, whose scores say nothing about new'),
     ),
     (
       {'train': 'abc', 'test': 'de'},
@@ -239,7 +239,7 @@ def test_open_split_gives_what_load_gives(write_folder, load_config):
   saved = {name: part.keys for name, part in dataset.splits.items()}
   val = sources.open_split(spec.read(config), 'val', saved)
   assert [e['name'] for e in val] == [e['name'] for e in dataset.splits['val']]
-  message = '--split test: there is none; the data has train, val'
+  message = '--split test: the data has no such split, only train, val'
   with pytest.raises(errors.InputError, match=message):
     sources.open_split(spec.read(config), 'test', saved)
 
@@ -247,10 +247,10 @@ def test_open_split_gives_what_load_gives(write_folder, load_config):
 @pytest.mark.parametrize(
   ('task', 'mask', 'classes', 'message'),
   [
-    ('binary', 'folders', (), r'classes are: a, b.*takes one'),
-    ('multiclass', 'binary', ('a', 'b'), r'classes are: a, b.*takes one'),
-    ('multiclass', 'index', ('a', 'a'), r'classes are: a, a.*that differ'),
-    ('multiclass', 'index', ('background', 'a'), r'without background'),
+    ('binary', 'folders', (), r'classes are: a, b.*allows one'),
+    ('multiclass', 'binary', ('a', 'b'), r'classes are: a, b.*allows one'),
+    ('multiclass', 'index', ('a', 'a'), r'classes are: a, a.*different names'),
+    ('multiclass', 'index', ('background', 'a'), r'none of them background'),
   ],
 )
 def test_classes_that_can_not_be_told_apart_are_refused(
@@ -387,7 +387,7 @@ def test_any_tfds_set_with_one_mask_is_read(load_tfds):
       r'no mask disc \(it has: segmentation_mask\)',
     ),
     (dict(classes=('disc',)), 'mask value 2 in 77 pixels'),
-    (dict(mask='planes'), 'config.data.masks.kind=planes takes one'),
+    (dict(mask='planes'), 'config.data.masks.kind=planes reads a folder'),
     (dict(train='a-b'), 'config.data.split.train names images of a folder'),
     (dict(fov='fov'), 'config.data.fov names the folder fov'),
     (dict(weights='maps'), 'config.data.weights names the folder maps'),

@@ -88,11 +88,11 @@ def test_group_is_a_part_of_the_name_or_a_column(tmp_path):
     'B',
   ]
   for rule, message in [
-    (r'^(q\d+)_', 'finds nothing in p1_left'),
+    (r'^(q\d+)_', 'does not match p1_left'),
     ('eyes.csv:doctor', 'has no column doctor .it has: image, age, patient'),
-    ('nose.csv:patient', 'nose.csv can not be read'),
+    ('nose.csv:patient', 'nose.csv cannot be read'),
   ]:
     with pytest.raises(errors.InputError, match=message):
       split_drawing.group(names, rule, tmp_path)
-  with pytest.raises(errors.InputError, match='names no patient of p9'):
+  with pytest.raises(errors.InputError, match='has no patient for p9'):
     split_drawing.group([*names, 'p9'], 'eyes.csv:patient', tmp_path)

@@ -51,7 +51,7 @@ def test_names_may_have_dashes_themselves(load_config):
   [
     (
       dict(train='image001-image100'),
-      "data.split.train: 'image001-image100' is no",
+      "data.split.train: 'image001-image100' is nei",
     ),
     (dict(train='image009-image002'), 'data.split.train'),
     (
@@ -74,5 +74,5 @@ def test_splits_are_written_down_and_read_again(tmp_path):
   splits.save(tmp_path, keys, (['a', 'b'], ['c']))
   assert splits.load(tmp_path)['folds'] == [['a', 'b'], ['c']]
   (tmp_path / splits.FILE).write_text('{')
-  with pytest.raises(errors.InputError, match='can not be read'):
+  with pytest.raises(errors.InputError, match='cannot be read'):
     splits.load(tmp_path)

@@ -67,7 +67,7 @@ def test_npy_has_the_weights_themselves(tmp_path, dtype):
 
 
 WRONG = {
-  'negative': (np.array([[1.0, -2]]), r'b\.npy: weights .* this has -2 to 1'),
+  'negative': (np.array([[1.0, -2]]), r'b\.npy: weights .* these are -2 to 1'),
   'nan': (np.array([[1.0, np.nan]]), r'b\.npy: weights must be finite'),
   'infinite': (np.array([[1.0, np.inf]]), r'b\.npy: weights must be finite'),
   'all zero': (np.zeros((40, 48)), r'b\.npy: every weight is 0'),
