@@ -1,4 +1,4 @@
-"""What a user gets wrong stops before step 1, in one line that helps."""
+"""A user's mistake stops a run before step 1, with one line that helps."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from unet_jax.training import loop, resume
 
 @pytest.fixture
 def refused(load_config, tmp_path):
-  """Gives (root, **overrides) -> the text with which training refuses."""
+  """Returns (root, **overrides) -> the text with which training refuses."""
 
   def run(root='', name='binary:tiny', workdir=None, **overrides):
     config = load_config(name)
@@ -301,9 +301,7 @@ def test_several_classes_under_the_binary_task(refused):
 
 
 @pytest.mark.parametrize('below', ['', 'deeper/run'])
-def test_workdir_that_can_not_be_written(
-  refused, write_folder, tmp_path, below
-):
+def test_workdir_that_cannot_be_written(refused, write_folder, tmp_path, below):
   file = tmp_path / 'file'
   file.write_text('mine')
   text = refused(write_folder(), workdir=file / below)

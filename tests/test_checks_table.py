@@ -113,18 +113,18 @@ def test_a_title_has_one_row():
 
 def test_titles_are_literal_and_the_fields_are_named():
   for module, tree in read_package().items():
-    for found in finding_calls(tree):
-      where = f'{module}, line {found.lineno}'
-      assert len(found.args) == 2, where
-      assert isinstance(found.args[1], ast.Constant), where
+    for node in finding_calls(tree):
+      where = f'{module}, line {node.lineno}'
+      assert len(node.args) == 2, where
+      assert isinstance(node.args[1], ast.Constant), where
 
 
 def test_rows_have_the_titles_and_severities_that_the_code_has():
   made = {}
   for function in read_functions().values():
-    for found in finding_calls(function):
-      severities = severities_of(found, function)
-      made.setdefault(found.args[1].value, set()).update(severities)
+    for node in finding_calls(function):
+      severities = severities_of(node, function)
+      made.setdefault(node.args[1].value, set()).update(severities)
   assert made == {x.title: set(x.severities) for x in checks.CHECKS}
 
 
@@ -138,9 +138,9 @@ def test_severities_are_listed_from_the_worst():
 def test_a_function_makes_the_findings_of_its_rows():
   for find in {check.find for check in checks.CHECKS}:
     made = {
-      found.args[1].value
+      node.args[1].value
       for name in reached_from(name_of(find))
-      for found in finding_calls(read_functions()[name])
+      for node in finding_calls(read_functions()[name])
     }
     assert made == {x.title for x in checks.CHECKS if x.find is find}
 
@@ -167,7 +167,7 @@ def test_a_check_has_a_stage_that_the_doctor_runs():
   assert stages == {'data', 'step', 'overfit'}
 
 
-# What a person sees of it.
+# What users see of the table.
 
 
 def test_the_page_has_the_table():

@@ -1,4 +1,4 @@
-"""The commands, all in one process, as often as wanted."""
+"""The commands, called repeatedly in one process."""
 
 import json
 
@@ -54,7 +54,7 @@ def test_every_command_runs_in_one_process_twice(
   folder += (f'--config.data.root={root}', '--config.model.depth=1')
   for i in range(2):
     assert 'is finished' in call('main', *tiny, '--workdir', workdir).stdout
-    # What was set for one call isn't for the next.
+    # A flag of one call is not set in the next.
     done = call('main', *folder, '--config.batch_size=3', check=False)
     assert 'config.batch_size is 3' in done.stderr
     masks, findings = tmp_path / f'masks{i}', tmp_path / f'{i}.json'

@@ -16,7 +16,7 @@ from unet_jax.data import files, prepared, reading, sources, spec
 
 @pytest.fixture
 def prepare(load_config, monkeypatch):
-  """Gives (root, output, **data) -> config; shards are of 2 examples."""
+  """Returns (root, output, **data) -> config; shards are of 2 examples."""
   monkeypatch.setattr(prepared, 'SHARD', 2)
 
   def run(root, output, name='multiclass:folder', say=lambda _: None, **data):
@@ -72,7 +72,7 @@ def test_prepared_set_is_the_set_without_reading_its_files(
       np.testing.assert_array_equal(one['label'], two['label'])
 
 
-def test_overlap_and_thresholds_are_told_of_a_prepared_set_too(
+def test_overlap_and_thresholds_are_reported_of_a_prepared_set_too(
   prepare, write_folder, tmp_path
 ):
   root = write_folder(mask='folders', train='abcd')
@@ -92,7 +92,7 @@ def test_overlap_and_thresholds_are_told_of_a_prepared_set_too(
   )
 
 
-def test_what_a_kill_has_left_is_gone_on_with(
+def test_an_interrupted_run_is_resumed(
   prepare, write_folder, tmp_path, monkeypatch
 ):
   root, output = write_folder('abcdefg', mask='index'), tmp_path / 'out'
@@ -172,7 +172,7 @@ def test_other_settings_than_it_was_prepared_with_are_refused(
 
 
 def write_old_names(output):
-  """Gives the settings in the manifest the names of earlier versions."""
+  """Renames the settings in the manifest to names of earlier versions."""
   path = output / 'prepared/1.0.0' / prepared.MANIFEST
   manifest = json.loads(path.read_text())
   old_names = {new: old for old, new in config_lib.RENAMED.items()}
@@ -206,7 +206,7 @@ def test_a_set_that_an_earlier_version_began_is_finished(
   assert lines == []  # Nothing is written again.
 
 
-def test_folder_that_was_never_prepared_is_told(load_config, tmp_path):
+def test_folder_that_was_never_prepared_is_reported(load_config, tmp_path):
   config = as_prepared(load_config('multiclass:folder'), tmp_path)
   with pytest.raises(errors.InputError, match='not a finished data set'):
     load(config)
