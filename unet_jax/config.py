@@ -77,7 +77,7 @@ def check(config: ml_collections.ConfigDict) -> None:
 
 
 def explain_unknown(key: str, config: str = 'config') -> str:
-  """Returns what to do about a key that `config` should not have, in a line."""
+  """Returns one line on what to do about a key that `config` cannot have."""
   if key in RENAMED:
     return f'{config}.{key} is now called {config}.{RENAMED[key]}; rename it'
   if key in REMOVED:

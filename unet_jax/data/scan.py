@@ -8,7 +8,7 @@ from unet_jax import errors
 from unet_jax.data import files, splits
 from unet_jax.data.spec import Spec
 
-MASKS = 'masks'  # The folder where there is one mask an image.
+MASKS = 'masks'  # Folder of masks, if there is one mask per image.
 WEIGHTS = ('.npy', '.png')  # Suffixes of maps of weights.
 
 Paths = dict[str, list[pathlib.Path]]  # NAME -> its files; one is right.
@@ -20,8 +20,8 @@ class Files(NamedTuple):
   root: pathlib.Path
   images: Paths
   masks: dict[str, Paths]  # By mask folder.
-  fields: Paths  # Masks of the field of view, where a folder has them.
-  weights: Paths  # Maps of weights, where there are any.
+  fields: Paths  # Masks of the field of view, if a folder has them.
+  weights: Paths  # Maps of weights, if there are any.
   lists: dict[str, list[str]]  # Split -> names, if its list exists.
 
 

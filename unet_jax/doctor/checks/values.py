@@ -45,7 +45,7 @@ def gather(
 def mixed_scale(
   survey: Survey, codes: Sequence[meanings.MaskFolder]
 ) -> list[Finding]:
-  """Finds masks of 0 and 1 beside masks of 0 and 255."""
+  """Finds data sets with masks of 0 and 1 and masks of 0 and 255."""
   data, findings = survey.config.data, []
   for folder in codes:
     ones, full = _scales(survey, folder)
