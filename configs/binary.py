@@ -1,4 +1,4 @@
-"""Retinal vessels, or any one class against the rest.
+"""Retinal vessels, or any single class against the rest.
 
   python -m unet_jax.main --config configs/binary.py[:VARIANT]
 

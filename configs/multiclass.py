@@ -31,11 +31,11 @@ def get_config(arg=''):
     config.data.source = 'folder'
   elif arg == 'diaretdb1':
     config.data.update(source='folder', root=f'{root}/diaretdb1_lesions')
-    # A tenth of full agreement, as the tutorial.
+    # A tenth of full agreement, as in the tutorial.
     config.data.masks.threshold = 26
-    # Outlines are rough and wide: a crop has to show what lies about them.
+    # Outlines are rough and wide: a crop must show their surroundings.
     config.data.resize = 256
-    # Without class weights no pixel is called red: see docs/augmentation.md.
+    # Without class weights no pixel is predicted red; see docs/augmentation.md.
     config.loss.class_weights = 'inverse'
     config.total_steps = 1000
   elif arg == 'catdog':
@@ -47,7 +47,7 @@ def get_config(arg=''):
     config.total_steps = 1000
   elif arg == 'camvid':
     config.data.update(source='folder', root=f'{root}/camvid')
-    # Every pixel is of a class, or void, so sky is not the background.
+    # Every pixel has a class or is void, so sky is not the background.
     config.data.update(classes=STREET, background='')
     config.data.masks.void = (11,)
     config.image_size = 256

@@ -27,7 +27,7 @@ def get_config(arg=''):
   elif arg in ('diaretdb1', 'soft'):
     root = f'{defaults.data_root()}/diaretdb1_lesions'
     config.data.update(source='folder', root=root)
-    # A majority leaves 1 in 40 red small dots.
+    # A majority vote would keep 1 in 40 red small dots.
     config.data.masks.threshold = 26
     config.data.masks.soft = 252 if arg == 'soft' else 0
     config.image_size = 256

@@ -1,4 +1,4 @@
-"""The tutorial's three networks, trained as its notebooks do.
+"""The tutorial's three networks, trained as in its notebooks.
 
   python -m unet_jax.main --config configs/tutorial.py[:VARIANT]
 
@@ -9,9 +9,9 @@ them, moving statistics included:
   lesions  red and bright lesions of DIARETDB1, 3,111,139: "depth 3"
 
 From S. Roychowdhury's notebooks "U-net_binary_DB1", "U-net_TF2_retinal_image_
-segmentation_STARE" and "U-net_multi-class_DB1". Different here: images keep
-their proportions, are of the green channel, and are normalised by mean and
-deviation; the lesions' entropy is that of a softmax.
+segmentation_STARE" and "U-net_multi-class_DB1". Differences: images keep
+their proportions, have the green channel only, and are normalised by mean and
+standard deviation; the cross entropy of the lesions is that of a softmax.
 """
 
 from unet_jax import defaults
@@ -56,10 +56,10 @@ def get_config(arg=''):
 
 
 def augment(*, shift: float, vertical_flip: bool) -> dict:
-  """Returns `config.augment` as data_gen_args of the notebooks has it.
+  """Returns `config.augment` with the data_gen_args of the notebooks.
 
-  Ranges of rotation and shear are in degrees, as in Keras, and so hardly turn
-  or shear at all. See github.com/sohiniroych:
+  Ranges of rotation and shear are in degrees, as in Keras, so these hardly
+  rotate or shear. See github.com/sohiniroych:
   U-net-for-Multi-class-semantic-segmentation (lesions) and Unet-using-TF2
   (vessels).
   """

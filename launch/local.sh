@@ -2,7 +2,7 @@
 # Trains on this machine; arguments are those of unet_jax.main.
 #
 #   launch/local.sh --config configs/multiclass.py
-#     one process, which uses every GPU
+#     one process, which uses all GPUs
 #   launch/local.sh --processes 2 --config configs/multiclass.py
 #     several processes on the CPU, joined over the loopback
 set -euo pipefail
@@ -36,7 +36,7 @@ for ((id = 0; id < processes; id++)); do
     --num_processes "$processes" --process_id "$id" &
   pids+=($!)
 done
-# One that fails ends the others, which would wait for it.
+# A process that fails ends the others, which would wait for it forever.
 for ((id = 0; id < processes; id++)); do
   wait -n || exit $?
 done

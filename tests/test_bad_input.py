@@ -1,4 +1,4 @@
-"""What a user gets wrong stops before step 1, in one line that helps."""
+"""A user's mistake stops a run before step 1, with one line that helps."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from unet_jax.training import loop, resume
 
 @pytest.fixture
 def refused(load_config, tmp_path):
-  """Gives (root, **overrides) -> the text with which training refuses."""
+  """Returns (root, **overrides) -> the text with which training refuses."""
 
   def run(root='', name='binary:tiny', workdir=None, **overrides):
     config = load_config(name)
@@ -48,7 +48,7 @@ def test_missing_root(refused, root):
 
 def test_missing_split_file(refused, write_folder):
   root = write_folder(val='ab')
-  assert_says(refused(root), str(root), 'val.txt', 'no train.txt', 'add one')
+  assert_says(refused(root), str(root), 'val.txt', 'no train.txt', 'add it')
 
 
 def test_name_in_a_split_without_a_file(refused, write_folder):
@@ -277,7 +277,7 @@ def test_configs_of_the_project_are_in_range(load_config, name):
     ({'data.split.folds': 3, 'data.split.val_share': 0.1}, ['both draw val']),
     (
       {'data.split.group': 'im'},
-      ["config.data.split.group 'im' has no (group)"],
+      ["config.data.split.group 'im' has no group for the patient"],
     ),
     (
       {'data.split.group': '(im'},
@@ -301,9 +301,7 @@ def test_several_classes_under_the_binary_task(refused):
 
 
 @pytest.mark.parametrize('below', ['', 'deeper/run'])
-def test_workdir_that_can_not_be_written(
-  refused, write_folder, tmp_path, below
-):
+def test_workdir_that_cannot_be_written(refused, write_folder, tmp_path, below):
   file = tmp_path / 'file'
   file.write_text('mine')
   text = refused(write_folder(), workdir=file / below)
@@ -399,7 +397,7 @@ def test_config_that_is_missing_fails_in_one_line(tmp_path, args, part):
       ['ValueError', 'given.py, line 2'],
     ),
     ('import no_such_package\n', ['no_such_package', 'given.py, line 1']),
-    ('get_config = dict\n', ['get_config gave dict']),
+    ('get_config = dict\n', ['get_config returned dict']),
     ('import sys\nsys.exit("set it first")\n', ['set it first']),
     ('', ["no attribute 'get_config'"]),
     (

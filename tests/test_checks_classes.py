@@ -1,4 +1,4 @@
-"""Which classes occur where, beside SciPy's exact test."""
+"""Where classes occur; Fisher's test is compared with SciPy's."""
 
 import numpy as np
 import pytest
@@ -15,8 +15,8 @@ def tally(*rows, pixels=1000):
   return classes.Tally(np.array(rows), np.full(len(rows), pixels), void)
 
 
-def titles(found):
-  return [finding.title for finding in found]
+def titles(findings):
+  return [finding.title for finding in findings]
 
 
 def shifted(a, n, b, m):
@@ -31,11 +31,11 @@ def shifted(a, n, b, m):
 EVEN = tally(*[(10, 20), (0, 30), (20, 0)] * 4)
 
 
-def test_even_splits_pass_in_silence():
+def test_even_splits_give_no_finding():
   assert classes.check({'train': EVEN, 'test': EVEN}, NAMES, 'index') == []
 
 
-def test_class_that_train_lacks_can_not_be_learnt():
+def test_class_that_train_lacks_cannot_be_learnt():
   (finding,) = classes.absent(
     {'train': tally((0, 5)), 'val': EVEN}, NAMES, 'index'
   )
@@ -108,8 +108,8 @@ def test_fisher_s_exact_test_is_scipys(table):
 
 def test_fisher_s_exact_test_of_a_large_set_is_scipys():
   expected = scipy.stats.fisher_exact([[900, 2100], [700, 2300]]).pvalue
-  found = classes.fisher_exact(900, 3000, 700, 3000)
-  assert found == pytest.approx(expected, rel=1e-6)
+  p = classes.fisher_exact(900, 3000, 700, 3000)
+  assert p == pytest.approx(expected, rel=1e-6)
 
 
 def test_shift_of_diaretdb1_is_found():
@@ -120,8 +120,8 @@ def test_shift_of_diaretdb1_is_found():
 
 
 def test_shift_needs_both_significance_and_effect():
-  assert shifted(6, 10, 3, 10) == []  # Of few images.
-  assert shifted(2000, 4000, 1800, 4000) == []  # Small, if sure.
+  assert shifted(6, 10, 3, 10) == []  # Too few images.
+  assert shifted(2000, 4000, 1800, 4000) == []  # Significant, but small.
 
 
 def test_shift_of_no_images_is_none():
@@ -138,16 +138,18 @@ def test_shift_of_no_images_is_none():
     (4, 2, 4, {}),
   ],
 )
-def test_batch_is_held_against_devices_and_images(
+def test_batch_is_checked_against_devices_and_images(
   batch_size, num_train, num_devices, expected
 ):
-  found = run.batch(batch_size, num_train, num_devices)
-  assert [dict(x.settings) for x in found] == ([expected] if expected else [])
+  findings = run.batch(batch_size, num_train, num_devices)
+  assert [dict(x.settings) for x in findings] == (
+    [expected] if expected else []
+  )
   is_shared = batch_size % num_devices == 0
-  assert all((x.severity == 'error') != is_shared for x in found)
+  assert all((x.severity == 'error') != is_shared for x in findings)
 
 
-def test_run_shorter_than_an_epoch_is_told():
+def test_run_shorter_than_an_epoch_is_reported():
   (finding,) = run.length(total_steps=5, batch_size=4, num_train=40)
   assert '50 % of the 40 train images' in finding.text
   assert finding.settings == {'total_steps': 10}
@@ -157,7 +159,7 @@ def test_run_shorter_than_an_epoch_is_told():
   assert 'see each train image 3 times' in finding.text
 
 
-def test_memory_is_held_against_the_device():
+def test_memory_is_checked_against_the_device():
   gib = 2**30
   (finding,) = memory.compare(8 * gib, 16 * gib, 'GPU')
   assert finding.severity == 'note'
@@ -168,10 +170,12 @@ def test_memory_is_held_against_the_device():
   assert '20.0 GiB of the 16.0 that a device has' in finding.text
 
 
-def test_what_a_run_looks_at_is_silent_on_clean_data():
-  found = classes.check({'train': EVEN, 'val': EVEN}, NAMES, 'index')
-  found += run.length(total_steps=400, batch_size=8, num_train=12)
-  assert finding.notes(found) == []
-  found = classes.check({'train': EVEN, 'val': tally((1, 0))}, NAMES, 'index')
-  (note,) = finding.notes(found)
+def test_checks_of_a_run_find_nothing_in_clean_data():
+  findings = classes.check({'train': EVEN, 'val': EVEN}, NAMES, 'index')
+  findings += run.length(total_steps=400, batch_size=8, num_train=12)
+  assert finding.notes(findings) == []
+  findings = classes.check(
+    {'train': EVEN, 'val': tally((1, 0))}, NAMES, 'index'
+  )
+  (note,) = finding.notes(findings)
   assert note.startswith('no pixel of the val split is b')

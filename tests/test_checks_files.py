@@ -1,4 +1,4 @@
-"""Planted faults of files, and what the doctor says of them."""
+"""Planted faults of files, and the findings that the doctor reports."""
 
 import numpy as np
 import pytest
@@ -24,12 +24,12 @@ def turn(path, orientation):
 
 
 @pytest.mark.parametrize('mask', ['binary', 'folders'])
-def test_clean_data_passes_in_silence(write_folder, diagnose, mask):
+def test_clean_data_gives_no_warning(write_folder, diagnose, mask):
   root = write_folder('abcdefghij', mask, **SPLITS)
   classes = ('a',) if mask == 'binary' else ('a', 'b')
   task = 'multilabel' if mask == 'folders' else ''
-  found = diagnose(root, mask, classes, task)
-  assert {finding.severity for finding in found.values()} <= {'note'}
+  findings = diagnose(root, mask, classes, task)
+  assert {finding.severity for finding in findings.values()} <= {'note'}
 
 
 @pytest.mark.parametrize('kind', test_layouts.LAYOUTS)
@@ -42,21 +42,21 @@ def test_every_layout_passes_without_error(diagnose, tmp_path, kind):
   data = dict(task='multiclass', classes='ab', train='im0-im7') | data
   if data['task'] == 'binary':
     data['classes'] = 'a'
-  found = diagnose(tmp_path, **data | {'classes': tuple(data['classes'])})
-  assert [x for x in found.values() if x.severity == 'error'] == []
-  assert 'agreement levels' in found or kind != 'grades'
+  findings = diagnose(tmp_path, **data | {'classes': tuple(data['classes'])})
+  assert [x for x in findings.values() if x.severity == 'error'] == []
+  assert 'agreement levels' in findings or kind != 'grades'
 
 
 @pytest.mark.parametrize('name', ['binary', 'multiclass', 'multilabel'])
 def test_embedded_set_is_read_and_has_no_error(load_config, fundus_root, name):
   config = load_config(name, **{'data.root': fundus_root})
-  taken = survey.take(config)
-  assert len(taken.records) == 55
-  assert all(record.counted for record in taken.records)
-  found = diagnosis.diagnose(taken, num_devices=4)
-  assert not diagnosis.has_errors(found)
-  titles = {x.title for x in found if x.severity == 'warning'}
-  # Of their union; as four kinds they overlap as they may.
+  surveyed = survey.take(config)
+  assert len(surveyed.records) == 55
+  assert all(record.label_stats for record in surveyed.records)
+  findings = diagnosis.diagnose(surveyed, num_devices=4)
+  assert not diagnosis.has_errors(findings)
+  titles = {x.title for x in findings if x.severity == 'warning'}
+  # Merged classes are exclusive, so an overlap is a warning.
   assert titles <= ({'overlapping classes'} if name == 'multiclass' else set())
 
 
@@ -64,14 +64,14 @@ def test_a_class_folder_without_a_mask_is_left_out(write_folder, diagnose):
   root = write_folder('abcdefghij', 'folders', **SPLITS)
   (root / 'GT/c').mkdir()
   (root / 'GT/d').mkdir()
-  found = diagnose(root, 'folders', (), 'multilabel')
-  finding = found['empty folder']
+  findings = diagnose(root, 'folders', (), 'multilabel')
+  finding = findings['empty folder']
   assert finding.severity == 'error'
   assert finding.settings == {'data.classes': ('a', 'b')}
   assert mend(finding).endswith(""": --config.data.classes="('a', 'b')\"""")
-  assert 'image without mask' not in found
-  found = diagnose(root, 'folders', ('a', 'b'), 'multilabel')
-  assert {finding.severity for finding in found.values()} <= {'note'}
+  assert 'image without mask' not in findings
+  findings = diagnose(root, 'folders', ('a', 'b'), 'multilabel')
+  assert {finding.severity for finding in findings.values()} <= {'note'}
 
 
 def test_image_without_mask_is_an_error_with_the_nearest_name(
@@ -79,13 +79,13 @@ def test_image_without_mask_is_an_error_with_the_nearest_name(
 ):
   root = write_folder(['left_01', 'left_02', 'right_03'])
   (root / 'masks/left_02.png').rename(root / 'masks/left_O2.png')
-  found = diagnose(root)
-  finding = found['image without mask']
+  findings = diagnose(root)
+  finding = findings['image without mask']
   assert finding.severity == 'error'
   assert finding.number == 1
   assert finding.files == (str(root / 'images/left_02.png'),)
   assert 'left_02 (nearest: left_O2)' in finding.text
-  orphan = found['mask without image']
+  orphan = findings['mask without image']
   assert orphan.severity == 'error'
   assert orphan.files == (str(root / 'masks/left_O2.png'),)
 
@@ -98,7 +98,7 @@ def test_missing_mask_file_may_mean_absent(write_folder, diagnose):
   assert 'image without mask' not in diagnose(root, missing='absent')
 
 
-def test_spare_mask_is_but_a_note_where_lists_choose(write_folder, diagnose):
+def test_spare_mask_is_only_a_note_where_lists_choose(write_folder, diagnose):
   root = write_folder('abcdef', train='abc', val='d')
   (root / 'images/f.png').unlink()
   assert diagnose(root)['mask without image'].severity == 'note'
@@ -112,15 +112,15 @@ def test_two_files_of_one_name_are_ambiguous(write_folder, diagnose):
   assert 'b.jpg and b.png' in finding.text
 
 
-def test_lists_are_held_against_the_files(write_folder, diagnose):
+def test_lists_are_checked_against_the_files(write_folder, diagnose):
   lists = dict(train=['a', 'b', 'bee'], val=['b', 'c'], test=[])
   root = write_folder('abcd', **lists)
-  found = diagnose(root)
-  assert 'bee' in found['listed without file'].text
-  assert 'b in train and val' in found['listed twice'].text
-  assert 'test.txt is empty' in found['empty list'].text
-  assert found['unlisted images'].severity == 'note'
-  assert found['unlisted images'].files == (str(root / 'images/d.png'),)
+  findings = diagnose(root)
+  assert 'bee' in findings['listed without file'].text
+  assert 'b in train and val' in findings['listed twice'].text
+  assert 'test.txt is empty' in findings['empty list'].text
+  assert findings['unlisted images'].severity == 'note'
+  assert findings['unlisted images'].files == (str(root / 'images/d.png'),)
 
 
 def test_size_mismatch_names_both_sizes(write_folder, diagnose):
@@ -132,15 +132,17 @@ def test_size_mismatch_names_both_sizes(write_folder, diagnose):
   assert finding.files == (str(root / 'masks/b.png'),)
 
 
-def test_transposed_masks_are_told_from_other_sizes(write_folder, diagnose):
+def test_transposed_masks_are_distinguished_from_other_sizes(
+  write_folder, diagnose
+):
   root = write_folder()
   path = root / 'masks/c.png'
   with Image.open(path) as image:
     transposed = np.asarray(image).T
   Image.fromarray(transposed).save(path)
-  found = diagnose(root)
-  assert found['transposed mask'].files == (str(path),)
-  assert 'size mismatch' not in found
+  findings = diagnose(root)
+  assert findings['transposed mask'].files == (str(path),)
+  assert 'size mismatch' not in findings
 
 
 def test_exif_rotation_that_masks_do_not_follow_is_an_error(
@@ -148,10 +150,10 @@ def test_exif_rotation_that_masks_do_not_follow_is_an_error(
 ):
   root = write_folder()
   turn(root / 'images/b.png', 6)
-  found = diagnose(root)
-  assert found['EXIF rotation'].severity == 'error'
-  assert found['EXIF rotation'].files == (str(root / 'images/b.png'),)
-  assert 'transposed mask' not in found  # It is said once.
+  findings = diagnose(root)
+  assert findings['EXIF rotation'].severity == 'error'
+  assert findings['EXIF rotation'].files == (str(root / 'images/b.png'),)
+  assert 'transposed mask' not in findings  # It is reported once.
 
 
 def test_exif_rotation_that_masks_follow_is_a_note(write_folder, diagnose):
@@ -160,9 +162,9 @@ def test_exif_rotation_that_masks_follow_is_a_note(write_folder, diagnose):
   with Image.open(root / 'masks/b.png') as image:
     mask = np.asarray(image)
   Image.fromarray(np.rot90(mask, -1)).save(root / 'masks/b.png')
-  found = diagnose(root)
-  assert found['EXIF rotation'].severity == 'note'
-  assert not any(x.severity == 'error' for x in found.values())
+  findings = diagnose(root)
+  assert findings['EXIF rotation'].severity == 'note'
+  assert not any(x.severity == 'error' for x in findings.values())
 
 
 def test_exif_rotation_by_half_a_turn_is_a_warning(write_folder, diagnose):
@@ -178,10 +180,10 @@ def test_damaged_file_is_found_and_the_rest_is_read(
   root = write_folder()
   path = root / folder / 'b.png'
   path.write_bytes(path.read_bytes()[:-40])
-  found = diagnose(root)
-  assert found['unreadable file'].severity == 'error'
-  assert found['unreadable file'].files == (str(path),)
-  assert 'refused' not in found  # It is said once.
+  findings = diagnose(root)
+  assert findings['unreadable file'].severity == 'error'
+  assert findings['unreadable file'].files == (str(path),)
+  assert 'refused' not in findings  # It is reported once.
 
 
 def plant(fault, root):

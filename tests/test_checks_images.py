@@ -30,7 +30,7 @@ def draw_retina(rng, size):
 
 @pytest.fixture
 def write_retinas(write_folder):
-  """Gives a folder of 5 retinas, with a square of vessels in the middle."""
+  """Returns a folder of 5 retinas, with a square of vessels in the middle."""
   root = write_folder('abcde', size=(96, 96))
   for i, path in enumerate(sorted((root / 'images').iterdir())):
     image, _ = draw_retina(np.random.default_rng(i), 96)
@@ -41,14 +41,16 @@ def write_retinas(write_folder):
   return root
 
 
-def test_constant_and_near_black_images_are_told_apart(write_folder, diagnose):
+def test_constant_and_near_black_images_are_distinguished(
+  write_folder, diagnose
+):
   root = write_folder()
   repaint(root / 'images/b.png', lambda x: 0 * x + 77)
   repaint(root / 'images/c.png', lambda x: x / 40)
-  found = diagnose(root)
-  assert found['constant image'].files == (str(root / 'images/b.png'),)
-  assert found['near-black image'].files == (str(root / 'images/c.png'),)
-  assert found['near-black image'].severity == 'warning'
+  findings = diagnose(root)
+  assert findings['constant image'].files == (str(root / 'images/b.png'),)
+  assert findings['near-black image'].files == (str(root / 'images/c.png'),)
+  assert findings['near-black image'].severity == 'warning'
 
 
 def test_nan_is_found(write_folder, diagnose):
@@ -84,9 +86,9 @@ def test_grey_beside_color_is_a_note(write_folder, diagnose):
   root = write_folder()
   path = root / 'images/a.png'
   Image.fromarray(read(path)[..., 0]).save(path)
-  found = diagnose(root)
-  assert found['mixed channels'].severity == 'note'
-  assert '3 of RGB beside 1 of L' in found['mixed channels'].text
+  findings = diagnose(root)
+  assert findings['mixed channels'].severity == 'note'
+  assert '3 of RGB beside 1 of L' in findings['mixed channels'].text
 
 
 def test_a_split_of_another_color_is_found(write_folder, diagnose):
@@ -117,12 +119,12 @@ def test_foreground_on_the_black_frame_is_found(write_retinas, diagnose):
   assert 'outside the view' not in diagnose(write_retinas)
   path = write_retinas / 'masks/c.png'
   repaint(path, lambda mask: np.roll(mask, -38, axis=(0, 1)))
-  found = diagnose(write_retinas)
-  assert found['outside the view'].severity == 'warning'
-  assert found['outside the view'].files == (
+  findings = diagnose(write_retinas)
+  assert findings['outside the view'].severity == 'warning'
+  assert findings['outside the view'].files == (
     str(write_retinas / 'images/c.png'),
   )
-  assert found['outside the view'].settings == {'data.fov': 'estimate'}
+  assert findings['outside the view'].settings == {'data.fov': 'estimate'}
   assert 'outside the view' not in diagnose(write_retinas, fov='estimate')
 
 
@@ -138,9 +140,9 @@ def test_overlaps_are_counted_under_multiclass(write_folder, diagnose):
   assert finding.severity == 'warning'
   assert finding.number == overlap > 0
   assert finding.settings == {'task': 'multilabel'}
-  found = diagnose(root, 'folders', ('a', 'b'), 'multilabel')
-  assert 'overlapping classes' not in found
-  assert 'no overlaps' not in found
+  findings = diagnose(root, 'folders', ('a', 'b'), 'multilabel')
+  assert 'overlapping classes' not in findings
+  assert 'no overlaps' not in findings
 
 
 def test_planes_that_never_overlap_are_a_note(write_folder, diagnose):
@@ -148,9 +150,9 @@ def test_planes_that_never_overlap_are_a_note(write_folder, diagnose):
   for name in 'abcdef':
     plane = read(root / f'GT/a/{name}.png')
     Image.fromarray(255 - plane).save(root / f'GT/b/{name}.png')
-  found = diagnose(root, 'folders', ('a', 'b'), 'multilabel')
-  assert found['no overlaps'].severity == 'note'
-  assert found['no overlaps'].settings == {'task': 'multiclass'}
+  findings = diagnose(root, 'folders', ('a', 'b'), 'multilabel')
+  assert findings['no overlaps'].severity == 'note'
+  assert findings['no overlaps'].settings == {'task': 'multiclass'}
 
 
 def test_what_resizing_loses_is_counted_and_a_size_that_keeps_it_named(

@@ -1,4 +1,4 @@
-"""Images that are planted twice, and names that say they belong together."""
+"""Planted duplicates, and names that form groups."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ SPLITS = dict(train=NAMES[:8], val=NAMES[8:])
 
 @pytest.fixture
 def scenes(write_folder):
-  """Gives a folder of 12 smooth scenes, in train and val."""
+  """Returns a folder of 12 smooth scenes, in train and val."""
   root = write_folder(NAMES, size=(64, 64), **SPLITS)
   for i, name in enumerate(NAMES):
     save(root, name, draw_scene(i))
@@ -20,7 +20,7 @@ def scenes(write_folder):
 
 
 def draw_scene(seed, size=64):
-  """Draws smooth random colours, alike in all scenes but for the details."""
+  """Draws smooth random colours that differ between scenes in the details."""
   rng = np.random.default_rng(seed)
   coarse = Image.fromarray(rng.integers(0, 256, (12, 12, 3), np.uint8))
   return coarse.resize((size, size), Image.Resampling.BICUBIC)
@@ -31,8 +31,8 @@ def save(root, name, image):
 
 
 def test_scenes_are_not_alike(scenes, diagnose):
-  found = diagnose(scenes)
-  assert not {'duplicate images', 'near duplicates'} & set(found)
+  findings = diagnose(scenes)
+  assert not {'duplicate images', 'near duplicates'} & set(findings)
 
 
 def test_exact_duplicates_across_splits_are_a_warning(scenes, diagnose):
@@ -48,10 +48,10 @@ def test_exact_duplicates_across_splits_are_a_warning(scenes, diagnose):
 def test_exact_duplicates_within_a_split_are_a_note(scenes, diagnose):
   for name in ('03', '04'):
     save(scenes, name, draw_scene(2))
-  found = diagnose(scenes)
-  assert found['duplicate images'].severity == 'note'
-  assert found['duplicate images'].number == 3
-  assert 'near duplicates' not in found  # They are told once.
+  findings = diagnose(scenes)
+  assert findings['duplicate images'].severity == 'note'
+  assert findings['duplicate images'].number == 3
+  assert 'near duplicates' not in findings  # They are reported once.
 
 
 def test_near_duplicates_are_found(scenes, diagnose):
@@ -63,7 +63,7 @@ def test_near_duplicates_are_found(scenes, diagnose):
   assert finding.number == 2
 
 
-def test_retinas_are_alike_only_where_they_are_the_same():
+def test_retinas_are_similar_only_if_they_are_the_same():
   rng = np.random.default_rng(0)
   y, x = np.mgrid[:16, :16] - 7.5
   disc = 150.0 * (np.hypot(y, x) < 7)
@@ -89,9 +89,9 @@ def test_nearest_pairs_are_a_loop_s(monkeypatch):
       if features[i] @ features[best] > splits.ALIKE:
         pair = (min(i, best), max(i, best))
         expected[pair] = features[i] @ features[best]
-    found = splits.nearest_pairs(features, group, same=same)
-    assert found == sorted(expected, key=expected.get, reverse=True)
-    assert found
+    pairs = splits.nearest_pairs(features, group, same=same)
+    assert pairs == sorted(expected, key=expected.get, reverse=True)
+    assert pairs
 
 
 def test_mask_of_another_image_is_found_unless_it_is_empty(scenes, diagnose):

@@ -167,7 +167,7 @@ def test_a_check_has_a_stage_that_the_doctor_runs():
   assert stages == {'data', 'step', 'overfit'}
 
 
-# The table as a user sees it.
+# What users see of the table.
 
 
 def test_the_page_has_the_table():

@@ -15,14 +15,14 @@ def read(path):
 
 
 def recode(folder, function):
-  """Writes each mask of a folder anew, as `function` of its values."""
+  """Rewrites each mask of a folder as `function` of its values."""
   for path in sorted(folder.iterdir()):
     Image.fromarray(function(read(path))).save(path)
 
 
 @pytest.fixture
 def load_proposed(load_config):
-  """Gives (root, settings) -> the data set as the proposal reads it."""
+  """Returns (root, settings) -> the data set, read with these settings."""
 
   def load(root, settings, mask='binary', classes=('a',)):
     config = load_config('binary:folder')
@@ -51,9 +51,9 @@ def labels(dataset):
   ('mask', 'classes', 'recoded', 'said'),
   [
     ('binary', ('a',), lambda m: m // 255, '0 and 1 are indices'),
-    ('index', ('a', 'b'), lambda m: np.choose(m, (0, 127, 255)), 'a value a'),
-    ('index', ('a', 'b'), lambda m: 21 * m, 'a value a class'),
-    ('index', ('a', 'b'), lambda m: 63 * m, 'a value a class'),
+    ('index', ('a', 'b'), lambda m: np.choose(m, (0, 127, 255)), 'one value'),
+    ('index', ('a', 'b'), lambda m: 21 * m, 'one value per class'),
+    ('index', ('a', 'b'), lambda m: 63 * m, 'one value per class'),
     ('index', ('a', 'b'), lambda m: m + 1, 'count from 1'),
   ],
 )
@@ -109,14 +109,14 @@ def test_agreement_levels_in_a_binary_mask_are_cut_at_half(
     np.testing.assert_array_equal(label, stored[name] >= 126.5)
 
 
-def test_agreement_levels_of_folders_are_told_with_the_threshold_s_effect(
+def test_agreement_levels_of_folders_are_reported_with_the_threshold_s_effect(
   write_folder, diagnose
 ):
   root = write_folder('abcdef', 'folders')
   levels = (np.arange(40 * 48).reshape(40, 48) % 13 * 21).astype(np.uint8)
   recode(root / 'GT/a', lambda m: np.where(m, levels, 0).astype(np.uint8))
-  found = diagnose(root, 'folders', ('a', 'b'), 'multilabel', threshold=26)
-  finding = found['agreement levels']
+  findings = diagnose(root, 'folders', ('a', 'b'), 'multilabel', threshold=26)
+  finding = findings['agreement levels']
   assert finding.severity == 'note'
   assert finding.number == 13
   assert 'a: 13 grey levels, 21 apart from 0 to 252' in finding.text
@@ -133,22 +133,24 @@ def test_folder_masks_of_0_and_1_need_another_threshold(write_folder, diagnose):
   root = write_folder('abcdef', 'folders')
   for folder in 'ab':
     recode(root / 'GT' / folder, lambda m: m // 255)
-  found = diagnose(root, 'folders', ('a', 'b'), 'multilabel')
-  assert found['undeclared mask values'].settings == {'data.masks.threshold': 1}
-  found = diagnose(root, 'folders', ('a', 'b'), 'multilabel', threshold=1)
-  assert not any(x.severity == 'error' for x in found.values())
+  findings = diagnose(root, 'folders', ('a', 'b'), 'multilabel')
+  assert findings['undeclared mask values'].settings == {
+    'data.masks.threshold': 1
+  }
+  findings = diagnose(root, 'folders', ('a', 'b'), 'multilabel', threshold=1)
+  assert not any(x.severity == 'error' for x in findings.values())
 
 
-def test_0_1_beside_0_255_is_told_with_the_fewer(
+def test_0_1_beside_0_255_is_reported_with_the_fewer(
   write_folder, diagnose, load_proposed
 ):
   root = write_folder()
   before = labels(load_proposed(root, {}))
   path = root / 'masks/c.png'
   Image.fromarray(read(path) // 255).save(path)
-  found = diagnose(root)
-  assert 'undeclared mask values' not in found
-  finding = found['mixed mask scale']
+  findings = diagnose(root)
+  assert 'undeclared mask values' not in findings
+  finding = findings['mixed mask scale']
   assert finding.severity == 'error'
   assert finding.files == (str(path),)
   after = labels(load_proposed(root, finding.settings))
@@ -164,7 +166,7 @@ def test_palette_is_read_as_indices(write_folder, diagnose, load_proposed):
     image.putpalette([0, 0, 0, 200, 0, 0, 0, 200, 0])
     image.save(path)
   assert 'undeclared mask values' not in diagnose(root, 'index', ('a', 'b'))
-  finding = diagnose(root)['undeclared mask values']  # As binary masks.
+  finding = diagnose(root)['undeclared mask values']  # Read as binary masks.
   assert finding.settings['data.masks.kind'] == 'index'
   assert finding.settings['task'] == 'multiclass'
   assert finding.settings['data.classes'] == ('a', 'class_2')
@@ -201,7 +203,7 @@ def test_many_colours_are_no_classes(write_folder, diagnose):
   noise = np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)
   recode(root / 'masks', lambda m: noise)
   finding = diagnose(root, 'index', ('a', 'b'))['undeclared mask values']
-  assert 'no code of classes' in finding.text
+  assert 'too many for classes' in finding.text
   assert not finding.settings
   assert 'PNG' in finding.remedy
 
@@ -227,20 +229,20 @@ def test_smoothed_masks_are_cut_at_128(write_folder, diagnose, load_proposed):
       small = image.resize((95, 79), Image.Resampling.BILINEAR)
     small.resize((96, 80), Image.Resampling.BILINEAR).save(path)
   finding = diagnose(root)['undeclared mask values']
-  assert 'smoothed' in finding.text
+  assert 'smoothing has' in finding.text
   after = labels(load_proposed(root, finding.settings))
   for name, label in before.items():
     assert (after[name] != label).mean() < 0.05
 
 
-def test_jpeg_of_several_classes_can_not_be_mended(write_folder, diagnose):
+def test_jpeg_of_several_classes_cannot_be_mended(write_folder, diagnose):
   root = write_folder(mask='index', size=(80, 96))
   for path in sorted((root / 'masks').iterdir()):
     Image.fromarray(100 * read(path)).save(path.with_suffix('.jpg'), quality=70)
     path.unlink()
   finding = diagnose(root, 'index', ('a', 'b'))['undeclared mask values']
   assert not finding.settings
-  assert 'can not be told' in finding.text
+  assert 'cannot be recovered' in finding.text
 
 
 def test_more_indices_than_names_are_named(
@@ -259,11 +261,11 @@ def test_indices_that_never_are_0_may_be_off_by_one(write_folder, diagnose):
   finding = diagnose(root, 'index', ('a', 'b'))['off by one']
   assert finding.severity == 'warning'
   assert '1 is not a' in finding.text
-  found = diagnose(root, 'index', ('z', 'a', 'b'), background='')
-  assert 'off by one' not in found
+  findings = diagnose(root, 'index', ('z', 'a', 'b'), background='')
+  assert 'off by one' not in findings
 
 
-def test_level_step_tells_levels_from_indices_and_blur():
+def test_level_step_distinguishes_levels_from_indices_and_blur():
   assert meanings.level_step([0, 21, 42, 252]) == 21
   assert meanings.level_step([0, 63, 126, 189, 252]) == 63
   assert meanings.level_step([0, 1, 2, 3]) == 0

@@ -1,4 +1,4 @@
-"""The commands, all in one process, as often as wanted."""
+"""The commands, called repeatedly in one process."""
 
 import json
 
@@ -29,11 +29,11 @@ def test_flags_of_one_call_are_unknown_to_the_next(name):
 @pytest.mark.parametrize(
   ('name', 'args', 'said'),
   [
-    ('main', (), 'no config; give one, e.g. --config configs/multiclass.py'),
-    ('doctor', (), 'no config; give one'),
-    ('prepare', (), 'no config; give one'),
+    ('main', (), '--config is missing; give a file, e.g. --config configs/mul'),
+    ('doctor', (), '--config is missing; give a file'),
+    ('prepare', (), '--config is missing; give a file'),
     ('prepare', ('--config=configs/binary.py',), '--output is missing; see'),
-    ('compare', ('--config=configs/binary.py',), 'no source; give one'),
+    ('compare', ('--config=configs/binary.py',), '--source is missing; give'),
     ('evaluate', (), '--workdir is missing; see --help'),
     ('predict', ('--workdir=x', '--output=y'), '--input is missing; see'),
   ],
@@ -54,7 +54,7 @@ def test_every_command_runs_in_one_process_twice(
   folder += (f'--config.data.root={root}', '--config.model.depth=1')
   for i in range(2):
     assert 'is finished' in call('main', *tiny, '--workdir', workdir).stdout
-    # What was set for one call isn't for the next.
+    # A flag of one call is not set in the next.
     done = call('main', *folder, '--config.batch_size=3', check=False)
     assert 'config.batch_size is 3' in done.stderr
     masks, findings = tmp_path / f'masks{i}', tmp_path / f'{i}.json'
@@ -68,7 +68,7 @@ def test_every_command_runs_in_one_process_twice(
     done = call('prepare', *folder, '--output', tmp_path / f'prepared{i}')
     assert 'python -m unet_jax.main --config configs/binary.py' in done.stdout
     done = call('evaluate', '--workdir', workdir, '--split=no', check=False)
-    assert 'error: --split no: there is none' in done.stderr
+    assert 'error: --split no: the data has no such split' in done.stderr
     done = call(
       *('compare', *tiny, '--source=configs/binary.py:tiny'),
       *('--source.optim.lr=-1', '--workdir', tmp_path),

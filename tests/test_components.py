@@ -1,4 +1,4 @@
-"""Connected components, beside SciPy's."""
+"""Connected components, compared with SciPy's."""
 
 import numpy as np
 import pytest
@@ -16,8 +16,8 @@ def reference(plane):
 @pytest.mark.parametrize('shape', [(1, 1), (1, 40), (40, 1), (37, 53)])
 def test_areas_are_scipys(shape, share):
   plane = np.random.default_rng(0).random(shape) < share
-  found = np.sort(components.areas(plane))
-  np.testing.assert_array_equal(found, np.sort(reference(plane)))
+  areas = np.sort(components.areas(plane))
+  np.testing.assert_array_equal(areas, np.sort(reference(plane)))
 
 
 def test_a_spiral_is_one_component():

@@ -78,7 +78,7 @@ def test_tutorials_networks_have_as_many_parameters_as_in_keras(
 ):
   run = make_run(load_config(f'tutorial:{variant}'), channels=1)
   averaged = jax.eval_shape(run.init).averaged
-  # What Keras lists: weights, and batch norm's means and variances.
+  # Keras counts weights, and batch norm's means and variances.
   assert set(averaged) == {'params', 'batch_stats'}
   assert sum(x.size for x in jax.tree.leaves(averaged)) == count
 
@@ -89,11 +89,11 @@ def test_all_configs_have_the_same_keys(load_config):
 
 
 def test_every_key_is_read_somewhere():
-  """A knob that nothing reads would be a promise that nothing keeps."""
+  """A key that nothing reads would have no effect."""
   source = ''.join(
     path.read_text() for path in pathlib.Path('unet_jax').rglob('*.py')
   )
-  by_group = ('augment', 'loss')  # Handed on whole, as keyword arguments.
+  by_group = ('augment', 'loss')  # Passed on whole, as keyword arguments.
   for key in defaults.KEYS:
     group, _, name = key.rpartition('.')
     if group in by_group:
@@ -147,7 +147,9 @@ def test_every_usual_value_is_allowed():
     ('data.masks.merge', {'a': 'b'}, 'of class names, each with a tuple'),
   ],
 )
-def test_a_value_that_is_not_allowed_is_told_what_it_must_be(key, value, text):
+def test_a_value_that_is_not_allowed_is_reported_with_what_it_must_be(
+  key, value, text
+):
   config = config_lib.flatten(defaults.get_config()) | {key: value}
   with pytest.raises(errors.InputError) as caught:
     config_lib.check(knob.unflatten(config))
@@ -245,7 +247,9 @@ def test_a_removed_key_is_refused_where_it_changed_something(load_config):
     ('loss.hinge', 'config.loss.hinge is unknown; remove it'),
   ],
 )
-def test_a_config_file_that_sets_an_old_key_is_told_what_to_do(key, text):
+def test_a_config_file_that_sets_an_old_key_is_reported_with_the_remedy(
+  key, text
+):
   config = defaults.get_config()
   config.update_from_flattened_dict({key: 1.0})
   with pytest.raises(errors.InputError, match=text):

@@ -16,26 +16,28 @@ PLANES = np.where(
 
 
 def test_places_of_an_index_are_pixels_of_their_class_and_never_void():
-  found = crops.find_places(labels.to_planes(LABEL, 3))
-  assert set(found) == {0, 2}
-  for k, places in found.items():
+  places_of = crops.find_places(labels.to_planes(LABEL, 3))
+  assert set(places_of) == {0, 2}
+  for k, places in places_of.items():
     assert places.dtype == np.int32
     assert len(set(places.tolist())) == len(places) == crops.MAX_PLACES
     assert (LABEL.ravel()[places] == k + 1).all()
 
 
 def test_places_of_planes_are_pixels_of_their_plane_and_never_void():
-  found = crops.find_places(labels.to_planes(PLANES, 2))
-  assert set(found) == {0, 1}
-  for k, places in found.items():
+  places_of = crops.find_places(labels.to_planes(PLANES, 2))
+  assert set(places_of) == {0, 1}
+  for k, places in places_of.items():
     assert (PLANES.reshape(-1, 2)[places, k] == 1).all()
 
 
 def test_all_places_of_a_small_class_are_known():
   label = np.zeros((9, 9), np.uint8)
   label[2, 3] = label[4, 7] = 2
-  found = crops.find_places(labels.to_planes(label, 2))
-  assert {k: places.tolist() for k, places in found.items()} == {1: [21, 43]}
+  places_of = crops.find_places(labels.to_planes(label, 2))
+  assert {k: places.tolist() for k, places in places_of.items()} == {
+    1: [21, 43]
+  }
   assert crops.find_places(np.zeros((9, 9, 2), bool)) == {}
 
 
@@ -50,8 +52,8 @@ def test_places_are_spread_over_the_class():
 
 def test_table_has_the_images_of_each_class():
   one, other = np.array([1, 2]), np.array([3])
-  found = [{1: one}, {}, {0: other, 1: other}]
-  table = crops.make_table(found, num_classes=3)
+  images = [{1: one}, {}, {0: other, 1: other}]
+  table = crops.make_table(images, num_classes=3)
   assert [[i for i, _ in images] for images in table] == [[2], [0, 2], []]
   assert table[1][0][1] is one
 
@@ -103,13 +105,13 @@ def test_pixel_is_anywhere_in_the_middle_half_of_its_crop():
 
 def test_crops_reach_every_corner():
   rng = np.random.default_rng(0)
-  found = {crops.anywhere(rng, (9, 10), 8) for _ in range(60)}
-  assert found == set(itertools.product(range(2), range(3)))
+  corners = {crops.anywhere(rng, (9, 10), 8) for _ in range(60)}
+  assert corners == set(itertools.product(range(2), range(3)))
   assert crops.anywhere(rng, (5, 5), 8) == (0, 0)
 
 
 @pytest.mark.parametrize('label', [LABEL, PLANES], ids=['index', 'planes'])
-def test_what_is_cut_is_the_image_its_edge_going_on_and_void(label):
+def test_a_window_is_the_image_its_replicated_edge_and_void(label):
   wide = [(20, 20), (20, 20)]
   image = np.pad(IMAGE, (*wide, (0, 0)), mode='edge')
   more = [(0, 0)] * (label.ndim - 2)
@@ -118,12 +120,12 @@ def test_what_is_cut_is_the_image_its_edge_going_on_and_void(label):
   beyond = np.pad(weight_map, wide, mode='edge')
   for top, left, side in ((3, 4, 16), (-7, 35, 12), (25, -9, 16), (-5, -6, 50)):
     window = dict(top=top, left=left, side=side)
-    found, part = crops.cut(IMAGE, label, **window)
+    window_image, part = crops.cut(IMAGE, label, **window)
     *_, weights = crops.cut(IMAGE, label, weight_map, **window)
     window = (
       slice(20 + top, 20 + top + side),
       slice(20 + left, 20 + left + side),
     )
-    np.testing.assert_array_equal(found, image[window])
+    np.testing.assert_array_equal(window_image, image[window])
     np.testing.assert_array_equal(part, around[window])
     np.testing.assert_array_equal(weights, beyond[window])

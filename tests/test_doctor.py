@@ -69,7 +69,7 @@ def test_faulty_data_ends_with_1_and_the_written_config_trains(
   done = doctor(root, '--write_config', path, *crops, check=False)
   assert done.returncode == 1
   assert f'written to {path}\n' in done.stdout
-  assert '--show_augmented: nothing is drawn before' in done.stdout
+  assert '--show_augmented: nothing is drawn until' in done.stdout
   assert not crops[1].exists()
   assert 'error undeclared mask values: 10 masks' in done.stdout
   assert 'Traceback' not in done.stderr
@@ -85,7 +85,7 @@ def test_faulty_data_ends_with_1_and_the_written_config_trains(
   assert 'test split, 2 images' in run.stdout
 
 
-def test_a_set_that_can_not_be_opened_has_a_report_too(write_folder, tmp_path):
+def test_a_set_that_cannot_be_opened_has_a_report_too(write_folder, tmp_path):
   root = write_folder()
   (root / 'masks').rename(root / 'labels')
   done = doctor(root, '--html', tmp_path / 'a.html', check=False)
@@ -98,10 +98,10 @@ def test_a_set_that_can_not_be_opened_has_a_report_too(write_folder, tmp_path):
 def test_without_config_it_says_so():
   done = call('doctor', check=False)
   assert done.returncode == 1
-  assert done.stderr.startswith('error: no config')
+  assert done.stderr.startswith('error: --config is missing')
 
 
-def test_training_tells_what_the_doctor_warns_of(write_folder, tmp_path):
+def test_training_prints_the_doctor_s_warnings(write_folder, tmp_path):
   root = write_folder(NAMES, size=(48, 48), **SPLITS)
   for name in SPLITS['test']:
     Image.new('L', (48, 48)).save(root / f'masks/{name}.png')
@@ -115,9 +115,9 @@ def test_training_tells_what_the_doctor_warns_of(write_folder, tmp_path):
 # The report.
 
 
-def test_report_that_can_not_be_written_is_told(tmp_path):
+def test_report_that_cannot_be_written_is_reported(tmp_path):
   (tmp_path / 'file').write_text('')
-  with pytest.raises(errors.InputError, match='file/a.html can not be'):
+  with pytest.raises(errors.InputError, match='file/a.html cannot be'):
     report.write('', tmp_path / 'file' / 'a.html')
 
 
@@ -149,8 +149,8 @@ def test_json_has_every_file_and_the_remedy():
 
 def test_html_escapes_what_files_are_called():
   picture = np.zeros((4, 5, 3), np.uint8)
-  found = [FINDING._replace(files=('<script>.png',))]
-  page = report.to_html('<b>', found, [], {'Marked': picture})
+  findings = [FINDING._replace(files=('<script>.png',))]
+  page = report.to_html('<b>', findings, [], {'Marked': picture})
   assert '<script>' not in page
   assert '&lt;script&gt;.png' in page
   assert 'only &lt;2&gt; of 9 images' in page

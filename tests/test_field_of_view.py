@@ -23,10 +23,10 @@ def test_bright_disc_in_a_noisy_frame_is_found_with_its_dark_spots():
     0, 8, (300, 300, 3)
   )
   image[145:165, 120:180] = 4  # A dark lesion, or a vessel.
-  found = field_of_view.estimate(image.astype(np.uint8))
-  assert found.dtype == bool
-  assert dice(found, inside) > 0.98
-  assert found[150, 150]
+  view = field_of_view.estimate(image.astype(np.uint8))
+  assert view.dtype == bool
+  assert dice(view, inside) > 0.98
+  assert view[150, 150]
 
 
 def test_image_without_a_dark_corner_is_all_inside():
@@ -45,8 +45,8 @@ def test_field_of_drawn_photographs_holds_all_that_is_marked():
   for index in range(3):
     rng = embedded.make_rng('test', index)
     image, masks = photograph.draw_fundus(rng)
-    found = field_of_view.estimate(image)
-    assert 0.5 < found.mean() < 0.95
-    assert not found[:8, :8].any()
+    view = field_of_view.estimate(image)
+    assert 0.5 < view.mean() < 0.95
+    assert not view[:8, :8].any()
     for mask in masks.values():
-      assert np.count_nonzero(mask & ~found) <= 0.01 * np.count_nonzero(mask)
+      assert np.count_nonzero(mask & ~view) <= 0.01 * np.count_nonzero(mask)

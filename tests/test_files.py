@@ -139,11 +139,11 @@ def test_images_are_grey_only_if_all_are(tmp_path):
   assert files.num_channels([grey, bits, color]) == 3
 
 
-DEEP = np.arange(24, dtype=np.uint16).reshape(4, 6) * 2849  # To 65527.
+DEEP = np.arange(24, dtype=np.uint16).reshape(4, 6) * 2849  # Up to 65527.
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.tif'])
-def test_of_16_bits_grey_the_upper_8_are_taken(tmp_path, suffix):
+def test_of_16_bits_grey_the_upper_8_are_kept(tmp_path, suffix):
   path = save(tmp_path / f'x{suffix}', DEEP)
   assert files.num_channels([path]) == 1
   for channels in (1, 3):
@@ -154,7 +154,7 @@ def test_of_16_bits_grey_the_upper_8_are_taken(tmp_path, suffix):
     )
 
 
-def test_of_16_bits_color_the_upper_8_are_taken(tmp_path):
+def test_of_16_bits_color_the_upper_8_are_kept(tmp_path):
   row = np.arange(12, dtype=np.uint16) * 5957
   path = save_png(tmp_path / 'x.png', 16, 2, [row.astype('>u2').tobytes()], 4)
   np.testing.assert_array_equal(
@@ -206,7 +206,7 @@ def test_planes_are_arrays_of_three_axes(tmp_path):
     files.read_planes(tmp_path / 'z.npy')
 
 
-@pytest.mark.filterwarnings('ignore::UserWarning')  # Pillow's, of torn TIFFs.
+@pytest.mark.filterwarnings('ignore::UserWarning')  # Raised for torn TIFFs.
 @pytest.mark.parametrize('suffix', ['.png', '.jpg', '.tif', '.gif', '.ppm'])
 def test_truncated_image_is_named_wherever_it_ends(tmp_path, suffix):
   noise = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)

@@ -11,7 +11,7 @@ from unet_jax.data import folder, spec
 
 @pytest.fixture
 def open_folder(load_config):
-  """Gives (root, mask, classes, merge, threshold) -> layout."""
+  """Returns (root, mask, classes, merge, threshold) -> layout."""
 
   def open_with(root, mask='binary', classes=('a',), merge=None, threshold=128):
     config = load_config('binary:folder')
@@ -29,12 +29,12 @@ def read_png(path):
 
 def test_masks_folder_gives_images_and_masks_by_name(write_folder, open_folder):
   root = write_folder()
-  found = open_folder(root)
-  assert found.keys == {'all': ['a', 'b', 'c', 'd']}
-  assert found.classes == ('a',)
-  assert found.root == str(root)
+  opened = open_folder(root)
+  assert opened.keys == {'all': ['a', 'b', 'c', 'd']}
+  assert opened.classes == ('a',)
+  assert opened.root == str(root)
   for name in 'abcd':
-    raw = found.read(name)
+    raw = opened.read(name)
     assert raw.name == name
     assert raw.where == str(root / 'masks' / f'{name}.png')
     image = read_png(root / 'images' / f'{name}.png')
@@ -50,9 +50,9 @@ def test_root_may_be_relative(write_folder, open_folder, monkeypatch):
 
 def test_gt_folders_give_planes_and_classes(write_folder, open_folder):
   root = write_folder(mask='folders')
-  found = open_folder(root, 'folders', classes=())
-  assert found.classes == ('a', 'b')
-  planes = found.read('c').mask
+  opened = open_folder(root, 'folders', classes=())
+  assert opened.classes == ('a', 'b')
+  planes = opened.read('c').mask
   for name in 'ab':
     stored = read_png(root / 'GT' / name / 'c.png')
     np.testing.assert_array_equal(planes[name], stored)
@@ -71,9 +71,9 @@ def test_merged_classes_read_the_folders_they_are_made_of(
   write_folder, open_folder
 ):
   root = write_folder(mask='folders')
-  found = open_folder(root, 'folders', ('c',), {'c': ('a', 'b')})
-  assert found.classes == ('c',)
-  assert set(found.read('a').mask) == {'a', 'b'}
+  opened = open_folder(root, 'folders', ('c',), {'c': ('a', 'b')})
+  assert opened.classes == ('c',)
+  assert set(opened.read('a').mask) == {'a', 'b'}
 
 
 def test_classes_file_names_the_foreground(write_folder, open_folder):
@@ -83,7 +83,7 @@ def test_classes_file_names_the_foreground(write_folder, open_folder):
   assert open_folder(root, 'index', classes=('x',)).classes == ('x',)
 
 
-def test_without_class_names_the_remedy_is_told(write_folder, open_folder):
+def test_without_class_names_the_remedy_is_reported(write_folder, open_folder):
   root = write_folder(mask='index')
   with pytest.raises(errors.InputError, match=r'classes\.txt.*config'):
     open_folder(root, 'index', classes=())
@@ -92,8 +92,8 @@ def test_without_class_names_the_remedy_is_told(write_folder, open_folder):
 def test_lists_choose_the_images(write_folder, open_folder):
   root = write_folder(train='ca', test='b')
   (root / 'masks' / 'd.png').unlink()  # Not listed, so not missed.
-  found = open_folder(root)
-  assert found.keys == {'train': ['c', 'a'], 'test': ['b']}
+  opened = open_folder(root)
+  assert opened.keys == {'train': ['c', 'a'], 'test': ['b']}
 
 
 def test_images_of_different_sizes_and_kinds_come_as_they_are(
@@ -104,11 +104,11 @@ def test_images_of_different_sizes_and_kinds_come_as_they_are(
   (root / 'images' / 'a.png').unlink()
   Image.fromarray(grey).save(root / 'images' / 'a.gif')
   Image.fromarray(255 * (grey // 9)).save(root / 'masks' / 'a.png')
-  found = open_folder(root)
+  opened = open_folder(root)
   np.testing.assert_array_equal(
-    found.read('a').image, np.full((50, 30, 3), 9, np.uint8)
+    opened.read('a').image, np.full((50, 30, 3), 9, np.uint8)
   )
-  assert found.read('b').image.shape == (40, 48, 3)
+  assert opened.read('b').image.shape == (40, 48, 3)
 
 
 def test_grey_images_have_one_channel(write_folder, open_folder):
@@ -123,7 +123,7 @@ def test_mask_of_another_size_is_named_with_both_sizes(
 ):
   root = write_folder()
   Image.new('L', (47, 40)).save(root / 'masks' / 'b.png')
-  message = r'masks/b\.png 47x40, image 48x40; export them again'
+  message = r'masks/b\.png 47x40, image 48x40; export both again'
   with pytest.raises(errors.InputError, match=message):
     open_folder(root).read('b')
 
@@ -167,7 +167,7 @@ def test_listed_image_without_mask_is_named(write_folder, open_folder):
 @pytest.mark.parametrize('name', ['nobody', 'a.png'])
 def test_listed_name_without_a_file_is_named(write_folder, open_folder, name):
   root = write_folder(train=['a'], val=[name])
-  message = rf'val\.txt names 1 .*images does not have: {name}'
+  message = rf'val\.txt names 1 .*the folder images lacks: {name}'
   with pytest.raises(errors.InputError, match=message):
     open_folder(root)
 
@@ -180,7 +180,7 @@ def test_images_of_a_folder_are_found_by_name_and_nothing_else(tmp_path):
 
 
 def test_two_images_of_a_name_and_folders_without_images_are_refused(tmp_path):
-  with pytest.raises(errors.InputError, match='holds no file'):
+  with pytest.raises(errors.InputError, match='has no file'):
     folder.find_images(tmp_path)
   with pytest.raises(errors.InputError, match='nowhere: no such folder'):
     folder.find_images(tmp_path / 'nowhere')
@@ -211,7 +211,7 @@ def test_folder_without_images_or_masks_is_named(write_folder, open_folder):
     open_folder(root)
 
 
-def test_wrong_encoding_is_told_by_the_folders(write_folder, open_folder):
+def test_wrong_encoding_is_detected_by_the_folders(write_folder, open_folder):
   root = write_folder(mask='folders')
   with pytest.raises(errors.InputError, match='data.masks.kind=folders'):
     open_folder(root, 'binary')

@@ -36,14 +36,14 @@ def test_binary_mask_may_be_all_one_value(value):
   np.testing.assert_array_equal(label, np.full((2, 2), value // 255))
 
 
-def test_one_bit_mask_is_taken_as_it_is():
+def test_one_bit_mask_is_read_as_stored():
   for encoding in ('binary', 'index'):
     label, *_ = decode(RED, encoding, task='binary', classes=('a',))
     assert label.dtype == np.uint8
     np.testing.assert_array_equal(label, RED)
 
 
-def test_binary_mask_of_0_and_1_is_told_to_be_an_index():
+def test_binary_mask_of_0_and_1_is_reported_as_an_index():
   mask = np.array([[0, 1]], np.uint8)
   message = r'masks/x\.png.* use --config\.data\.masks\.kind=index'
   with pytest.raises(errors.InputError, match=message):
@@ -126,7 +126,7 @@ def test_background_is_a_plane_where_classes_exclude_and_it_has_a_name():
 
 
 def test_without_background_the_first_class_is_0_and_void_is_as_declared():
-  mask = np.array([[0, 1, 11, 255]], np.uint8)  # As CamVid's, sky being 0.
+  mask = np.array([[0, 1, 11, 255]], np.uint8)  # Like CamVid's, where sky is 0.
   label, *_ = decode(mask, 'index', background='', void=(11,))
   np.testing.assert_array_equal(label, [[0, 1, 255, 255]])
   planes, *_ = decode(mask, 'index', 'multilabel', background='', void=(11,))
@@ -172,7 +172,7 @@ def test_colors_are_classes():
     ('color', COLORS | {'a': ('#00ff8g',)}, "'#00ff8g'"),
   ],
 )
-def test_tables_that_mean_nothing_are_told(encoding, merge, message):
+def test_tables_that_mean_nothing_are_reported(encoding, merge, message):
   with pytest.raises(errors.InputError, match=message):
     decode(np.zeros((1, 1), np.uint8), encoding, merge=merge)
 
@@ -221,7 +221,7 @@ def test_every_pixel_has_a_class_where_there_is_no_background():
   planes = {'a': RED, 'b': ~RED}
   label, *_ = decode(planes, 'folders', background='')
   np.testing.assert_array_equal(label, [[0, 0, 1, 1]])
-  with pytest.raises(errors.InputError, match='1 pixels are of no class'):
+  with pytest.raises(errors.InputError, match='1 pixels belong to no class'):
     decode({'a': RED, 'b': BRIGHT}, 'folders', background='')
   label, *_ = decode(
     {'a': RED, 'b': BRIGHT, 'rest': ~(RED | BRIGHT)},
@@ -249,8 +249,8 @@ def test_soft_labels_are_254_times_the_agreement():
   np.testing.assert_array_equal(
     label, [[[0, 254], [21, 254], [127, 0], [254, 0]]]
   )
-  found = labels.to_planes(label, 2, soft=True)
-  np.testing.assert_array_equal(found, [[[0, 1], [0, 1], [0, 0], [1, 0]]])
+  planes = labels.to_planes(label, 2, soft=True)
+  np.testing.assert_array_equal(planes, [[[0, 1], [0, 1], [0, 0], [1, 0]]])
   merged, *_ = decode(
     {'a': GRADES, 'b': RED},
     'folders',
@@ -277,7 +277,7 @@ def test_float_planes_are_probabilities():
       decode({0: wrong}, 'planes', 'binary', ('a',))
 
 
-def test_graded_mask_of_0_and_1_is_not_taken_for_empty():
+def test_graded_mask_of_0_and_1_is_not_read_as_empty():
   mask = {'a': RED.astype(np.uint8)}
   with pytest.raises(errors.InputError, match=r'x\.png, a: .*threshold=1$'):
     decode(mask, 'folders', 'binary', ('a',))

@@ -60,7 +60,7 @@ def to_color(label):
   return picture
 
 
-# Each writes the mask of an example and gives the label that is to come.
+# Each writes the mask of an example and returns the expected label.
 
 
 def write_binary(root, name, label):
@@ -191,7 +191,7 @@ def load(load_config, root, task='multiclass', classes='ab', **data):
 
 @pytest.fixture(scope='module')
 def train_steps():
-  """Gives config, Dataset -> a run, built once for each meaning of planes."""
+  """Returns config, Dataset -> a run, built once per meaning of planes."""
   runs = {}
 
   def make(config, dataset):
@@ -258,7 +258,7 @@ def test_images_of_every_kind_end_as_8_bits(
   )
 
 
-def test_the_effect_of_a_threshold_is_told(load_config, tmp_path):
+def test_the_effect_of_a_threshold_is_reported(load_config, tmp_path):
   for i in range(2):
     save(tmp_path / f'images/im{i}.png', draw(i)[0])
     write_grades(tmp_path, f'im{i}', draw(i)[1])
@@ -266,7 +266,8 @@ def test_the_effect_of_a_threshold_is_told(load_config, tmp_path):
   read = functools.partial(load, load_config, tmp_path, **LAYOUTS['grades'][1])
   masks = [np.array(Image.open(p)) for p in (tmp_path / 'GT/a').glob('*')]
   share = 100 * np.mean(np.stack(masks) >= 63)  # All are above 0.
-  note = f'a: {share:.1f} % of the marked pixels are 63 or more'
+  note = f'a: {share:.1f} % of the marked pixels reach '
+  note += 'config.data.masks.threshold=63'
   assert any(text.startswith(note) for text in read()[1].notes)
   _, soft = load(load_config, tmp_path, **LAYOUTS['agreement'][1])
   assert any('252 in a mask means 1' in text for text in soft.notes)
@@ -292,10 +293,10 @@ def test_overlapping_classes_go_from_files_to_scores_and_masks(tmp_path):
   report = json.loads((workdir / 'evaluation/test.json').read_text())
   planes = [overlapping(draw(i)[1]) for i in (6, 7)]
   for k, name in enumerate('ab'):
-    found = report['confusion'][name]
+    counts = report['confusion'][name]
     support = sum(np.count_nonzero(both[k]) for both in planes)
-    assert found['tp'] + found['fn'] == support
-    assert sum(found.values()) == 2 * SIZE**2
+    assert counts['tp'] + counts['fn'] == support
+    assert sum(counts.values()) == 2 * SIZE**2
   call(
     *('predict', '--workdir', workdir, '--output', tmp_path / 'out'),
     *('--input', root / 'images/im7.png'),

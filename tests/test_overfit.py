@@ -37,7 +37,7 @@ def check(load_config):
     records = tuple(
       survey.Record(
         *(key, key, 'train', None, None, {}),
-        counted=statistics.LabelStatistics(
+        label_stats=statistics.LabelStatistics(
           np.array([example['label'].sum()]), 64 * 64
         ),
       )
@@ -97,7 +97,7 @@ def test_the_chosen_images_have_all_classes():
   records = tuple(
     survey.Record(
       *(str(i), str(i), 'train', None, None, {}),
-      counted=statistics.LabelStatistics(np.array(row), 100),
+      label_stats=statistics.LabelStatistics(np.array(row), 100),
     )
     for i, row in enumerate(counts)
   )

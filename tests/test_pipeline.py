@@ -11,7 +11,7 @@ KEYS = ('image', 'label', 'index')
 
 
 def make_source(sizes, planes=()):
-  """Makes examples whose every pixel tells its example and place."""
+  """Makes examples in which every pixel encodes its example and position."""
   examples = []
   for i, (height, width) in enumerate(sizes):
     y, x = np.mgrid[:height, :width].astype(np.uint8)
@@ -37,11 +37,11 @@ def train_batches(source, num_steps, **settings):
 
 
 def make_table(source):
-  found = [
+  places_of = [
     crops.find_places(labels.to_planes(example['label'], 2))
     for example in source
   ]
-  return crops.make_table(found, num_classes=2)
+  return crops.make_table(places_of, num_classes=2)
 
 
 def assert_same(batches, others):
@@ -128,7 +128,7 @@ def test_parts_of_the_processes_are_the_batch_of_one(count, share):
 
 @pytest.mark.parametrize('count', [1, 2])
 @pytest.mark.parametrize('share', [0.0, 0.5])
-def test_resumed_stream_goes_on_where_an_unbroken_one_is(count, share):
+def test_resumed_stream_equals_an_uninterrupted_one(count, share):
   source = make_source([(20, 20)] * 5)
   settings = dict(process_index=count - 1, process_count=count)
   settings |= dict(table=make_table(source), foreground_share=share)
@@ -156,16 +156,16 @@ def test_stated_share_is_about_a_class_and_a_rare_one_as_often():
   source = lesions()
   settings = dict(table=make_table(source), foreground_share=0.75)
   batches = train_batches(source, 100, batch_size=8, **settings)
-  seen = {1: 0, 2: 0}
+  counts = {1: 0, 2: 0}
   for batch in batches:
     is_about = [crops.is_foreground(i, 0.75) for i in batch['index'].tolist()]
     assert sum(is_about) == 6
     for label in batch['label'][is_about]:
       assert (label == 1).any() or (label == 2).any()
-      seen[2 if (label == 2).any() else 1] += 1
-  # Of 600 draws: 5 standard deviations are 61.
-  assert abs(seen[1] - 300) < 61
-  assert abs(seen[2] - 300) < 61
+      counts[2 if (label == 2).any() else 1] += 1
+  # 5 standard deviations of 600 draws are 61.
+  assert abs(counts[1] - 300) < 61
+  assert abs(counts[2] - 300) < 61
 
 
 def test_without_a_class_crops_are_as_with_share_zero():
@@ -185,7 +185,7 @@ def test_evaluation_visits_every_image_once(num_devices, max_pixels):
       source, max_pixels=max_pixels, num_devices=num_devices
     )
   )
-  seen = []
+  visited = []
   for batch in batches:
     size, height, width = batch['label'].shape
     assert batch['image'].shape == (size, height, width, 3)
@@ -194,7 +194,7 @@ def test_evaluation_visits_every_image_once(num_devices, max_pixels):
     assert set(batch['weight']) <= {0.0, 1.0}
     for i in np.flatnonzero(batch['weight']):
       index = batch['index'][i]
-      seen.append(int(index))
+      visited.append(int(index))
       rows, cols = SIZES[index]
       for key in ('image', 'label'):
         np.testing.assert_array_equal(
@@ -202,7 +202,7 @@ def test_evaluation_visits_every_image_once(num_devices, max_pixels):
         )
       assert (batch['label'][i, rows:] == labels.VOID).all()
       assert (batch['label'][i, :, cols:] == labels.VOID).all()
-  assert sorted(seen) == list(range(len(SIZES)))
+  assert sorted(visited) == list(range(len(SIZES)))
 
 
 def test_evaluation_has_few_shapes():

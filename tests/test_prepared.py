@@ -16,7 +16,7 @@ from unet_jax.data import files, prepared, reading, sources, spec
 
 @pytest.fixture
 def prepare(load_config, monkeypatch):
-  """Gives (root, output, **data) -> config; shards are of 2 examples."""
+  """Returns (root, output, **data) -> config; shards are of 2 examples."""
   monkeypatch.setattr(prepared, 'SHARD', 2)
 
   def run(root, output, name='multiclass:folder', say=lambda _: None, **data):
@@ -72,7 +72,7 @@ def test_prepared_set_is_the_set_without_reading_its_files(
       np.testing.assert_array_equal(one['label'], two['label'])
 
 
-def test_overlap_and_thresholds_are_told_of_a_prepared_set_too(
+def test_overlap_and_thresholds_are_reported_of_a_prepared_set_too(
   prepare, write_folder, tmp_path
 ):
   root = write_folder(mask='folders', train='abcd')
@@ -86,10 +86,13 @@ def test_overlap_and_thresholds_are_told_of_a_prepared_set_too(
   notes = load(as_prepared(config, tmp_path / 'out')).notes
   assert notes == load(config).notes
   assert any('classes overlap in' in note for note in notes)
-  assert any('marked pixels are 99 or more' in note for note in notes)
+  assert any(
+    'marked pixels reach config.data.masks.threshold=99' in note
+    for note in notes
+  )
 
 
-def test_what_a_kill_has_left_is_gone_on_with(
+def test_an_interrupted_run_is_resumed(
   prepare, write_folder, tmp_path, monkeypatch
 ):
   root, output = write_folder('abcdefg', mask='index'), tmp_path / 'out'
@@ -136,7 +139,7 @@ def test_foreign_folders_are_refused(prepare, write_folder, tmp_path):
   root, output = write_folder(mask='index'), tmp_path / 'out'
   output.mkdir()
   (output / 'mine.txt').touch()
-  with pytest.raises(errors.InputError, match='out is not empty and no'):
+  with pytest.raises(errors.InputError, match='out is neither empty nor a'):
     prepare(root, output, classes=('x', 'y'))
   assert [path.name for path in output.iterdir()] == ['mine.txt']
   (output / 'mine.txt').unlink()
@@ -152,7 +155,7 @@ def test_foreign_folders_are_refused(prepare, write_folder, tmp_path):
   [
     (
       dict(resize=20),
-      r'with config\.data\.resize=0, not 20; run unet_jax\.prep',
+      r'with config\.data\.resize=0, not 20; run python -m unet_jax\.prep',
     ),
     (dict(void=(9,)), r'with config\.data\.masks\.void=\[\], not \[9\]'),
     (dict(merge={'x': (2,)}), r"data\.masks\.merge={}, not {'x': \[2\]}"),
@@ -169,7 +172,7 @@ def test_other_settings_than_it_was_prepared_with_are_refused(
 
 
 def write_old_names(output):
-  """Gives the settings in the manifest the names of earlier versions."""
+  """Renames the settings in the manifest to names of earlier versions."""
   path = output / 'prepared/1.0.0' / prepared.MANIFEST
   manifest = json.loads(path.read_text())
   old_names = {new: old for old, new in config_lib.RENAMED.items()}
@@ -203,14 +206,14 @@ def test_a_set_that_an_earlier_version_began_is_finished(
   assert lines == []  # Nothing is written again.
 
 
-def test_folder_that_was_never_prepared_is_told(load_config, tmp_path):
+def test_folder_that_was_never_prepared_is_reported(load_config, tmp_path):
   config = as_prepared(load_config('multiclass:folder'), tmp_path)
   with pytest.raises(errors.InputError, match='not a finished data set'):
     load(config)
   folder = tmp_path / 'prepared/1.0.0'
   folder.mkdir(parents=True)
   (folder / prepared.MANIFEST).write_text(json.dumps({'shards': {}})[:-1])
-  with pytest.raises(errors.InputError, match='can not be read'):
+  with pytest.raises(errors.InputError, match='cannot be read'):
     load(config)
 
 

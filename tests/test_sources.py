@@ -14,7 +14,7 @@ from unet_jax.data.synthetic_fundus import embedded, photograph
 
 
 class TinyShapes(tfds.core.GeneratorBasedBuilder):
-  """A set as others make them: an image, and one mask of indices."""
+  """A typical TFDS data set: an image, and one mask of indices."""
 
   VERSION = tfds.core.Version('1.0.0')
   url_infos = {}
@@ -59,7 +59,7 @@ def encode(array):
 
 @pytest.fixture
 def load(load_config):
-  """Gives (name of a config, its data's settings) -> config and Dataset."""
+  """Returns (config's name, settings of the data) -> config and Dataset."""
 
   def load_with(config_name, /, **data):
     config = load_config(config_name)
@@ -138,7 +138,7 @@ def test_constant_images_get_a_std_of_1(write_folder, load):
       {'train': 'abc'},
       0.0,
       {'train': 3},
-      ('"best" is the latest', 'on train, whose scores say nothing of new'),
+      ('"best" is the latest', 'on train, whose scores say nothing about new'),
     ),
     (
       {'train': 'abc', 'test': 'de'},
@@ -160,7 +160,7 @@ def test_constant_images_get_a_std_of_1(write_folder, load):
     ),
   ],
 )
-def test_splits_that_lack_are_drawn_or_told(
+def test_missing_splits_are_drawn_or_reported(
   write_folder, load, lists, share, sizes, notes
 ):
   root = write_folder('abcde', **lists)
@@ -212,7 +212,7 @@ def test_resize_scales_image_and_label_alike(write_folder, load):
   np.testing.assert_array_equal(example['label'], label[1::2, 1::2])
 
 
-def test_large_set_is_decoded_anew_and_is_the_same(
+def test_large_set_is_decoded_again_and_is_the_same(
   write_folder, load, monkeypatch
 ):
   root = str(write_folder(train='abc', val='d'))
@@ -239,7 +239,7 @@ def test_open_split_gives_what_load_gives(write_folder, load_config):
   saved = {name: part.keys for name, part in dataset.splits.items()}
   val = sources.open_split(spec.read(config), 'val', saved)
   assert [e['name'] for e in val] == [e['name'] for e in dataset.splits['val']]
-  message = '--split test: there is none; the data has train, val'
+  message = '--split test: the data has no such split, only train, val'
   with pytest.raises(errors.InputError, match=message):
     sources.open_split(spec.read(config), 'test', saved)
 
@@ -247,13 +247,13 @@ def test_open_split_gives_what_load_gives(write_folder, load_config):
 @pytest.mark.parametrize(
   ('task', 'mask', 'classes', 'message'),
   [
-    ('binary', 'folders', (), r'classes are: a, b.*takes one'),
-    ('multiclass', 'binary', ('a', 'b'), r'classes are: a, b.*takes one'),
-    ('multiclass', 'index', ('a', 'a'), r'classes are: a, a.*that differ'),
-    ('multiclass', 'index', ('background', 'a'), r'without background'),
+    ('binary', 'folders', (), r'classes are: a, b.*allows one'),
+    ('multiclass', 'binary', ('a', 'b'), r'classes are: a, b.*allows one'),
+    ('multiclass', 'index', ('a', 'a'), r'classes are: a, a.*different names'),
+    ('multiclass', 'index', ('background', 'a'), r'none of them background'),
   ],
 )
-def test_classes_that_can_not_be_told_apart_are_refused(
+def test_ambiguous_classes_are_refused(
   write_folder, load_config, task, mask, classes, message
 ):
   config = load_config('binary:folder', task=task)
@@ -280,16 +280,18 @@ def test_folds_keep_groups_together_and_leave_test_alone(write_folder, load):
     assert '4 groups kept whole' in dataset.notes[0]
 
 
-def test_splits_that_were_drawn_are_kept_and_missed(write_folder, load_config):
+def test_drawn_splits_are_kept_and_missing_images_refused(
+  write_folder, load_config
+):
   config = load_config(
     'binary:folder', **{'data.root': str(write_folder('abcdef'))}
   )
-  found = sources.open_layout(spec.read(config))
+  opened = sources.open_layout(spec.read(config))
   saved = {'train': ['b', 'c', 'd', 'e', 'f'], 'val': ['a']}
   for val in 'ab':
     rest = [name for name in 'abcdef' if name != val]
     dataset = sources.load(
-      spec.read(config), found, {'train': rest, 'val': [val]}
+      spec.read(config), opened, {'train': rest, 'val': [val]}
     )
     assert dataset.splits['val'].keys == [val]
   for changed, message in [
@@ -297,7 +299,7 @@ def test_splits_that_were_drawn_are_kept_and_missed(write_folder, load_config):
     ({'val': ['z', 'a']}, 'image z is no longer there'),
   ]:
     with pytest.raises(errors.InputError, match=message):
-      sources.load(spec.read(config), found, saved | changed)
+      sources.load(spec.read(config), opened, saved | changed)
     with pytest.raises(errors.InputError, match=message):
       sources.open_split(spec.read(config), 'val', saved | changed)
 
@@ -331,8 +333,8 @@ def test_embedded_set_lies_in_the_users_cache_by_default(
 ):
   (tmp_path / 'unet_jax').symlink_to(fundus_root)
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-  found = sources.open_layout(spec.read(load_config('multiclass')))
-  assert found.root == str(tmp_path / 'unet_jax')
+  opened = sources.open_layout(spec.read(load_config('multiclass')))
+  assert opened.root == str(tmp_path / 'unet_jax')
 
 
 def test_root_that_can_hold_no_data_set_is_named(load_config, tmp_path):
@@ -367,10 +369,10 @@ def test_any_tfds_set_with_one_mask_is_read(load_tfds):
     'train': 4,
     'val': 2,
   }
-  found = {e['name']: e for e in dataset.splits['train']}
-  assert sorted(found) == [f'shape{i}' for i in range(4)]
+  examples = {e['name']: e for e in dataset.splits['train']}
+  assert sorted(examples) == [f'shape{i}' for i in range(4)]
   for i in range(4):
-    example = found[f'shape{i}']
+    example = examples[f'shape{i}']
     np.testing.assert_array_equal(
       example['image'], np.full((9 + i, 7, 1), 20 * i)
     )
@@ -387,12 +389,12 @@ def test_any_tfds_set_with_one_mask_is_read(load_tfds):
       r'no mask disc \(it has: segmentation_mask\)',
     ),
     (dict(classes=('disc',)), 'mask value 2 in 77 pixels'),
-    (dict(mask='planes'), 'config.data.masks.kind=planes takes one'),
+    (dict(mask='planes'), 'config.data.masks.kind=planes reads a folder'),
     (dict(train='a-b'), 'config.data.split.train names images of a folder'),
     (dict(fov='fov'), 'config.data.fov names the folder fov'),
     (dict(weights='maps'), 'config.data.weights names the folder maps'),
   ],
 )
-def test_tfds_set_that_does_not_fit_is_told(load_tfds, settings, message):
+def test_tfds_set_that_does_not_fit_is_reported(load_tfds, settings, message):
   with pytest.raises(errors.InputError, match=message):
     load_tfds(**settings)

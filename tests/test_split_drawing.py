@@ -13,11 +13,11 @@ ALIKE = np.ones((10, 1), bool)
 @pytest.mark.parametrize(
   ('share', 'num_val'), [(0.0, 0), (0.01, 1), (0.2, 2), (0.25, 2), (0.9, 9)]
 )
-def test_share_is_held_back_exactly(share, num_val):
+def test_share_is_held_out_exactly(share, num_val):
   assert split_drawing.hold_back(NAMES, ALIKE, share, seed=0).sum() == num_val
 
 
-def test_seed_alone_decides_who_is_held_back():
+def test_seed_alone_decides_which_images_are_held_out():
   draws = {
     tuple(split_drawing.hold_back(NAMES, ALIKE, 0.3, seed)) for seed in range(9)
   }
@@ -28,7 +28,7 @@ def test_seed_alone_decides_who_is_held_back():
 
 
 @pytest.mark.parametrize(('count', 'share'), [(1, 0.2), (3, 0.9)])
-def test_nothing_left_to_train_on_is_told(count, share):
+def test_nothing_left_to_train_on_is_reported(count, share):
   with pytest.raises(
     errors.InputError, match='val_share.*leaves none.*add images'
   ):
@@ -88,11 +88,11 @@ def test_group_is_a_part_of_the_name_or_a_column(tmp_path):
     'B',
   ]
   for rule, message in [
-    (r'^(q\d+)_', 'finds nothing in p1_left'),
+    (r'^(q\d+)_', 'does not match p1_left'),
     ('eyes.csv:doctor', 'has no column doctor .it has: image, age, patient'),
-    ('nose.csv:patient', 'nose.csv can not be read'),
+    ('nose.csv:patient', 'nose.csv cannot be read'),
   ]:
     with pytest.raises(errors.InputError, match=message):
       split_drawing.group(names, rule, tmp_path)
-  with pytest.raises(errors.InputError, match='names no patient of p9'):
+  with pytest.raises(errors.InputError, match='has no patient for p9'):
     split_drawing.group([*names, 'p9'], 'eyes.csv:patient', tmp_path)

@@ -10,8 +10,8 @@ from unet_jax.data import spec, splits
 def test_lists_keep_their_order_and_skip_blank_lines(tmp_path):
   (tmp_path / 'train.txt').write_text('b\r\n\r\n  a \nc')
   (tmp_path / 'test.txt').write_text('\ufeffd\n', 'utf-8')
-  found = splits.read_lists(tmp_path)
-  assert found == {'train': ['b', 'a', 'c'], 'test': ['d']}
+  lists = splits.read_lists(tmp_path)
+  assert lists == {'train': ['b', 'a', 'c'], 'test': ['d']}
 
 
 def test_no_list_at_all_is_not_an_error(tmp_path):
@@ -28,22 +28,22 @@ IMAGES = [f'image{i:03d}' for i in range(1, 90)]
 
 
 def test_ranges_include_both_ends_as_in_the_tutorial(load_config):
-  found = ranges(
+  lists = ranges(
     load_config,
     IMAGES[::-1],
     train='image001-image027',
     test='image028 - image088, image089',
   )
-  assert found == {'train': IMAGES[:27], 'test': IMAGES[27:]}
+  assert lists == {'train': IMAGES[:27], 'test': IMAGES[27:]}
   assert ranges(load_config, IMAGES) == {}
 
 
 def test_names_may_have_dashes_themselves(load_config):
   names = ['eye-1-left', 'eye-1-right', 'eye-2-left']
-  found = ranges(
+  lists = ranges(
     load_config, names, train='eye-1-left-eye-1-right', val='eye-2-left'
   )
-  assert found == {'train': names[:2], 'val': names[2:]}
+  assert lists == {'train': names[:2], 'val': names[2:]}
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_names_may_have_dashes_themselves(load_config):
   [
     (
       dict(train='image001-image100'),
-      "data.split.train: 'image001-image100' is no",
+      "data.split.train: 'image001-image100' is nei",
     ),
     (dict(train='image009-image002'), 'data.split.train'),
     (
@@ -61,7 +61,7 @@ def test_names_may_have_dashes_themselves(load_config):
     (dict(test='image005'), 'data.split.train is not'),
   ],
 )
-def test_ranges_that_mean_nothing_are_told(load_config, splits_of, message):
+def test_ranges_that_mean_nothing_are_reported(load_config, splits_of, message):
   with pytest.raises(errors.InputError, match=message):
     ranges(load_config, IMAGES, **splits_of)
 
@@ -74,5 +74,5 @@ def test_splits_are_written_down_and_read_again(tmp_path):
   splits.save(tmp_path, keys, (['a', 'b'], ['c']))
   assert splits.load(tmp_path)['folds'] == [['a', 'b'], ['c']]
   (tmp_path / splits.FILE).write_text('{')
-  with pytest.raises(errors.InputError, match='can not be read'):
+  with pytest.raises(errors.InputError, match='cannot be read'):
     splits.load(tmp_path)

@@ -29,8 +29,8 @@ def union(masks, names):
 def best_f1(scores, target):
   """Returns the best F1 that any threshold on integer scores reaches."""
   hits = np.bincount(scores[target], minlength=256)[::-1].cumsum()
-  found = np.bincount(scores, minlength=256)[::-1].cumsum()
-  return np.max(2 * hits / (found + target.sum()))
+  predicted = np.bincount(scores, minlength=256)[::-1].cumsum()
+  return np.max(2 * hits / (predicted + target.sum()))
 
 
 def test_same_index_draws_the_same_and_others_do_not(drawn):
@@ -127,7 +127,7 @@ def test_second_builder_reads_what_the_first_wrote(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures('few_images')
-def test_broken_build_is_not_taken_for_whole(tmp_path, monkeypatch):
+def test_incomplete_build_is_not_used(tmp_path, monkeypatch):
   with monkeypatch.context() as broken:
     broken.setattr(photograph, 'draw_fundus', None)
     with pytest.raises(TypeError):

@@ -52,22 +52,22 @@ def write_maps(root, names, size=(40, 48)):
 )
 def test_white_is_1(tmp_path, array, white):
   Image.fromarray(array).save(tmp_path / 'a.png')
-  found = files.read_weights(tmp_path / 'a.png')
-  assert found.dtype == np.float32
-  np.testing.assert_allclose(found, array / white, rtol=1e-6)
+  weights = files.read_weights(tmp_path / 'a.png')
+  assert weights.dtype == np.float32
+  np.testing.assert_allclose(weights, array / white, rtol=1e-6)
 
 
 @pytest.mark.parametrize('dtype', [np.float64, np.float16, np.uint8, bool])
 def test_npy_has_the_weights_themselves(tmp_path, dtype):
   array = np.array([[0, 10, 1.5]]).astype(dtype)
   np.save(tmp_path / 'a.npy', array)
-  found = files.read_weights(tmp_path / 'a.npy')
-  assert found.dtype == np.float32
-  np.testing.assert_array_equal(found, array.astype(np.float32))
+  weights = files.read_weights(tmp_path / 'a.npy')
+  assert weights.dtype == np.float32
+  np.testing.assert_array_equal(weights, array.astype(np.float32))
 
 
 WRONG = {
-  'negative': (np.array([[1.0, -2]]), r'b\.npy: weights .* this has -2 to 1'),
+  'negative': (np.array([[1.0, -2]]), r'b\.npy: weights .* these are -2 to 1'),
   'nan': (np.array([[1.0, np.nan]]), r'b\.npy: weights must be finite'),
   'infinite': (np.array([[1.0, np.inf]]), r'b\.npy: weights must be finite'),
   'all zero': (np.zeros((40, 48)), r'b\.npy: every weight is 0'),
@@ -79,7 +79,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize('case', WRONG)
-def test_map_that_can_not_be_is_told(write_folder, load, case):
+def test_map_that_cannot_be_is_reported(write_folder, load, case):
   root = write_folder()
   write_maps(root, 'abcd')
   array, message = WRONG[case]
@@ -88,7 +88,7 @@ def test_map_that_can_not_be_is_told(write_folder, load, case):
     load(root)
 
 
-def test_coloured_or_broken_file_is_told(write_folder, load):
+def test_coloured_or_broken_file_is_reported(write_folder, load):
   root = write_folder()
   write_maps(root, 'abcd')
   (root / 'maps' / 'b.npy').unlink()
@@ -101,7 +101,7 @@ def test_coloured_or_broken_file_is_told(write_folder, load):
     load(root)
 
 
-def test_two_maps_of_an_image_are_told(write_folder, load):
+def test_two_maps_of_an_image_are_reported(write_folder, load):
   root = write_folder()
   write_maps(root, 'abcd')
   Image.new('L', (48, 40), 1).save(root / 'maps' / 'b.png')
@@ -132,14 +132,14 @@ def test_only_training_images_need_maps(write_folder, load):
 def test_drawn_training_images_need_maps_too(write_folder, load):
   root = write_folder('abcdef', train='abcdef')
   write_maps(root, 'abcde')
-  seen = set()
-  for fold in range(3):  # Of which one has f in val.
+  messages = set()
+  for fold in range(3):  # One of the folds has f in val.
     try:
       load(root, folds=3, fold=fold)
-      seen.add('')
+      messages.add('')
     except errors.InputError as error:
-      seen.add(str(error).split(' has')[0])
-  assert seen == {'', 'training image f'}
+      messages.add(str(error).split(' has')[0])
+  assert messages == {'', 'training image f'}
 
 
 def test_endings_alike_are_left_out(write_folder, load):
@@ -150,7 +150,7 @@ def test_endings_alike_are_left_out(write_folder, load):
   assert all('weight_map' in x for x in load(root).splits['train'])
 
 
-def test_the_doctor_tells_of_maps(write_folder, diagnose):
+def test_the_doctor_reports_maps(write_folder, diagnose):
   root = write_folder()
   write_maps(root, 'abcd')
   texts = str(diagnose(root, weights='maps'))
@@ -242,7 +242,7 @@ def test_map_stays_with_its_image_through_crop_and_augmentation():
 
 
 def steps(tx, weight_map, *, num=3, mapped=False):
-  """Takes steps whose batches have the map that the batch is given to make."""
+  """Takes steps whose batches have the map that a function makes of them."""
   axis_name = parallel.AXIS if mapped else None
   state, step = test_step.make(tx, axis_name=axis_name)
   step, place = jax.jit(step), lambda batch: batch
@@ -313,9 +313,9 @@ def test_centre_lines_are_weighted(per_image):
     np.asarray(skeleton.soft_skeleton(x, radius=2)) for x in (probs, target)
   ]
 
-  def share(line, found):  # [B, K] or [K]
+  def share(line, mask):  # [B, K] or [K]
     axes = (1, 2) if per_image else (0, 1, 2)
-    hit = (weight[..., None] * line * found).sum(axes)
+    hit = (weight[..., None] * line * mask).sum(axes)
     return (hit + 1) / ((weight[..., None] * line).sum(axes) + 1)
 
   precision, recall = share(lines[0], target), share(lines[1], probs)

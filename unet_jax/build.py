@@ -125,7 +125,7 @@ def abstract_batch(config, example: dict) -> dict[str, jax.ShapeDtypeStruct]:
   """
   side = window_size(config)
   sample = {'index': jax.ShapeDtypeStruct((), np.int32)}
-  for key in crops.MOVED:
+  for key in crops.CROPPED:
     if key in example:
       shape = (side, side, *example[key].shape[2:])
       sample[key] = jax.ShapeDtypeStruct(shape, example[key].dtype)

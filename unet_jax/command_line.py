@@ -1,4 +1,4 @@
-"""The commands' flags, and how a command ends: in one line if it fails."""
+"""Parses the flags of a command and runs it; a failure prints one line."""
 
 import os
 import re
@@ -20,22 +20,22 @@ CONFIG = {'config': 'Config file[:VARIANT]'}  # For `Command.configs`.
 
 
 class Command(NamedTuple):
-  """A module that `python -m` runs: its flags, and what it does with them."""
+  """A module that `python -m` runs: its flags, and the function that runs."""
 
   define: Callable[[flags.FlagValues], None]  # Defines the other flags.
   run: Callable[[flags.FlagValues], int | None]  # Returns the exit code.
-  # Before `run`, in a process of the command's own; never in a caller's.
+  # Called before `run` if the command has its own process, not by `call`.
   start: Callable[[flags.FlagValues], None] | None = None
-  configs: Mapping[str, str] = {}  # Flags of config files, with their help.
-  required: tuple[str, ...] = ()  # Flags besides those of config files.
+  configs: Mapping[str, str] = {}  # Flag of a config file -> its help.
+  required: tuple[str, ...] = ()  # Required flags besides `configs`.
 
 
 class _TextShown(Exception):
-  """Ends the parsing of flags once a PrintFlag has printed its text."""
+  """Ends the parsing of flags after a PrintFlag has printed its text."""
 
 
 class PrintFlag(flags.BooleanFlag):
-  """Prints a text as soon as it is parsed, and ends, whatever else is wrong."""
+  """Prints a text when it is parsed and exits, whatever other flags say."""
 
   def __init__(
     self,
@@ -54,10 +54,10 @@ class PrintFlag(flags.BooleanFlag):
 
 
 def call(command: Command, argv: Sequence[str]) -> int:
-  """Runs a command inside the caller's process, as often as wanted.
+  """Runs a command inside the caller's process; may be called repeatedly.
 
   Args:
-    command: of the module that is to run.
+    command: the command of a module.
     argv: the arguments, without the program's name.
 
   Returns:
@@ -72,13 +72,13 @@ def call(command: Command, argv: Sequence[str]) -> int:
 
 
 def run(command: Command) -> None:
-  """Runs a command as this process, with the arguments of sys.argv."""
+  """Runs a command as this process, with the arguments in sys.argv."""
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _interrupt)
     sys.unraisablehook = _interrupt_again
 
   def parse(argv: list[str]) -> flags.FlagValues:
-    flags.FLAGS(argv[:1])  # absl wants its own flags parsed.
+    flags.FLAGS(argv[:1])  # absl needs its own flags parsed.
     # JAX, orbax and TFDS log much that no user can act on.
     logging.set_verbosity(logging.ERROR)
     return _parse(command, argv[1:])
@@ -97,13 +97,13 @@ def run(command: Command) -> None:
   except KeyboardInterrupt as error:
     sys.stdout.flush()
     print('interrupted', *error.args, sep='; ', file=sys.stderr, flush=True)
-    # The exit code of shells for Ctrl-C; at once, since orbax's threads, cut
-    # short, would print tracebacks.
+    # 130 is the exit code of shells for Ctrl-C. Exits at once, since the
+    # interrupted threads of orbax would print tracebacks.
     os._exit(130)
 
 
 def start_jax(args: flags.FlagValues) -> None:
-  """Readies the process for JAX, and for the engine if a config names one."""
+  """Prepares the process for JAX, and for the engine that a config names."""
   from unet_jax import build  # Late, since --help needs no JAX.
 
   build.start(args.config.engine if 'config' in args else 'auto')
@@ -116,16 +116,16 @@ def _fail(error: errors.InputError) -> int:
 
 
 def _interrupt(number: int, frame) -> None:
-  """Raises KeyboardInterrupt, of which orbax would log a traceback."""
+  """Raises KeyboardInterrupt; silences orbax, which would log a traceback."""
   logging.set_verbosity(logging.FATAL)
   signal.default_int_handler(number, frame)
 
 
 def _interrupt_again(ignored) -> None:
-  """Repeats a Ctrl-C that was lost in a callback, as JAX's to the collector."""
+  """Repeats a Ctrl-C that a callback swallowed, such as JAX's for the GC."""
   if ignored.exc_type is KeyboardInterrupt:
-    # Later, since in here it would be lost again.
-    main_thread = threading.get_ident()  # Signals are handled in no other.
+    # After this hook has returned, which would swallow it, too.
+    main_thread = threading.get_ident()  # Only this thread handles signals.
     again = main_thread, signal.SIGINT
     threading.Timer(0.1, signal.pthread_kill, again).start()
   else:
@@ -133,10 +133,10 @@ def _interrupt_again(ignored) -> None:
 
 
 def _parse(command: Command, argv: Sequence[str]) -> flags.FlagValues:
-  """Parses the arguments into flags of this call's own.
+  """Parses the arguments into flags that belong to this call alone.
 
   Raises:
-    InputError: in one line, for what absl or the config file raises.
+    InputError: in one line, for any error of absl or of the config file.
   """
   args = _define(command, argv)
   name = next(iter(command.configs), 'config')
@@ -146,14 +146,14 @@ def _parse(command: Command, argv: Sequence[str]) -> flags.FlagValues:
       if args[name].present and not isinstance(
         args[name].value, ml_collections.ConfigDict
       ):
-        getattr(args[name].value, 'seed', None)  # Raises what loading did.
+        getattr(args[name].value, 'seed', None)  # Raises the error of loading.
         kind = type(args[name].value).__name__
-        raise TypeError(f'get_config gave {kind}, no config')
+        raise TypeError(f'get_config returned {kind}, not a config')
   except _TextShown:
     raise
-  except SystemExit as end:  # Of the config file.
+  except SystemExit as end:  # Raised by the config file.
     raise errors.InputError(f'--{name}: {end.code}') from None
-  except Exception as error:  # absl's, or whatever the config file raises.
+  except Exception as error:  # Raised by absl or the config file.
     raise errors.InputError(
       _explain(error, _failed_flag(error) or name)
     ) from None
@@ -168,7 +168,7 @@ def _require(command: Command, args: flags.FlagValues) -> None:
   for name in command.configs:
     if args[name].value is None:
       raise errors.InputError(
-        f'no {name}; give one, e.g. --{name} configs/multiclass.py'
+        f'--{name} is missing; give a file, e.g. --{name} configs/multiclass.py'
       )
   for name in command.required:
     if not args[name].value:
@@ -176,22 +176,22 @@ def _require(command: Command, args: flags.FlagValues) -> None:
 
 
 def _define(command: Command, argv: Sequence[str]) -> flags.FlagValues:
-  """Defines the command's flags, and beside them absl's, for one call."""
+  """Defines the command's flags and absl's, for one call."""
   args = flags.FlagValues()
   for name, what in command.configs.items():
     config_flags.DEFINE_config_file(
       name,
       None,
-      f'{what}, as those in configs/, whose first lines list theirs; '
+      f'{what}, such as those in configs/, whose first lines list variants; '
       f'--{name}.KEY=VALUE sets a key of unet_jax/defaults.py.',
       flag_values=args,
       lock_config=True,
       sys_argv=list(argv),
     )
-    # ml_collections would load the file over what an earlier call's left there.
+    # ml_collections would load the file into the module of an earlier call.
     sys.modules.pop(f'{name}_config', None)
   command.define(args)
-  args.flags_by_module_dict().clear()  # The help is one list of them all.
+  args.flags_by_module_dict().clear()  # So that --help prints one list.
   doc = sys.modules[command.run.__module__].__doc__
   own = args.get_help(prefix='  ', include_special_flags=False)
   text = f'{doc}\nflags:\n{own}\n'
@@ -203,23 +203,24 @@ def _define(command: Command, argv: Sequence[str]) -> flags.FlagValues:
   args['helpfull'] = PrintFlag('helpfull', what, lambda: full)
   for name in flags.FLAGS:
     flag = flags.FLAGS[name]
-    if name == flag.name and name not in args:  # Not by its short name, too.
+    # FLAGS also lists a flag by its short name.
+    if name == flag.name and name not in args:
       args[name] = flag
   return args
 
 
 def _failed_flag(error: Exception) -> str:
-  """Returns the name of the flag whose parsing raised; '' if none's did."""
+  """Returns the name of the flag whose parsing raised, or ''."""
   frames = traceback.walk_tb(error.__traceback__)
   owners = [frame.f_locals.get('self') for frame, _ in frames]
   return next((x.name for x in owners if isinstance(x, flags.Flag)), '')
 
 
 def _old_key(error: Exception) -> str:
-  """Returns the key of an earlier version that was looked up, or ''."""
+  """Returns the key of an earlier version that raised the error, or ''."""
   places = []
   for frame, _ in traceback.walk_tb(error.__traceback__):
-    # ml_collections' names for the key of a flag.
+    # Variables in which ml_collections holds the key of a flag.
     paths = map(frame.f_locals.get, ('config_path', 'field_path'))
     places += [path for path in paths if isinstance(path, str)]
   if error.args and isinstance(error.args[0], KeyError):  # In a config file.
@@ -232,7 +233,7 @@ def _old_key(error: Exception) -> str:
 
 
 def _explain(error: Exception, name: str) -> str:
-  """Says in a line why the flags or the config file can't be read."""
+  """Returns in one line why the flags or the config file can't be read."""
   text = str(error)
   old_key = _old_key(error)
   if old_key:
@@ -247,7 +248,7 @@ def _explain(error: Exception, name: str) -> str:
   if isinstance(error, flags.Error) and 'parsing config file' not in text:
     is_flag = isinstance(error, flags.UnrecognizedFlagError)
     return f'{last}; see --help' if is_flag else last
-  if isinstance(error, LookupError):  # Its text is but a key.
+  if isinstance(error, LookupError):  # Its text is only a key.
     last = f'{type(error).__name__} {last}'
   # ml_collections puts a whole traceback into the text of some errors.
   places = re.findall(r'File "(.+)", line (\d+)', text) or [

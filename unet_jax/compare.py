@@ -18,7 +18,11 @@ def define(args: flags.FlagValues) -> None:
   """Defines the flags."""
   flags.DEFINE_string('workdir', '', 'Folder for all runs.', flag_values=args)
   flags.DEFINE_integer(
-    'seeds', 3, 'Pairs of runs.', lower_bound=1, flag_values=args
+    'seeds',
+    3,
+    'Number of pairs of runs, each with its own seed.',
+    lower_bound=1,
+    flag_values=args,
   )
 
 

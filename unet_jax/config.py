@@ -1,4 +1,4 @@
-"""Checking, saving and comparing configs.
+"""Checks, saves, loads and compares configs.
 
 `python -m unet_jax.config > docs/config.md` writes the page of all keys.
 """
@@ -12,7 +12,7 @@ import ml_collections
 from unet_jax import defaults, errors, text_files
 from unet_jax import knob as knob_lib
 
-# Keys of earlier versions, which old runs and config files may have.
+# Key of an earlier version -> its name today. Old runs and files have them.
 RENAMED = {
   'data.mask': 'data.masks.kind',
   **{
@@ -27,10 +27,10 @@ RENAMED = {
   'loss.gamma': 'loss.focal_gamma',
   'loss.radius': 'loss.cldice_radius',
 }
-# Keys that went, with the only value whose effect is still there.
+# Removed key -> the only value whose effect this version still has.
 REMOVED = {'transfer.resize': 'never'}
-# Keys of config.loss that are weights of a loss.
-MACHINE = ('engine', 'input')  # A run may go on with others.
+MACHINE = ('engine', 'input')  # A resumed run may change them.
+# Keys of config.loss that are weights of a term.
 TERMS = (
   'dice',
   'negative_dice',
@@ -58,7 +58,7 @@ def flatten(config: ml_collections.ConfigDict, prefix: str = '') -> dict:
 
 
 def check(config: ml_collections.ConfigDict) -> None:
-  """Raises InputError for the first key or value at fault, with a remedy."""
+  """Raises InputError, with a remedy, for the first wrong key or value."""
   flat = flatten(config)
   for key in sorted(flat.keys() - defaults.KEYS):
     raise errors.InputError(explain_unknown(key))
@@ -77,7 +77,7 @@ def check(config: ml_collections.ConfigDict) -> None:
 
 
 def explain_unknown(key: str, config: str = 'config') -> str:
-  """Says in a line what to do about a key that `config` should not have."""
+  """Returns one line on what to do about a key that `config` cannot have."""
   if key in RENAMED:
     return f'{config}.{key} is now called {config}.{RENAMED[key]}; rename it'
   if key in REMOVED:
@@ -91,7 +91,7 @@ def _check_data(config: ml_collections.ConfigDict) -> None:
   if config.task == 'binary' and len(data.classes) > 1:
     raise errors.InputError(
       f'config.data.classes has {len(data.classes)} names; task binary '
-      'takes one (or set config.task=multiclass)'
+      'takes one: name one, or set config.task=multiclass'
     )
   if config.task == 'binary' and not data.background:
     raise errors.InputError(
@@ -101,7 +101,7 @@ def _check_data(config: ml_collections.ConfigDict) -> None:
   if masks.soft and (config.task == 'multiclass' or masks.kind not in PLANES):
     raise errors.InputError(
       f'config.data.masks.soft is {masks.soft}: probabilities need masks of '
-      'folders or planes and task binary or multilabel; set these, or '
+      'kind folders or planes, and task binary or multilabel; set these, or '
       'config.data.masks.soft=0'
     )
   if masks.missing == 'absent' and masks.kind not in ('binary', 'folders'):
@@ -123,12 +123,13 @@ def _check_data(config: ml_collections.ConfigDict) -> None:
     has_group = '.csv:' in split.group or re.compile(split.group).groups
   except re.error as error:
     raise errors.InputError(
-      f'config.data.split.group {split.group!r}: {error}'
+      f'config.data.split.group {split.group!r} is no regular expression '
+      f'({error}); correct it'
     ) from None
   if split.group and not has_group:
     raise errors.InputError(
-      f'config.data.split.group {split.group!r} has no (group) that is the '
-      'patient; put parentheses around it'
+      f'config.data.split.group {split.group!r} has no group for the '
+      'patient; put parentheses around that part'
     )
 
 
@@ -148,12 +149,12 @@ def _check_model(config: ml_collections.ConfigDict) -> None:
   ):
     raise errors.InputError(
       f'config.transfer.batch_stats is reestimate, which '
-      f'config.model.name={model.name} does not know; set it to keep'
+      f'config.model.name={model.name} does not support; set it to keep'
     )
   if not any(config.loss[term] for term in TERMS):
     raise errors.InputError(
-      'every term of config.loss has weight 0; give one a positive weight, as '
-      '--config.loss.dice=1.0'
+      'every term of config.loss has weight 0; give one a positive weight, '
+      'such as --config.loss.dice=1.0'
     )
 
 
@@ -177,7 +178,7 @@ def _check_optim(config: ml_collections.ConfigDict) -> None:
 def _check_geometry(
   augment: ml_collections.ConfigDict, image_size: int
 ) -> None:
-  """Refuses ranges that no image survives."""
+  """Refuses ranges that destroy every image."""
   zooms = augment.zoom_range
   if not (
     len(zooms) == 2
@@ -186,9 +187,9 @@ def _check_geometry(
   ):
     raise errors.InputError(
       f'config.augment.zoom_range is {zooms}; it must be the least and '
-      'greatest scale, from 0.1 to 10, e.g. (0.9, 1.1)'
+      'the greatest scale, from 0.1 to 10, e.g. (0.9, 1.1)'
     )
-  # A quarter of a cell of the elastic grid.
+  # A sixteenth of the image is a quarter of a cell of the elastic grid.
   if augment.elastic >= image_size / 16:
     raise errors.InputError(
       f'config.augment.elastic is {augment.elastic} pixels, which would fold '
@@ -208,13 +209,13 @@ def load(path: pathlib.Path) -> ml_collections.ConfigDict:
 
 
 def from_dict(tree: dict) -> ml_collections.ConfigDict:
-  """Returns the config of a JSON object, which may be of an earlier version.
+  """Returns the config of a JSON object, also of one by an earlier version.
 
-  A key that the object lacks has its usual value, which changes nothing. A
-  renamed key gets its new name.
+  A key that the object lacks gets its default, which changes nothing. A renamed
+  key gets its new name.
 
   Raises:
-    InputError: if a removed key has a value whose effect went with it.
+    InputError: if a removed key has a value whose effect was removed, too.
   """
 
   def tuples(value):
@@ -233,7 +234,7 @@ def from_dict(tree: dict) -> ml_collections.ConfigDict:
 
 
 def rename(settings: dict[str, Any]) -> dict[str, Any]:
-  """Returns settings with today's name for each key of an earlier version."""
+  """Returns settings in which renamed keys have today's names."""
   return {RENAMED.get(key, key): value for key, value in settings.items()}
 
 
@@ -242,7 +243,7 @@ def differences(
 ) -> list[str]:
   """Returns a line `key: old -> new` for each key that differs.
 
-  MACHINE is left out: it belongs to the machine, not to the run.
+  Ignores the keys in MACHINE, which belong to the machine, not to the run.
   """
   old, new = flatten(old), flatten(new)
   missing = '(absent)'
@@ -254,11 +255,11 @@ def differences(
 
 
 def reference() -> str:
-  """Returns docs/config.md, a page of all keys."""
+  """Returns docs/config.md, the page of all keys."""
   return '\n\n'.join(
     [
       '# Every key of a config',
-      'Made from `unet_jax/defaults.py` by `python -m unet_jax.config > '
+      'Generated from `unet_jax/defaults.py` by `python -m unet_jax.config > '
       'docs/config.md`. On the command line a key is a flag, such as '
       '`--config.optim.lr=3e-4`.',
       '## What most runs set',
@@ -272,7 +273,7 @@ def reference() -> str:
 
 def _table(knobs: dict[str, knob_lib.Knob]) -> str:
   rows = [
-    '| key | usual value | must be | meaning |',
+    '| key | default | must be | meaning |',
     '| --- | --- | --- | --- |',
   ]
   for key, knob in knobs.items():

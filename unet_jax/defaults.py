@@ -1,6 +1,6 @@
-"""Every key of a config, with its usual value, what it may be, its meaning.
+"""Every key of a config: its default, its allowed values, and its meaning.
 
-A file in configs/ starts from `get_config()` and sets what differs.
+A file in configs/ starts from `get_config()` and sets the keys that differ.
 """
 
 import os
@@ -31,7 +31,7 @@ MAIN = {
   'data.root': free('', 'Folder of the images, or of the TFDS data sets.'),
   'data.classes': free((), 'Foreground classes; () reads them from the data.'),
   'data.background': free(
-    'background', "Name of the background; '': every pixel is of a class."
+    'background', "Name of the background; '': every pixel has a class."
   ),
   'data.masks.kind': choice(
     ('index', 'binary', 'color', 'folders', 'planes'),
@@ -40,24 +40,25 @@ MAIN = {
   ),
   'data.masks.merge': free(
     {},
-    'Class to a tuple of the mask folders whose union it is, or of its values '
-    "in the masks: numbers in index masks and planes, or colours '#rrggbb'.",
+    'Class -> tuple of what it is the union of: mask folders, values of index '
+    "masks, numbers of planes, or colours '#rrggbb'.",
     entry=tuple,
   ),
   'data.masks.void': free(
-    (), 'Mask folders, numbers or colours whose pixels count nowhere.'
+    (), 'Mask folders, values or colours whose pixels are void.'
   ),
   'data.masks.threshold': number(
     128,
     (1, 255),
-    'Least value of a mask folder that means the class. In the 0 to 252 of '
-    "DIARETDB1's four experts 126 is a majority, 26 the tutorial's tenth.",
+    'Least value of a pixel that has the class, in folders of masks and float '
+    "planes. DIARETDB1's four experts add up to 252: 126 is a majority, and 26 "
+    "the tutorial's tenth.",
   ),
   'data.resize': number(
     0, (0, 2**15), 'Longer side in pixels after scaling; 0 scales nothing.'
   ),
   'data.split.val_share': number(
-    0.0, (0.0, 0.9), 'Share of train that becomes val where there is no val.'
+    0.0, (0.0, 0.9), 'Share of train that becomes val if there is no val.'
   ),
   'image_size': number(128, (1, 2**15), 'Side in pixels of the random crops.'),
   'batch_size': number(8, (1, 2**20), 'Images per step, over all devices.'),
@@ -65,10 +66,10 @@ MAIN = {
   'eval_every': number(100, COUNT, 'Steps between evaluations on val.'),
   'save_every': number(100, COUNT, 'Steps between checkpoints.'),
   'augment.vertical_flip': free(True, 'Mirror up and down at random.'),
-  'augment.quarter_turns': free(True, 'Turn by 0, 90, 180 or 270 degrees.'),
+  'augment.quarter_turns': free(True, 'Rotate by 0, 90, 180 or 270 degrees.'),
   'model.name': choice(
     ('unet', 'residual', 'tutorial', 'tutorial_vessels', 'tutorial_lesions'),
-    'A U-Net, one of residual blocks, or those of `configs/tutorial.py`.',
+    'A U-Net, plain or of residual blocks, or those of `configs/tutorial.py`.',
   ),
   'model.width': number(
     16, (1, 4096), 'Channels at full resolution; each level down doubles them.'
@@ -85,62 +86,70 @@ MAIN = {
 # What few runs set.
 NOTE = (
   'Augmentations have the names and units of the ImageDataGenerator of Keras: '
-  'the greatest change, either way. A loss of weight 0 is not computed; the '
-  'settings of a loss begin with its name. The group `transfer` is for runs '
-  'with `--init_from`.'
+  'each value is the greatest change in either direction. A loss with weight 0 '
+  'is not computed; the settings of a loss begin with its name. The group '
+  '`transfer` is for runs with `--init_from`.'
 )
 OTHER = {
-  'seed': number(0, (0, 2**31 - 1), 'Seed of all that is random.'),
+  'seed': number(0, (0, 2**31 - 1), 'Seed of all random choices.'),
   'precision': choice(
     ('auto', 'float32', 'bfloat16'),
-    'Type to compute in; auto takes bfloat16 where it is faster.',
+    'Type of computations; auto takes bfloat16 where it is faster.',
   ),
   'engine': choice(
     ('auto', 'native', 'rewritten', 'xla'), 'Implementation of convolutions.'
   ),
   'input': choice(
     ('auto', 'host', 'device'),
-    'Where training images lie and crops are cut; auto takes a GPU that has '
-    'room for them.',
+    'Where training images lie and crops are cut; auto takes the device if it '
+    'is a GPU with room for them.',
   ),
   'early_stop': number(
-    0, (0, 2**31 - 1), 'Evaluations without a new best that end a run; 0: none.'
+    0,
+    (0, 2**31 - 1),
+    'Evaluations without a new best that end a run; 0: never.',
   ),
   'data.name': free('', 'Name of the TFDS data set.'),
   'data.masks.soft': number(
-    0, (0, 255), 'Mask value that is probability 1; 0: masks are thresholded.'
+    0,
+    (0, 255),
+    'Mask value that means probability 1; 0: masks are thresholded.',
   ),
   'data.masks.missing': choice(
     ('error', 'absent'),
-    'An image without its mask file is an error, or lacks the class.',
+    'What an image without a mask file means: an error, or no class.',
   ),
   'data.fov': free(
     '', "Folder of masks of the field of view, or 'estimate' to estimate them."
   ),
   'data.weights': free(
     '',
-    'Folder of maps of how much each pixel counts in every term of the loss: '
+    'Folder of maps that weight each pixel in every term of the loss: '
     'NAME.npy, float [H, W], 0 or more; or grey NAME.png, where white is 1.',
   ),
   'data.split.train': free(
-    '', "Names 'a, b' or ranges 'a-k' in a folder; '': as its lists say."
+    '', "Names 'a, b' or ranges 'a-k' of a folder; '' reads its lists."
   ),
-  'data.split.val': free('', 'As `data.split.train`.'),
-  'data.split.test': free('', 'As `data.split.train`.'),
+  'data.split.val': free('', 'Like `data.split.train`.'),
+  'data.split.test': free('', 'Like `data.split.train`.'),
   'data.split.group': free(
     '',
-    'How to tell patients, each of whom stays in one split: a regular '
-    'expression whose first group is the patient, or FILE.csv:COLUMN with '
-    'names in its first column.',
+    'The patient of an image, so that each patient stays in one split: a '
+    'regular expression whose first group is the patient, or FILE.csv:COLUMN '
+    'with names of images in its first column.',
   ),
-  'data.split.folds': number(0, (0, 100), 'Folds of all but test; 0: none.'),
-  'data.split.fold': number(0, (0, 99), 'Fold that is val, from 0.'),
+  'data.split.folds': number(
+    0, (0, 100), 'Number of folds of all images but test; 0: none.'
+  ),
+  'data.split.fold': number(0, (0, 99), 'Index of the fold that is val.'),
   'data.channels': choice(
     ('all', 'green'),
-    'All channels, or green, the best one of a photographed retina.',
+    'All channels, or green, the best one in photographs of a retina.',
   ),
   'data.foreground_share': number(
-    0.5, SHARE, 'Share of crops around a pixel of a class, rare ones as often.'
+    0.5,
+    SHARE,
+    'Share of crops around a pixel of a class; all classes are equally likely.',
   ),
   'augment.horizontal_flip': free(True, 'Mirror left and right at random.'),
   'augment.rotation_range': number(15.0, (0.0, 180.0), 'Degrees.'),
@@ -150,7 +159,9 @@ OTHER = {
   'augment.zoom_range': free(
     (0.9, 1.1), 'Scales of the sampled region; those below 1 magnify.'
   ),
-  'augment.elastic': number(0.0, NOT_NEGATIVE, 'Shift of a point, pixels.'),
+  'augment.elastic': number(
+    0.0, NOT_NEGATIVE, 'Shift of a grid point, pixels.'
+  ),
   'augment.brightness': number(0.1, SHARE, 'Share of 255.'),
   'augment.contrast': number(0.2, SHARE, 'Share of the contrast.'),
   'augment.gamma': number(
@@ -159,14 +170,18 @@ OTHER = {
   'augment.color': number(0.0, SHARE, 'Share of each channel.'),
   'augment.blur': number(0.0, (0.0, 16.0), 'Standard deviation, pixels.'),
   'augment.noise': number(0.0, SHARE, 'Standard deviation, share of 255.'),
-  'model.depth': number(4, (1, 10), 'Times that resolution is halved.'),
+  'model.depth': number(
+    4, (1, 10), 'Number of times that resolution is halved.'
+  ),
   'model.norm': choice(('batch', 'group', 'none'), 'Normalisation.'),
   'model.dilated': number(
-    0, (0, 10), 'Levels, from the top, with dilation 2 on the way down.'
+    0, (0, 10), 'Levels of the encoder, from the top, with dilation 2.'
   ),
-  'model.dropout': number(0.0, (0.0, 0.95), 'Share dropped at the bottom.'),
+  'model.dropout': number(0.0, (0.0, 0.95), 'Dropout rate at the bottleneck.'),
   'model.remat': number(
-    0, (0, 11), 'Levels, from the top, computed twice to save memory.'
+    0,
+    (0, 11),
+    'Levels, from the top, recomputed in the backward pass to save memory.',
   ),
   'loss.negative_dice': number(
     0.0, NOT_NEGATIVE, "The tutorial's Dice: all planes as one, from 0 to -1."
@@ -175,25 +190,33 @@ OTHER = {
     0.0, NOT_NEGATIVE, 'Dice in which small and large classes count alike.'
   ),
   'loss.tversky': number(
-    0.0, NOT_NEGATIVE, 'Dice that weights false negatives against positives.'
+    0.0,
+    NOT_NEGATIVE,
+    'Tversky loss: Dice that weights false negatives against positives.',
   ),
   'loss.tversky_beta': number(
-    0.7, SHARE, 'Weight of a false negative; of a false positive, the rest.'
+    0.7, SHARE, 'Weight of a false negative; a false positive has 1 - beta.'
   ),
-  'loss.tversky_gamma': number(1.0, (1.0, 3.0), '4/3: focal Tversky loss.'),
+  'loss.tversky_gamma': number(
+    1.0, (1.0, 3.0), '4/3 is the focal Tversky loss.'
+  ),
   'loss.cldice': number(0.0, NOT_NEGATIVE, 'Dice of centre lines (clDice).'),
   'loss.cldice_radius': number(5, (1, 100), 'Half the widest vessel, pixels.'),
   'loss.focal': number(
-    0.0, NOT_NEGATIVE, 'Cross entropy of badly predicted pixels (focal loss).'
+    0.0,
+    NOT_NEGATIVE,
+    'Focal loss: cross entropy that favours badly predicted pixels.',
   ),
   'loss.focal_gamma': number(
-    2.0, (0.0, 10.0), 'How strongly it prefers badly predicted pixels.'
+    2.0,
+    (0.0, 10.0),
+    'How strongly the focal loss favours badly predicted pixels.',
   ),
   'loss.per_image': free(
     False, 'Whether all terms but ce and focal are per image, not per batch.'
   ),
   'loss.background': free(
-    False, 'Whether the background of multiclass is a class to these terms.'
+    False, 'Whether the background of multiclass is a class of these terms.'
   ),
   'loss.smooth': number(
     1.0, POSITIVE, 'Pixels added to numerator and denominator of these terms.'
@@ -205,26 +228,28 @@ OTHER = {
     ('cosine', 'constant', 'step'),
     'The learning rate falls to 0, stays, or falls to 1/10 and 1/100.',
   ),
-  'optim.warmup': number(0.1, SHARE, 'Share of the steps.'),
+  'optim.warmup': number(
+    0.1, SHARE, 'Share of the steps in which the learning rate rises.'
+  ),
   'optim.weight_decay': number(
     0.0, SHARE, 'Share of a kernel, times the learning rate, per step of adamw.'
   ),
-  'optim.clip': number(0.0, NOT_NEGATIVE, 'Greatest gradient norm; 0: any.'),
+  'optim.clip': number(0.0, NOT_NEGATIVE, 'Largest gradient norm; 0: any.'),
   'optim.accumulate': number(
-    1, (1, 2**20), 'Turns in which a device takes its images, to save memory.'
+    1, (1, 2**20), 'Micro-batches per step on each device, to save memory.'
   ),
   'optim.ema': number(
     0.98, (0.0, 1.0 - 1e-9), 'Decay of the averaged weights; 0 averages none.'
   ),
   'transfer.classes': free(
     {},
-    'Class to the class of the --init_from run whose plane it takes over. '
-    "Classes of one name need no entry; '' and all others start fresh.",
+    'Class -> class of the --init_from run whose plane of the head it copies. '
+    "Equal names need no entry; '' and all other classes start at random.",
     entry=str,
   ),
   'transfer.batch_stats': choice(
     ('keep', 'reestimate'),
-    'Keep the running statistics, or estimate them anew before step 1.',
+    'Keep the running statistics, or estimate them again before step 1.',
   ),
   'transfer.freeze': free(
     (),
@@ -232,7 +257,9 @@ OTHER = {
     'or single ones, such as down0.',
   ),
   'transfer.unfreeze': number(
-    0.0, SHARE, 'Share of the steps until all train, the last first; 0: never.'
+    0.0,
+    SHARE,
+    'Share of the steps after which all parts train, the last first; 0: never.',
   ),
   'transfer.lr_decay': number(
     1.0, (POSITIVE[0], 1.0), 'Factor on lr per level away from the head.'
@@ -243,7 +270,7 @@ KEYS = MAIN | OTHER
 
 
 def get_config() -> ml_collections.ConfigDict:
-  """Returns every key's usual value."""
+  """Returns a config with every key at its default."""
   return unflatten({key: knob.value for key, knob in KEYS.items()})
 
 
@@ -268,5 +295,5 @@ def shrink(config: ml_collections.ConfigDict) -> None:
 
 
 def unknown_variant(variant: str, file: str) -> ValueError:
-  """Returns the error of a config file without such a variant."""
+  """Returns the error of a config file that has no such variant."""
   return ValueError(f'unknown variant {variant!r}: see the top of {file}')

@@ -1,5 +1,5 @@
-"""The one error that is a user's to mend."""
+"""The error that a user can fix."""
 
 
 class InputError(ValueError):
-  """What a user can mend: its text says what, where, and the remedy."""
+  """An error that a user can fix: it says what, where, and the remedy."""

@@ -23,7 +23,7 @@ def define(args: flags.FlagValues) -> None:
   flags.DEFINE_string(
     'data_root',
     '',
-    "The data's folder, where it is no longer the training's.",
+    'Folder of the data, if it has moved since training.',
     flag_values=args,
   )
 

@@ -1,11 +1,11 @@
-"""One key of a config: its usual value, what it may be, and its meaning."""
+"""One key of a config: its default, its allowed values, and its meaning."""
 
 import sys
 from typing import Any, NamedTuple
 
 import ml_collections
 
-# Limits: the least and the greatest value of a number.
+# Limits: the least and the greatest value of a number, both allowed.
 COUNT = (1, 2**31 - 1)
 SHARE = (0.0, 1.0)
 NOT_NEGATIVE = (0.0, sys.float_info.max)
@@ -15,25 +15,25 @@ POSITIVE = (sys.float_info.min, sys.float_info.max)
 class Knob(NamedTuple):
   """A key of a config; `choice`, `number` and `free` make one."""
 
-  value: Any  # The usual one; every other has its type.
+  value: Any  # The default; other values have the same type.
   meaning: str  # Markdown, for docs/config.md.
   choices: tuple[str, ...] = ()
   limits: tuple[float, ...] = ()
-  entry: type | None = None  # Of a dict by class name: the type of its values.
+  entry: type | None = None  # Type of the values of a dict by class name.
 
 
 def choice(choices: tuple[str, ...], meaning: str) -> Knob:
-  """Makes a knob of some words, of which the first is the usual one."""
+  """Makes a knob with a few possible words; the first is the default."""
   return Knob(choices[0], meaning, choices=choices)
 
 
 def number(value: float, limits: tuple[float, float], meaning: str) -> Knob:
-  """Makes a knob of a number within limits, whole where `value` is an int."""
+  """Makes a knob for a number within limits, whole if `value` is an int."""
   return Knob(value, meaning, limits=limits)
 
 
 def free(value: Any, meaning: str, entry: type | None = None) -> Knob:
-  """Makes a knob that takes any value of its type."""
+  """Makes a knob that takes any value of the type of `value`."""
   return Knob(value, meaning, entry=entry)
 
 
@@ -45,7 +45,7 @@ def allows(knob: Knob, value: Any) -> bool:
     kinds = int if isinstance(knob.value, int) else (int, float)
     is_number = isinstance(value, kinds) and not isinstance(value, bool)
     low, high = knob.limits
-    return is_number and low <= value <= high  # NaN is not.
+    return is_number and low <= value <= high  # False for NaN.
   if knob.entry:
     return isinstance(value, dict) and all(
       isinstance(entry, knob.entry) for entry in value.values()
@@ -54,7 +54,7 @@ def allows(knob: Knob, value: Any) -> bool:
 
 
 def requirement(knob: Knob) -> str:
-  """Says what a key's value must be, such as 'a number from 0 to 1'."""
+  """Returns what a value must be, such as 'a number from 0 to 1'."""
   if knob.choices:
     return f'one of {", ".join(knob.choices)}'
   if knob.limits:

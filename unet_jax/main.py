@@ -38,21 +38,28 @@ def define(args: flags.FlagValues) -> None:
   flags.DEFINE_integer(
     'folds',
     0,
-    'Cross-validate in so many folds, each a run in WORKDIR/foldN.',
+    'Number of folds to cross-validate in, each a run in WORKDIR/foldN.',
     flag_values=args,
   )
   flags.DEFINE_string(
     'coordinator',
     '',
-    'HOST:PORT of process 0, where there are several.',
+    'HOST:PORT of process 0, if there are several processes.',
     flag_values=args,
   )
-  flags.DEFINE_integer('num_processes', 1, 'Of all machines.', flag_values=args)
-  flags.DEFINE_integer('process_id', 0, 'Of this process.', flag_values=args)
+  flags.DEFINE_integer(
+    'num_processes',
+    1,
+    'Number of processes, on all machines.',
+    flag_values=args,
+  )
+  flags.DEFINE_integer(
+    'process_id', 0, 'Index of this process, from 0.', flag_values=args
+  )
 
 
 def start(args: flags.FlagValues) -> None:
-  """Readies the process for JAX, and joins it to the run's other processes."""
+  """Prepares the process for JAX, and connects it to the other processes."""
   from unet_jax import parallel  # Late, since --help needs no JAX.
 
   command_line.start_jax(args)
@@ -63,8 +70,8 @@ def run(args: flags.FlagValues) -> None:
   """Trains and evaluates.
 
   Raises:
-    InputError: if the run can't begin, or ended in a fault.
-    KeyboardInterrupt: after Ctrl-C, with the way to go on.
+    InputError: if the run can't begin, or ends in a fault.
+    KeyboardInterrupt: after Ctrl-C; its text says how to resume.
   """
   from unet_jax.experiments import folds  # Late, since --help needs no JAX.
   from unet_jax.training import loop
@@ -85,12 +92,12 @@ def run(args: flags.FlagValues) -> None:
     )
   except KeyboardInterrupt:
     raise KeyboardInterrupt(
-      'the same command, without --overwrite, goes on from the last '
+      'the same command, without --overwrite, resumes from the last '
       f'checkpoint in {workdir}, if there is one'
     ) from None
   if fault:
     raise errors.InputError(
-      f'ended in {fault}; mend that, and start over with --overwrite'
+      f'the run ended in {fault}; correct that, and start over with --overwrite'
     )
 
 

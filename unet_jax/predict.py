@@ -18,7 +18,10 @@ def define(args: flags.FlagValues) -> None:
   """Defines the flags."""
   flags.DEFINE_string('workdir', '', 'Folder of the run.', flag_values=args)
   flags.DEFINE_multi_string(
-    'input', [], 'Image, or a folder; may repeat.', flag_values=args
+    'input',
+    [],
+    'Image, or folder of images; may be repeated.',
+    flag_values=args,
   )
   flags.DEFINE_string(
     'output', '', 'Folder for masks and overlays.', flag_values=args

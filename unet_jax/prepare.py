@@ -1,4 +1,4 @@
-"""Decodes a data set once, to train from it without decoding:
+"""Decodes a data set once, so that training need not:
 
 python -m unet_jax.prepare --config configs/binary.py:stare --output DIR
 """
@@ -37,16 +37,16 @@ def run(args: flags.FlagValues) -> None:
 
   config_lib.check(args.config)
   output = pathlib.Path(args.output).expanduser().absolute()
-  wanted = spec.read(args.config)
-  opened = sources.open_layout(wanted)
-  read = reading.make_reader(wanted, opened)
-  prepared.write(wanted, opened, read, output, print)
+  data_spec = spec.read(args.config)
+  opened = sources.open_layout(data_spec)
+  read = reading.make_reader(data_spec, opened)
+  prepared.write(data_spec, opened, read, output, print)
   text = train_command(args['config'], output)
   print(f'{output} is finished; train from it with\n  {text}')
 
 
 def train_command(config_flag: flags.Flag, output: pathlib.Path) -> str:
-  """Returns what trains from the output with the config that was given."""
+  """Returns the command that trains from the output with the given config."""
   settings = config_flags.get_override_values(config_flag) | {
     'data.source': 'tfds',
     'data.name': 'prepared',

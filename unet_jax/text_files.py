@@ -1,4 +1,4 @@
-"""Small text files: replaced in one move, read with the fault named."""
+"""Reads and writes small text files: writes are atomic, reads name faults."""
 
 import json
 import pathlib
@@ -8,7 +8,7 @@ from unet_jax import errors
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-  """Replaces a file in one move: killed, it leaves the old or the new."""
+  """Replaces a file atomically: a killed process leaves the old or the new."""
   aside = path.with_name(f'{path.name}.tmp')
   aside.write_text(text)
   aside.replace(path)
@@ -18,11 +18,11 @@ def read_json(path: pathlib.Path, remedy: str) -> Any:
   """Reads a file of JSON.
 
   Raises:
-    InputError: if there is none, or it is damaged; the remedy ends its text.
+    InputError: if the file is missing or damaged; its text ends with `remedy`.
   """
   try:
     return json.loads(path.read_text())
   except (OSError, ValueError) as error:
     raise errors.InputError(
-      f'{path} can not be read ({error}); {remedy}'
+      f'{path} cannot be read ({error}); {remedy}'
     ) from None

@@ -1,4 +1,4 @@
-"""Values of a label that are no class."""
+"""Values of a label that are not classes."""
 
 VOID = 255  # The pixel doesn't count: unlabelled, or outside the image.
-CERTAIN = 254  # What stands for 1 in a label that is a probability.
+CERTAIN = 254  # Means 1 in a label that is a probability.

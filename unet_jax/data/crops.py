@@ -1,4 +1,4 @@
-"""Where to crop: anywhere, or about a pixel of a drawn class."""
+"""Positions of crops: uniform, or around a pixel of a randomly drawn class."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,8 +7,8 @@ import numpy as np
 from unet_jax.data import labels
 
 # Arrays of an example that are cropped together; the last may be absent.
-MOVED = ('image', 'label', 'weight_map')
-MAX_PLACES = 256  # Kept of each class in each image: a kilobyte.
+CROPPED = ('image', 'label', 'weight_map')
+MAX_PLACES = 256  # Pixels kept per class and image: 1 KiB.
 
 
 def find_places(planes: np.ndarray) -> dict[int, np.ndarray]:
@@ -37,8 +37,8 @@ def make_table(
   """Groups places by class instead of by image.
 
   Args:
-    images: of each image, {class: places int32[n]}; see `find_places`.
-    num_classes: K, of the foreground.
+    images: for each image, {class: places int32[n]}; see `find_places`.
+    num_classes: K, number of foreground classes.
 
   Returns:
     For each class, (image, places) of the images that have it.
@@ -50,9 +50,9 @@ def make_table(
 
 
 def is_foreground(index: int, share: float) -> bool:
-  """Returns whether a sample is cropped about a class, by its position alone.
+  """Returns whether the sample at a position is cropped around a class.
 
-  In every stretch of samples, `share` of them are, rounded.
+  Of any consecutive samples, `share` are, rounded; nothing is random.
   """
   return int((index + 1) * share) > int(index * share)
 
@@ -61,7 +61,7 @@ def draw_place(rng: np.random.Generator, table: Sequence) -> tuple[int, int]:
   """Draws a class that occurs, an image that has it, and a pixel of it.
 
   Args:
-    rng: the sample's.
+    rng: the sample's generator.
     table: from `make_table`; at least one class must occur.
 
   Returns:
@@ -86,9 +86,9 @@ def about(
 ) -> tuple[int, int]:
   """Draws the top left corner of a crop that has `place` in its middle half.
 
-  The pixel is not at the very middle, so that a net doesn't learn that lesions
-  are, and a rotation keeps it in the crop. Near the image's border the crop
-  stays within the image, and the pixel is nearer to the crop's border.
+  The pixel is not exactly in the middle, or the model would learn that lesions
+  are there; a rotation keeps the pixel in the crop. Near the image's border the
+  crop stays within the image, and the pixel is nearer to the crop's border.
   """
   corner = []
   for at, side in zip(np.unravel_index(place, shape), shape, strict=True):
@@ -146,7 +146,7 @@ def pad(
     around: pixels (above, below), (left, right).
 
   Returns:
-    As many arrays as were given.
+    The padded arrays, in the order of the arguments.
   """
   if not np.any(around):
     return image, label, *weight_map

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageFilter
 
-FLAT = 0.5  # Corners of this share of the inside's brightness are no frame.
+FLAT = 0.5  # Share of the inside's brightness; brighter corners are no frame.
 EDGE = 0.1  # Share of the way from the frame's brightness to the inside's.
 
 

@@ -23,15 +23,14 @@ def num_channels(paths: list[pathlib.Path]) -> int:
 def read_image(path: pathlib.Path, channels: int) -> np.ndarray:
   """Decodes a file as uint8[H, W, channels], channels 1 or 3.
 
-  The image is turned as its EXIF says. Values of 16 bits are cut to the upper
-  8.
+  The image is rotated as its EXIF says. 16-bit values keep their upper 8 bits.
 
   Raises:
     InputError: if the file is damaged, has transparent pixels, or has 16 bits
       of which the upper ones are hardly used.
   """
   with _open(path) as image:
-    is_deep = _is_deep(image)  # Pillow forgets it once the image is decoded.
+    is_deep = _is_deep(image)  # Pillow forgets this when it decodes.
     _decode(ImageOps.exif_transpose, path, image, in_place=True)
     _decode(image.load, path)
     if image.has_transparency_data:
@@ -39,7 +38,7 @@ def read_image(path: pathlib.Path, channels: int) -> np.ndarray:
       if alpha.min() < 255:
         raise errors.InputError(
           f'{path}: some of its pixels are transparent; save it without an '
-          'alpha channel, on the ground that it should have'
+          'alpha channel, on the background that it should have'
         )
     if image.mode == 'I' or _is_deep_grey(image):
       grey = (np.asarray(image) >> 8).astype(np.uint8)
@@ -48,9 +47,9 @@ def read_image(path: pathlib.Path, channels: int) -> np.ndarray:
       array = np.asarray(image.convert('L' if channels == 1 else 'RGB'))
   if is_deep and array.max() < 16:
     raise errors.InputError(
-      f'{path}: a 16-bit file without values of 4096 or more, of which 8 bits '
-      'would keep next to nothing; spread its values over 0 to 65535, or save '
-      'it with 8 bits'
+      f'{path}: a 16-bit file whose values are all below 4096, so that its '
+      'upper 8 bits hold almost nothing; scale its values to 0 to 65535, or '
+      'save it with 8 bits'
     )
   return array.reshape(*array.shape[:2], channels)
 
@@ -58,23 +57,23 @@ def read_image(path: pathlib.Path, channels: int) -> np.ndarray:
 def keep_channels(image: np.ndarray, channels: str) -> np.ndarray:
   """Returns uint8[H, W, C] of `all` channels, or `green` of a colour image.
 
-  In a retina's photograph green shows vessels and red lesions best.
+  In photographs of a retina, green shows vessels and red lesions best.
   """
   is_color = image.shape[-1] == 3
   return image[..., 1:2] if channels == 'green' and is_color else image
 
 
 def read_mask(path: pathlib.Path, *, as_index: bool) -> np.ndarray:
-  """Decodes a mask as stored, uint8[H, W] or bool[H, W].
+  """Decodes a mask as stored: uint8[H, W] or bool[H, W].
 
   A palette file gives its indices: converting it to grey would turn class 1
   into the brightness of that class's colour.
 
   Args:
     path: of the file.
-    as_index: whether grey values are indices. Pillow spreads indices of 2 and
-      4 bits over 0 to 255; this is undone. Otherwise they are brightness, and
-      values of 16 bits are cut to the upper 8.
+    as_index: whether grey values are indices; Pillow scales 2-bit and 4-bit
+      indices to 0 to 255, which is undone. If False, the values are brightness,
+      and 16-bit values keep their upper 8 bits.
   """
   with _open(path) as image:
     if image.mode not in ('1', 'L', 'P') and not _is_deep_grey(image):
@@ -82,7 +81,7 @@ def read_mask(path: pathlib.Path, *, as_index: bool) -> np.ndarray:
         f'{path}: a mask has one channel, this file has {image.mode}; save it '
         'as an 8-bit PNG of indices, or use --config.data.masks.kind=color'
       )
-    tiles = _tiles(image)  # Pillow forgets them once the image is decoded.
+    tiles = _tiles(image)  # Pillow forgets them when it decodes.
     _decode(image.load, path)
     array = np.asarray(image)
   if array.itemsize == 2 and as_index and array.max() > 255:
@@ -126,13 +125,13 @@ def read_weights(path: pathlib.Path) -> np.ndarray:
     array = _read_grey(path)
   if not (array.min() >= 0 and array.max() < np.inf):  # Also catches NaN.
     raise errors.InputError(
-      f'{path}: weights must be finite and 0 or more, this has '
-      f'{array.min():.4g} to {array.max():.4g}; correct it'
+      f'{path}: weights must be finite and 0 or more, but these '
+      f'are {array.min():.4g} to {array.max():.4g}; correct the file'
     )
   if not array.any():
     raise errors.InputError(
-      f'{path}: every weight is 0, so that nothing of the image counts; '
-      'correct it, or leave the image out'
+      f'{path}: every weight is 0, so that no pixel of the image '
+      'counts; correct the file, or leave the image out'
     )
   return array
 
@@ -152,13 +151,13 @@ def _read_grey(path: pathlib.Path) -> np.ndarray:
 
 
 def write_png(array: np.ndarray, path: pathlib.Path) -> None:
-  """Writes uint8[H, W] or [H, W, 3], making the folder if need be."""
+  """Writes uint8[H, W] or [H, W, 3]; makes the folder if it is missing."""
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(array).save(path)
   except OSError as error:
     raise errors.InputError(
-      f'{path} can not be written ({error.strerror or error})'
+      f'{path} cannot be written ({error.strerror or error})'
     ) from None
 
 
@@ -200,12 +199,12 @@ def _open(path: pathlib.Path) -> ImageFile.ImageFile:
     raise errors.InputError(
       f'{path}: not a readable image ({error}); restore or remove it'
     ) from None
-  is_ppm = image.format == 'PPM'  # Pillow has its 16 bits grey as mode I.
+  is_ppm = image.format == 'PPM'  # Pillow reads its 16-bit grey as mode I.
   if image.mode == 'F' or (image.mode == 'I' and not is_ppm):
     image.close()
     raise errors.InputError(
-      f'{path}: its values are signed, of 32 bits or floats; save it with 8 or '
-      '16 bits'
+      f'{path}: its values are signed, 32-bit or floats; save it with 8 or 16 '
+      'bits'
     )
   return image
 
@@ -215,7 +214,7 @@ def _is_deep_grey(image: Image.Image) -> bool:
 
 
 def _is_deep(image: ImageFile.ImageFile) -> bool:
-  """Returns whether a file has 16 bits; Pillow reads 8 of them in colour."""
+  """Returns whether a file has 16 bits; in colour, Pillow reads 8 of them."""
   return ';16' in _tiles(image) or any(
     codec.startswith('ppm') and isinstance(args, tuple) and args[-1] > 255
     for codec, _, _, args in image.tile
@@ -223,7 +222,7 @@ def _is_deep(image: ImageFile.ImageFile) -> bool:
 
 
 def _tiles(image: ImageFile.ImageFile) -> str:
-  """Returns how the file stores its values, as far as Pillow says."""
+  """Returns the names that Pillow gives to the storage of the values."""
   return ' '.join(str(tile[3]) for tile in image.tile)
 
 

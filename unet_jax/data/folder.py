@@ -13,7 +13,7 @@ from unet_jax.data.spec import Spec
 
 
 def open_folder(spec: Spec) -> layout.Layout:
-  """Finds the files under `spec.root`, and refuses those that don't match.
+  """Opens the files under `spec.root`, and refuses files that don't match.
 
   Raises:
     InputError: naming the files, lists or classes that are missing.
@@ -28,8 +28,8 @@ def open_files(spec: Spec, scanned: scan.Files) -> layout.Layout:
   finding.refuse(file_checks.check(scanned, spec, classes))
   if not classes:
     raise errors.InputError(
-      f'no class names: list them in {root / "classes.txt"}, a name a line, or '
-      'set config.data.classes; for masks of 0 and 255 use '
+      f'no class names: list them in {root / "classes.txt"}, one name per '
+      'line, or set config.data.classes; for masks of 0 and 255 use '
       'configs/binary.py:folder'
     )
   images = _first(scanned.images)
@@ -76,7 +76,7 @@ def open_files(spec: Spec, scanned: scan.Files) -> layout.Layout:
 
 
 def read_mask(path: pathlib.Path, kind: str) -> np.ndarray:
-  """Reads a mask of a kind; see spec.Masks.
+  """Reads a mask that is stored as `kind`; see spec.Masks.
 
   Returns:
     [H, W, K] for `planes`, uint8[H, W, 3] for `color`, else uint8 or bool
@@ -93,7 +93,7 @@ def find_images(folder: pathlib.Path) -> list[pathlib.Path]:
   """Lists the image files directly in `folder`.
 
   Raises:
-    InputError: if there are none, or two have one name.
+    InputError: if there is no image, or two images have the same name.
   """
   images = scan.by_name(folder)
   finding.refuse(
@@ -110,7 +110,7 @@ def _first(paths: scan.Paths) -> dict[str, pathlib.Path]:
 
 
 def _find_classes(scanned: scan.Files, spec: Spec) -> tuple[str, ...]:
-  """Reads classes.txt, else takes the folders under GT."""
+  """Returns the names in classes.txt, or of the folders under GT."""
   path, masks = scanned.root / 'classes.txt', spec.masks
   if path.exists():
     lines = path.read_text('utf-8-sig').splitlines()
@@ -124,7 +124,7 @@ def _find_classes(scanned: scan.Files, spec: Spec) -> tuple[str, ...]:
 def _refuse_size(
   image: pathlib.Path, path: pathlib.Path, array: np.ndarray
 ) -> None:
-  """Refuses what is read from `path`, which has not its image's size."""
+  """Refuses a mask or map at `path`, whose size is not its image's."""
   file, _ = stored.read(image)
   pair = sizes.Pair(file, (stored.describe(str(path), array),))
   finding.refuse(sizes.check([pair]))

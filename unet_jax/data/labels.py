@@ -17,34 +17,34 @@ Mask: TypeAlias = (
 
 
 class Coding(NamedTuple):
-  """What the masks of a data set mean."""
+  """How the masks of a data set are read."""
 
   encoding: str  # binary | index | color | folders | planes
   task: str  # binary | multiclass | multilabel
   classes: tuple[str, ...]  # Foreground.
-  background: str  # Its name, or '' where every pixel is of a class.
-  merge: Mapping[str, Sequence]  # Class -> what it is made of.
-  void: tuple  # What counts nowhere.
+  background: str  # Its name; '' if every pixel belongs to a class.
+  merge: Mapping[str, Sequence]  # Class -> its folders, planes or values.
+  void: tuple  # Folders, planes or values that are void.
   threshold: int
-  soft: int  # Value that means 1 where labels are probabilities; else 0.
+  soft: int  # Value that means probability 1; 0 if labels are hard.
   table: np.ndarray  # Value, or colour, -> code; see values.make_table.
 
 
 class Decoded(NamedTuple):
-  """A label, and what happened to its mask."""
+  """A label, and statistics of its mask."""
 
   label: np.ndarray
   overlap: int = 0  # Pixels where a later class hid an earlier one.
-  # Mask folder -> number of pixels from the threshold on, and of those above 0.
+  # Mask folder -> number of pixels >= the threshold, and of pixels > 0.
   marked: Mapping[str, tuple[int, int]] = {}
 
 
 class ClassSpec(NamedTuple):
-  """What the planes of logits mean."""
+  """The classes of the planes of logits."""
 
   planes: tuple[str, ...]  # A name for each plane.
   num_foreground: int  # The foreground classes are the last planes.
-  exclusive: bool  # Softmax over the planes, or a sigmoid for each.
+  exclusive: bool  # Softmax over the planes; False: a sigmoid for each.
   soft: bool = False  # Whether labels are probabilities.
 
   def to_planes(self, label: np.ndarray) -> np.ndarray:
@@ -54,10 +54,10 @@ class ClassSpec(NamedTuple):
 
 
 def make_coding(spec: Spec, classes: Sequence[str]) -> Coding:
-  """Says what the masks of a data set with these classes mean.
+  """Builds the coding of masks with these foreground classes.
 
   Raises:
-    InputError: if a value stands for two classes, or a class for no value.
+    InputError: if a value means two classes, or a class has no value.
   """
   table, masks = np.zeros(0, np.uint8), spec.masks
   if spec.encoding in values.ENCODINGS:
@@ -82,12 +82,12 @@ def decode(mask: Mask, coding: Coding, where: str) -> Decoded:
   Args:
     mask: uint8 or bool[H, W], uint8[H, W, 3] colours, or planes [H, W] by
       their folder or number.
-    coding: what it means.
+    coding: from `make_coding`.
     where: the file, for messages.
 
   Returns:
-    uint8[H, W] of class indices, or uint8[H, W, K] planes under `multilabel`;
-    from 0 to 254 where labels are probabilities.
+    A label of class indices uint8[H, W], or of planes uint8[H, W, K] under
+    `multilabel`; 0 to 254 where labels are probabilities.
   """
   num_classes = len(coding.classes)
   if not isinstance(mask, Mapping):
@@ -119,8 +119,8 @@ def exclude(label: np.ndarray) -> tuple[np.ndarray, int]:
   """Turns uint8[H, W, K] planes into one class a pixel.
 
   Returns:
-    uint8[H, W]: 0 is background, k + 1 is plane k, and where planes overlap the
-    later wins; and the number of pixels where planes overlap.
+    uint8[H, W], where 0 is background and k + 1 is plane k, and the later plane
+    wins where planes overlap; and the number of pixels where planes overlap.
   """
   order = np.arange(1, label.shape[-1] + 1, dtype=np.uint8)
   overlap = np.count_nonzero(label.sum(axis=-1, dtype=np.int32) > 1)
@@ -135,8 +135,8 @@ def to_planes(
   Args:
     label: from `decode`.
     num_foreground: K.
-    first: index of the first of them, where the label is an index.
-    soft: whether the label is probabilities; more than a half counts.
+    first: index of the first foreground class, where the label has indices.
+    soft: whether the label has probabilities; those above 1/2 count.
   """
   if soft:
     label = label if label.ndim == 3 else label[..., None]
@@ -147,7 +147,7 @@ def to_planes(
 
 
 def is_void(label: np.ndarray) -> np.ndarray:
-  """Returns where a label doesn't count, in any plane: bool[H, W].
+  """Returns where a label is void in any plane: bool[H, W].
 
   Args:
     label: uint8[H, W] or [H, W, K], from `decode`.
@@ -158,6 +158,6 @@ def is_void(label: np.ndarray) -> np.ndarray:
 def class_names(
   task: str, classes: Sequence[str], background: str
 ) -> tuple[str, ...]:
-  """Names the planes; background has one where classes exclude each other."""
+  """Returns the planes' names; under multiclass the background has a plane."""
   has_plane = task == 'multiclass' and background
   return (background, *classes) if has_plane else tuple(classes)

@@ -14,14 +14,14 @@ class Raw(NamedTuple):
 
   name: str
   image: np.ndarray  # uint8[H, W, C]
-  mask: labels.Mask | labels.Decoded  # A Decoded where that is done already.
+  mask: labels.Mask | labels.Decoded  # Decoded if a file has the label.
   where: str  # The mask's file, for messages.
   field: np.ndarray | None = None  # bool[H, W], the field of view.
   weight_map: np.ndarray | None = None  # float32[H, W]: files.read_weights.
 
 
 class Layout(NamedTuple):
-  """A data set; `keys` has one split `all` where nothing lists splits."""
+  """A data set; `keys` has the one split `all` if no splits are listed."""
 
   keys: Mapping[str, Sequence[str]]
   read: Callable[[str], Raw]
@@ -30,6 +30,6 @@ class Layout(NamedTuple):
 
 
 def mask_folders(masks: Masks, classes: Sequence[str]) -> list[str]:
-  """Returns the mask folders that the classes, and void, are made of."""
+  """Returns the mask folders of which the classes and void are made."""
   used = [name for k in classes for name in masks.merge.get(k, (k,))]
   return list(dict.fromkeys((*used, *masks.void)))

@@ -1,4 +1,4 @@
-"""Examples of any sizes in one buffer, to be cut where the buffer lies."""
+"""Examples of any size in one buffer, from which a device cuts windows."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Packed(NamedTuple):
-  """N examples, one after the other, row by row.
+  """N examples, one after the other, each in row-major order.
 
   Attributes:
     image: uint8[P, C], the pixels of all images.
@@ -25,7 +25,7 @@ class Packed(NamedTuple):
 
 
 def pack(examples: Sequence[dict]) -> Packed:
-  """Packs examples; all have a map of weights, or none has."""
+  """Packs examples, of which all or none have a `weight_map`."""
   shape = np.array([x['label'].shape[:2] for x in examples], np.int32)
   sizes = np.prod(shape, axis=1, dtype=np.int64)
 

@@ -10,23 +10,23 @@ import numpy as np
 
 from unet_jax.data import crops, sources
 
-ROUND_TO = 64  # Sides of evaluated images are padded to this: few shapes.
-# Samples of a stream. Grain's endless stream overflows in batches of 1.
+ROUND_TO = 64  # Evaluated sides are padded to multiples: few shapes.
+# Samples of a stream. Grain's endless stream overflows with batches of 1.
 NO_END = 2**40
 # Examples decoded ahead, in threads; grain's default of 500 takes gigabytes.
 AHEAD = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)
 
 
 class Sampling(NamedTuple):
-  """What decides, with its position in the stream, where a sample is cut.
+  """Decides, with the position in the stream, where a sample is cut.
 
   Attributes:
     image_size: side of the random crop.
-    window_size: W, side of the larger square that is cut about the crop; the
-      device rotates and deforms it.
-    seed: of order and crops.
+    window_size: W, side of the larger window around the crop, which the host
+      cuts and the device rotates and deforms.
+    seed: of the order and the crops.
     table: pixels of each class, from `crops.make_table`.
-    foreground_share: share of the samples that are cropped about such a pixel.
+    foreground_share: share of the samples cropped around a pixel of `table`.
   """
 
   image_size: int
@@ -45,15 +45,16 @@ def train_batches(
   process_index: int = 0,
   process_count: int = 1,
 ) -> Iterator[dict[str, np.ndarray]]:
-  """Yields this process's part of each global batch, from a step on.
+  """Yields this process's part of each global batch, from `first_step` on.
 
   Args:
     source: random access to examples.
     sampling: where the samples are cut.
     batch_size: images of the global batch.
     first_step: steps count from 1; step s reads the stream's element s.
-    process_index: of this process.
-    process_count: its places are every `process_count`-th of the stream.
+    process_index: index of this process.
+    process_count: number of processes; this one takes every
+      `process_count`-th position of the stream.
 
   Yields:
     image uint8[B, W, W, C], label uint8[B, W, W] or [B, W, W, K], and index
@@ -67,10 +68,10 @@ def train_batches(
     example = source[i]
     shape = example['label'].shape[:2]
     top, left = _window_corner(rng, pixel, shape, sampling)
-    moved = {key: example[key] for key in crops.MOVED if key in example}
+    uncut = {key: example[key] for key in crops.CROPPED if key in example}
     side = sampling.window_size
-    arrays = crops.cut(*moved.values(), top=top, left=left, side=side)
-    return dict(zip(moved, arrays, strict=True), index=np.int32(index))
+    arrays = crops.cut(*uncut.values(), top=top, left=left, side=side)
+    return dict(zip(uncut, arrays, strict=True), index=np.int32(index))
 
   part = (process_index, process_count)
   return _batches(crop, batch_size, first_step, part)
@@ -85,15 +86,15 @@ def train_places(
   process_index: int = 0,
   process_count: int = 1,
 ) -> Iterator[dict[str, np.ndarray]]:
-  """Yields where `train_batches` cuts, and cuts nothing.
+  """Yields where `train_batches` cuts its windows, without the pixels.
 
   Args:
     shapes: height and width of each example.
-    sampling: as `train_batches` takes it, and so are the others.
+    sampling: where the samples are cut.
     batch_size: images of the global batch.
-    first_step: of the first batch.
-    process_index: of this process.
-    process_count: of all.
+    first_step: step of the first batch.
+    process_index: index of this process.
+    process_count: number of processes.
 
   Yields:
     int32[B] each: `example`, the window's `top` and `left`, which may lie
@@ -117,7 +118,7 @@ def _batches(
   first_step: int,
   part: tuple[int, int],
 ) -> Iterator[dict[str, np.ndarray]]:
-  """Batches what a function gives for each position of an endless stream."""
+  """Batches sample(position) over one part of an endless stream."""
   index, count = part
   stream = grain.MapDataset.range(NO_END).map(sample)[index::count]
   batches = stream.batch(batch_size // count)[first_step - 1 :]
@@ -127,13 +128,13 @@ def _batches(
 def names(
   source: sources.Examples, sampling: Sampling, positions: Iterable[int]
 ) -> dict[int, str]:
-  """Finds the examples at positions of `train_batches`' global stream."""
+  """Returns {position: example's name} in `train_batches`' global stream."""
   choose = _chooser(len(source), sampling)
   return {int(i): source[choose(int(i))[1]]['name'] for i in positions}
 
 
 def _chooser(num: int, sampling: Sampling) -> Callable:
-  """Returns position -> its random numbers, example, and pixel or None."""
+  """Builds position -> its random generator, example, and pixel or None."""
   table, seed = sampling.table, sampling.seed
   share = sampling.foreground_share if any(table) else 0.0
 
@@ -152,7 +153,7 @@ def _window_corner(
   shape: tuple[int, int],
   sampling: Sampling,
 ) -> tuple[int, int]:
-  """Draws a crop of an image [H, W]; returns its window's top left corner."""
+  """Draws a crop of an image [H, W]; returns the window's top left corner."""
   size = sampling.image_size
   if pixel is None:
     top, left = crops.anywhere(rng, shape, size)
@@ -164,8 +165,11 @@ def _window_corner(
 
 @functools.lru_cache(maxsize=4)
 def _order(num: int, seed: int, epoch: int) -> np.ndarray:
-  """Shuffles an epoch: int64[num]; grain takes 6 ms a sample of 3 images."""
-  # The last number tells this seed from those of the crops.
+  """Shuffles an epoch: int64[num].
+
+  Grain's own shuffle of 3 images takes 6 ms per sample.
+  """
+  # The last number keeps this seed apart from the seeds of the crops.
   return np.random.default_rng((seed, epoch, 1)).permutation(num)
 
 
@@ -197,9 +201,10 @@ def eval_batches(
   Args:
     source: random access to examples.
     max_pixels: of a batch; each device gets one image if images are larger.
-    num_devices: of all processes; every batch divides by it.
-    process_index: of this process.
-    process_count: each process takes its stretch of every batch.
+    num_devices: of all processes; every batch size is a multiple of it.
+    process_index: index of this process.
+    process_count: number of processes; each takes a contiguous part of every
+      batch.
 
   Yields:
     image uint8[B, H, W, C], label uint8[B, H, W] or [B, H, W, K], index

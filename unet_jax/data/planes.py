@@ -1,5 +1,5 @@
-"""Masks of one plane a class: graded, boolean or floats -> 0 and 1, or 0 to
-254 where labels are probabilities."""
+"""Masks with one plane per class: bool, grey levels or floats -> 0 and 1, or 0
+to 254 where labels are probabilities."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,9 +13,9 @@ from unet_jax.data import codes
 def parts(mask: Mapping[Any, np.ndarray], coding, where: str) -> list[tuple]:
   """Returns, for each class, the keys of planes [H, W] whose union it is.
 
-  The keys of folders are their names. Those of a file's planes are numbers:
-  what `merge` lists, else one plane a class, after that of the background if
-  the file has one.
+  The key of a folder is its name. The key of a file's plane is its number. A
+  class that `merge` does not list has one plane; the planes follow that of the
+  background, if the file has one.
   """
   if coding.encoding == 'folders':
     return [tuple(coding.merge.get(name, (name,))) for name in coding.classes]
@@ -25,8 +25,8 @@ def parts(mask: Mapping[Any, np.ndarray], coding, where: str) -> list[tuple]:
     if first not in (0, 1 if coding.background and not coding.soft else 0):
       raise errors.InputError(
         f'{where} has {len(mask)} planes, but there are {len(coding.classes)} '
-        'classes; correct config.data.classes, or say which planes each is '
-        'made of in config.data.masks.merge'
+        'classes; correct config.data.classes, or list the planes of each '
+        'class in config.data.masks.merge'
       )
   default = numbers[first:] + [len(mask)] * len(coding.classes)
   chosen = [
@@ -55,7 +55,7 @@ def _check_background(mask: Mapping, numbers: list[int], where: str) -> None:
   if wrong:
     raise errors.InputError(
       f'{where}: plane {numbers[0]} is not the background, since {wrong} of '
-      'its pixels are as in other planes; correct config.data.classes or '
+      'its pixels contradict the other planes; correct config.data.classes or '
       'config.data.masks.merge'
     )
 
@@ -66,8 +66,8 @@ def read(
   """Reads each plane as uint8[H, W] of 0 and 1, or of 0 to 254.
 
   Returns:
-    The planes; bool[H, W], True where no pixel counts; and for graded planes
-    the number of pixels from the threshold on, and of those above 0.
+    The planes by key; bool[H, W], True where a pixel is void; and for planes of
+    grey levels {key: number of pixels >= the threshold, and of pixels > 0}.
   """
   grades, marked = {}, {}
   void = np.zeros(next(iter(mask.values())).shape, bool)
@@ -91,7 +91,7 @@ def read(
 
 
 def check_covered(covered: np.ndarray, void: np.ndarray, where: str) -> None:
-  """Refuses pixels of no class where there is no background.
+  """Refuses pixels without a class where there is no background.
 
   Args:
     covered: bool[H, W], which pixels some class has.
@@ -101,13 +101,13 @@ def check_covered(covered: np.ndarray, void: np.ndarray, where: str) -> None:
   rest = np.count_nonzero(~covered & ~void)
   if rest:
     raise errors.InputError(
-      f'{where}: {rest} pixels are of no class; name what they are in '
+      f'{where}: {rest} pixels belong to no class; name them in '
       'config.data.background, or list their mask in config.data.masks.void'
     )
 
 
 def _as_bool(plane: np.ndarray, where: str) -> np.ndarray:
-  """Turns integers [H, W] of 0 and 1 into bool[H, W]; 255, void, is False."""
+  """Turns integers [H, W] of 0 and 1 into bool[H, W]; void, 255, is False."""
   others = plane[(plane != 0) & (plane != 1) & (plane != codes.VOID)]
   if others.size:
     raise errors.InputError(
@@ -119,22 +119,22 @@ def _as_bool(plane: np.ndarray, where: str) -> np.ndarray:
 
 
 def _grade(plane: np.ndarray, coding, where: str) -> np.ndarray:
-  """Thresholds a plane: bool[H, W]; a soft one is uint8[H, W], 0 to 254."""
+  """Thresholds a plane to bool[H, W]; scales a soft one to uint8 0 to 254."""
   if plane.dtype == bool:
     return plane * np.uint8(codes.CERTAIN if coding.soft else 1)
   full = coding.soft
   if plane.dtype.kind == 'f':
     if not (plane.min() >= 0 and plane.max() <= 1):  # Also catches NaN.
       raise errors.InputError(
-        f'{where}: float planes must be from 0 to 1, this has '
-        f'{plane.min():.4g} to {plane.max():.4g}'
+        f'{where}: float planes must be from 0 to 1, but this one is '
+        f'{plane.min():.4g} to {plane.max():.4g}; scale it'
       )
     full, plane = 255, 255 * plane
   if coding.soft:
     if plane.max() > full:
       raise errors.InputError(
         f'{where}: value {plane.max()} is above config.data.masks.soft, '
-        f'{full}, which means full agreement'
+        f'{full}, which means probability 1; raise the key, or correct the file'
       )
     return np.round(plane * (codes.CERTAIN / full)).astype(np.uint8)
   if plane.max() == 1 < coding.threshold and plane.dtype == np.uint8:

@@ -15,9 +15,9 @@ from unet_jax import errors, text_files
 from unet_jax.data import labels, layout, stats
 from unet_jax.data.spec import Spec
 
-NAME, VERSION = 'prepared', '1.0.0'  # Of the TFDS data set.
+NAME, VERSION = 'prepared', '1.0.0'  # What TFDS calls the data set.
 MANIFEST = 'prepared.json'
-SHARD = 64  # Examples a file; a file is written whole or not at all.
+SHARD = 64  # Examples per file; a file is written whole or not at all.
 
 
 def write(
@@ -30,14 +30,14 @@ def write(
   """Writes every example of a data set; resumes after an interrupted run.
 
   Args:
-    spec: what `read` was built from.
+    spec: the settings with which `read` was built.
     opened: the data set.
     read: key -> example; see reading.make_reader.
     output: folder, `config.data.root` of the runs that will read it.
-    say: called with a line for each file that is written.
+    say: called with one line for each file that is written.
 
   Raises:
-    InputError: if the folder holds anything else, or an example is refused.
+    InputError: if `output` holds anything else, or an example is refused.
   """
   folder = output / NAME / VERSION
   keys_of = {split: list(keys) for split, keys in opened.keys.items()}
@@ -47,12 +47,12 @@ def write(
     root=opened.root,
     keys=keys_of,
   )
-  begun = _begin(folder, output, plan)
+  manifest = _begin(folder, output, plan)
   features = _features(read(next(iter(opened.keys.values()))[0]))
   serializer = example_serializer.ExampleSerializer(
     features.get_serialized_info()
   )
-  shards = begun['shards']
+  shards = manifest['shards']
   for name, keys in _shards(keys_of).items():
     if name in shards and _digest(folder / name) == shards[name]['sha256']:
       continue
@@ -64,33 +64,34 @@ def write(
     shards[name] = dict(
       sha256=_digest(folder / name), num_bytes=sum(map(len, records))
     )
-    text_files.write_text(folder / MANIFEST, json.dumps(begun, indent=1))
+    text_files.write_text(folder / MANIFEST, json.dumps(manifest, indent=1))
     say(f'{folder / name}: {len(keys)} images')
   _describe(folder, features, keys_of, shards)
-  begun['is_finished'] = True
-  text_files.write_text(folder / MANIFEST, json.dumps(begun, indent=1))
+  manifest['is_finished'] = True
+  text_files.write_text(folder / MANIFEST, json.dumps(manifest, indent=1))
 
 
 def open_prepared(spec: Spec) -> layout.Layout:
   """Opens what `write` wrote under `spec.root`.
 
   Raises:
-    InputError: if it is unfinished, damaged, or made with other settings.
+    InputError: if the data set is unfinished, damaged, or was prepared with
+      other settings.
   """
   root = pathlib.Path(spec.root).expanduser().absolute()
   folder = root / NAME / VERSION
   manifest = _read_manifest(folder)
-  again = 'run unet_jax.prepare again'
+  again = 'run python -m unet_jax.prepare again'
   if not manifest.get('is_finished'):
     raise errors.InputError(
       f'{folder} is not a finished data set; {again}, with --output={root}'
     )
   for key, value in _settings(spec).items():
-    before = manifest['settings'].get(key)
-    if before != value:
+    prepared_with = manifest['settings'].get(key)
+    if prepared_with != value:
       raise errors.InputError(
-        f'{folder} was prepared with config.{key}={before!r}, not {value!r}; '
-        f'{again} into another folder, or set it back'
+        f'{folder} was prepared with config.{key}={prepared_with!r}, not '
+        f'{value!r}; {again} into another folder, or set the key back'
       )
   classes = tuple(manifest['classes'])
   if spec.classes and spec.classes != classes:
@@ -123,15 +124,15 @@ def open_prepared(spec: Spec) -> layout.Layout:
 
 
 def _settings(spec: Spec) -> dict:
-  """Returns what decides the images and labels, as JSON gives it back."""
+  """Returns the settings that decide images and labels, as JSON types."""
   return json.loads(json.dumps(spec.shaping()))
 
 
 def _begin(folder: pathlib.Path, output: pathlib.Path, plan: dict) -> dict:
-  """Returns the manifest to go on with.
+  """Returns the manifest of an interrupted run, or starts a new one.
 
   Raises:
-    InputError: if the folder holds anything but an earlier part of this.
+    InputError: if the folder holds anything but a part of this data set.
   """
   manifest = _read_manifest(folder)
   if manifest:
@@ -144,15 +145,15 @@ def _begin(folder: pathlib.Path, output: pathlib.Path, plan: dict) -> dict:
     return manifest
   if output.exists() and (not output.is_dir() or any(output.iterdir())):
     raise errors.InputError(
-      f'--output {output} is not empty and no prepared data set; name another '
-      'folder'
+      f'--output {output} is neither empty nor a prepared data set; name '
+      'another folder'
     )
   try:
     folder.mkdir(parents=True)
     text_files.write_text(folder / MANIFEST, json.dumps(plan | {'shards': {}}))
   except OSError as error:
     raise errors.InputError(
-      f'--output {output} can not be written ({error.strerror}); name another '
+      f'--output {output} cannot be written ({error.strerror}); name another '
       'folder'
     ) from None
   return plan | {'shards': {}}
@@ -163,7 +164,7 @@ def _read_manifest(folder: pathlib.Path) -> dict:
   if not path.exists():
     return {}
   manifest = text_files.read_json(path, f'remove {folder}')
-  # An earlier version has written the names that keys had then.
+  # An earlier version may have written old names of keys.
   settings = config_lib.rename(manifest.get('settings', {}))
   return manifest | {'settings': settings}
 
@@ -171,7 +172,7 @@ def _read_manifest(folder: pathlib.Path) -> dict:
 def _features(example: dict) -> tfds.features.FeaturesDict:
   image, label = example['image'], example['label']
 
-  # Raw bytes, so that nothing is decoded when they are read.
+  # Raw bytes, so that reading them decodes nothing.
   def array(shape, dtype=np.uint8):
     return tfds.features.Tensor(shape=shape, dtype=dtype, encoding='bytes')
 
@@ -180,7 +181,7 @@ def _features(example: dict) -> tfds.features.FeaturesDict:
       name=tfds.features.Text(),
       image=array((None, None, image.shape[-1])),
       label=array((None, None, *label.shape[2:])),
-      weight_map=array((None, None), np.float32),  # 0 where there is none.
+      weight_map=array((None, None), np.float32),  # [[0]] if there is none.
       overlap=tfds.features.Scalar(np.int64),
       marked=tfds.features.Text(),  # JSON; see labels.Decoded.
     )
@@ -192,8 +193,8 @@ def _entry(example: dict) -> dict:
     str(name): [int(n) for n in counts]
     for name, counts in example['marked'].items()
   }
-  without = dict(weight_map=np.zeros((1, 1), np.float32))  # Not an empty one.
-  return without | example | dict(marked=json.dumps(marked))
+  default = dict(weight_map=np.zeros((1, 1), np.float32))
+  return default | example | dict(marked=json.dumps(marked))
 
 
 def _name(split: str) -> str:
@@ -202,7 +203,7 @@ def _name(split: str) -> str:
 
 
 def _shards(keys: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
-  """Returns file name, as TFDS wants it -> keys of its examples."""
+  """Returns {file name in the form of TFDS: keys of its examples}."""
   shards = {}
   for split, names in keys.items():
     split = _name(split)
@@ -222,7 +223,7 @@ def _write_shard(path: pathlib.Path, records: Sequence[bytes]) -> None:
     writer.close()
     aside.replace(path)
   except (OSError, RuntimeError) as error:
-    raise errors.InputError(f'{path} can not be written ({error})') from None
+    raise errors.InputError(f'{path} cannot be written ({error})') from None
 
 
 def _digest(path: pathlib.Path) -> str:
@@ -239,7 +240,7 @@ def _describe(
   keys: Mapping[str, Sequence[str]],
   shards: Mapping[str, dict],
 ) -> None:
-  """Writes the metadata by which TFDS reads a folder."""
+  """Writes the metadata with which TFDS reads the folder."""
   files = _shards(keys)
   infos = []
   for split in keys:

@@ -1,8 +1,8 @@
-"""One example of a data set: from what is stored to an image and a label.
+"""Reads one example of a data set: stored files -> image and label.
 
 An example is {'name': str, 'image': uint8[H, W, C], 'label': uint8[H, W], or
 uint8[H, W, K] for a multilabel task}; see `labels.decode`. An example also has
-'weight_map': float32[H, W] where there is a file of weights.
+'weight_map': float32[H, W] if there is a map of weights.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from unet_jax.data.spec import Spec
 
 
 def make_reader(spec: Spec, opened: layout.Layout) -> Callable[[str], dict]:
-  """Builds key -> example, with `overlap` and `marked` of labels.Decoded."""
+  """Builds key -> example, which also has labels.Decoded's other fields."""
   coding = labels.make_coding(spec, opened.classes)
 
   def read(key: str) -> dict:
@@ -37,13 +37,13 @@ def make_reader(spec: Spec, opened: layout.Layout) -> Callable[[str], dict]:
 def _shape(
   spec: Spec, raw: layout.Raw, decoded: labels.Decoded
 ) -> tuple[layout.Raw, labels.Decoded]:
-  """Marks as void what the camera didn't see, and resizes."""
+  """Selects channels, marks pixels outside the view as void, and resizes."""
   image = files.keep_channels(raw.image, spec.channels)
   label, view, weight_map = decoded.label, raw.field, raw.weight_map
   if image.dtype != np.uint8 or image.shape[:2] != label.shape[:2]:
     raise errors.InputError(
       f'{raw.where}: image {image.dtype}{list(image.shape)} and mask '
-      f'{list(label.shape)} must be of 8 bits and of one size'
+      f'{list(label.shape)} must have 8 bits and the same size'
     )
   if spec.fov == 'estimate':
     view = field_of_view.estimate(raw.image)

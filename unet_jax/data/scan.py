@@ -1,4 +1,4 @@
-"""The files of a folder of images and masks, listed and not judged."""
+"""Lists the files of a folder of images and masks, without checking them."""
 
 import pathlib
 from collections.abc import Sequence
@@ -8,29 +8,28 @@ from unet_jax import errors
 from unet_jax.data import files, splits
 from unet_jax.data.spec import Spec
 
-MASKS = 'masks'  # The folder where there is one mask an image.
-WEIGHTS = ('.npy', '.png')  # Endings of maps of weights.
+MASKS = 'masks'  # Folder of masks, if there is one mask per image.
+WEIGHTS = ('.npy', '.png')  # Suffixes of maps of weights.
 
 Paths = dict[str, list[pathlib.Path]]  # NAME -> its files; one is right.
 
 
 class Files(NamedTuple):
-  """What lies in a folder, whether or not it fits together."""
+  """The files of a folder, whether or not they match."""
 
   root: pathlib.Path
   images: Paths
   masks: dict[str, Paths]  # By mask folder.
-  fields: Paths  # Masks of the field of view, where a folder has them.
-  weights: Paths  # Maps of weights, where there are any.
-  lists: dict[str, list[str]]  # Split -> names; of the lists that exist.
+  fields: Paths  # Masks of the field of view, if a folder has them.
+  weights: Paths  # Maps of weights, if there are any.
+  lists: dict[str, list[str]]  # Split -> names, if its list exists.
 
 
 def list_files(spec: Spec) -> Files:
   """Lists the files under `spec.root`.
 
-  Masks go by their image's name. Where the names of all masks in a folder have
-  the same ending more, as IDRiD_01_EX.tif beside IDRiD_01.jpg, the ending is
-  left out.
+  A mask has the name of its image. If all masks of a folder add the same ending
+  to it, as IDRiD_01_EX.tif does to IDRiD_01.jpg, the ending is dropped.
 
   Raises:
     InputError: if there is no such folder.
@@ -76,7 +75,7 @@ def by_name(
 
 
 def mask_suffixes(spec: Spec) -> tuple[str, ...]:
-  """Returns the endings that the files of masks may have."""
+  """Returns the suffixes that files of masks may have."""
   return ('.npy',) if spec.masks.kind == 'planes' else files.SUFFIXES
 
 
@@ -93,7 +92,7 @@ def _mask_folders(root: pathlib.Path, spec: Spec) -> list[pathlib.Path]:
 
 
 def _without_ending(masks: Paths, images: Paths) -> Paths:
-  """Renames {NAME_ending: paths} to {NAME: paths} if all end alike."""
+  """Renames {NAME_ending: paths} to {NAME: paths} if all endings are equal."""
   if not masks or masks.keys() & images.keys():
     return masks
   first = next(iter(masks))

@@ -25,7 +25,7 @@ from unet_jax.data.spec import Spec
 
 
 class Examples(Protocol):
-  """Random access to the examples of a split; a list of them will do."""
+  """Random access to the examples of a split; a list qualifies, too."""
 
   def __len__(self) -> int: ...
 
@@ -34,7 +34,7 @@ class Examples(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """A split; an example that isn't kept is decoded at each access."""
+  """A split; an example that is not in `kept` is decoded at each access."""
 
   keys: Sequence[str]
   read: Callable[[str], dict]
@@ -56,27 +56,27 @@ class Source:
 
 
 class Stats(NamedTuple):
-  """What a run must know of its training split before it can be built."""
+  """Statistics of the training split, from which a run is built."""
 
   classes: tuple[str, ...]  # Names of the foreground classes.
   mean: tuple[float, ...]  # Per-channel mean of the images, in [0, 255].
   std: tuple[float, ...]  # Per-channel standard deviation, at least 1.
   # For each plane: its pixels, the pixels of the images in which it occurs, and
-  # the pixels of all images. Only class weights need them.
+  # the pixels of all images. Only class weights need these counts.
   pixels: tuple[tuple[int, int, int], ...] = ()
 
 
 class Dataset(NamedTuple):
-  """The splits that exist, and what is known of them."""
+  """The splits of a data set, and their statistics."""
 
   splits: dict[str, Source]
   stats: Stats
-  root: str = ''  # Absolute, so that a run's folder says where its data is.
+  root: str = ''  # Absolute path, which a run saves in its config.json.
   # SHA-256 of each split's names; detects changed splits on resume.
   digests: Mapping[str, str] = {}
-  notes: tuple[str, ...] = ()  # What a person should read before training.
-  folds: tuple[Sequence[str], ...] = ()  # All of them, in cross-validation.
-  places: Sequence = ()  # Pixels of each class of train: crops.make_table's.
+  notes: tuple[str, ...] = ()  # Lines for the user to read before training.
+  folds: tuple[Sequence[str], ...] = ()  # Keys of each fold, if there are any.
+  places: Sequence = ()  # Pixels of each class in train; see crops.make_table.
 
   @property
   def classes(self) -> tuple[str, ...]:
@@ -91,20 +91,20 @@ def load(
 ) -> Dataset:
   """Opens every split and decodes each of its examples once.
 
-  Small sets stay in memory, as uint8.
+  The first stats.IN_MEMORY bytes of decoded examples stay in memory.
 
   Args:
-    spec: what `opened` was opened by.
+    spec: the settings with which `opened` was opened.
     opened: from `open_layout`.
     saved: the splits of the run that is resumed; see `splits.load`.
 
   Raises:
-    InputError: at the first file, name or value that can't be used.
+    InputError: for the first file, name or value that is refused.
   """
   coding = labels.make_coding(spec, opened.classes)
   read = reading.make_reader(spec, opened)
-  everyone = [key for keys in opened.keys.values() for key in keys]
-  kept, counts = stats.read_all(everyone, read, coding)
+  all_keys = [key for keys in opened.keys.values() for key in keys]
+  kept, counts = stats.read_all(all_keys, read, coding)
   keys, folds, notes = split_keys(spec, opened, counts, saved or {})
   by_split = {split: [counts[key] for key in keys[split]] for split in keys}
   train = by_split['train']
@@ -135,12 +135,12 @@ def open_split(
   """Returns one split of a run, undecoded.
 
   Args:
-    spec: of the run's data.
-    split: its name.
+    spec: the settings of the run's data.
+    split: name of the split.
     saved: the images of the splits that the run drew; see `splits.load`.
 
   Raises:
-    InputError: if there is no such split, or its images are no longer there.
+    InputError: if there is no such split, or one of its images is missing.
   """
   opened = open_layout(spec)
   keys = dict(opened.keys)
@@ -151,25 +151,23 @@ def open_split(
   keys = {name: keys[name] for name in splits.SPLITS if name in keys}
   if split not in keys:
     raise errors.InputError(
-      f'--split {split}: there is none; the data has {", ".join(keys)}'
+      f'--split {split}: the data has no such split, only {", ".join(keys)}'
     )
   return Source(keys[split], reading.make_reader(spec, opened))
 
 
 def open_layout(spec: Spec) -> layout.Layout:
-  """Finds the data set on disk; the embedded one is built if need be.
+  """Opens the data set on disk; builds the embedded one if it is missing.
 
   Raises:
-    InputError: if there is none, its files don't match, or its classes can't
-      be told apart.
+    InputError: if there is no such data set, its files don't match, or its
+      classes don't fit the task.
   """
   if spec.source == 'folder':
     opened = folder.open_folder(spec)
   else:
-    from unet_jax.data import (
-      prepared,  # Folders go without: slow.
-      tfds_sets,
-    )
+    # Late, since importing TFDS is slow and folders do not need it.
+    from unet_jax.data import prepared, tfds_sets
 
     if (spec.source, spec.name) == ('tfds', prepared.NAME):
       opened = prepared.open_prepared(spec)
@@ -180,25 +178,25 @@ def open_layout(spec: Spec) -> layout.Layout:
 
 
 def _check_classes(classes: Sequence[str], spec: Spec) -> None:
-  """Refuses classes that the task or the masks can't tell apart."""
+  """Refuses class names that repeat, and several where only one can be."""
   listed = ', '.join(classes) or 'none'
   names = labels.class_names('multiclass', classes, spec.masks.background)
   if not classes or len(set(names)) < len(names):
     raise errors.InputError(
       f'the foreground classes are: {listed}; set config.data.classes to one '
-      f'or more names that differ, without {spec.masks.background}'
+      f'or more different names, none of them {spec.masks.background}'
     )
   takes_one = 'binary' in (spec.task, spec.masks.kind)
   if len(classes) > 1 and takes_one:
     raise errors.InputError(
       f'the foreground classes are: {listed}; config.task={spec.task} with '
-      f'config.data.masks.kind={spec.masks.kind} takes one: name it in '
-      'config.data.classes, or change these'
+      f'config.data.masks.kind={spec.masks.kind} allows one: name it in '
+      'config.data.classes, or change the task or the masks'
     )
 
 
 def split_names(spec: Spec, opened: layout.Layout) -> list[str]:
-  """Names the splits that `load` makes; at its end a run scores the last."""
+  """Returns the splits that `load` makes; a run ends by scoring the last."""
   names = {'train', *opened.keys}
   if split_drawing.is_needed(spec.split, opened.keys):
     names.add('val')
@@ -211,12 +209,12 @@ def split_keys(
   counts: Mapping[str, stats.Counts],
   saved: Mapping[str, Sequence[str]],
 ) -> tuple[dict[str, Sequence[str]], tuple[Sequence[str], ...], list[str]]:
-  """Draws a val split where there is none, or takes that of a resumed run.
+  """Draws a val split if there is none, or restores that of a resumed run.
 
   Args:
-    spec: of the run's data.
+    spec: the settings of the run's data.
     opened: the data set.
-    counts: key -> what every example has; see stats.read_all.
+    counts: {key: counts of that example}, for all; see stats.read_all.
     saved: the splits of the run that is resumed, or {}.
 
   Returns:
@@ -241,8 +239,8 @@ def split_keys(
     notes.append(note)
   elif 'val' not in keys:
     notes.append(
-      'no val split: "best" is the latest averaged weights (to hold images '
-      'back: --config.data.split.val_share=0.2)'
+      'no val split: "best" is the latest averaged weights (to hold '
+      'images out: --config.data.split.val_share=0.2)'
     )
   keys = {split: keys[split] for split in splits.SPLITS if keys.get(split)}
   if spec.weights:
@@ -251,7 +249,7 @@ def split_keys(
     last = list(keys)[-1]
     note = f'no test split: the final evaluation is on {last}'
     if last == 'train':
-      note += ', whose scores say nothing of new images'
+      note += ', whose scores say nothing about new images'
     notes.append(note)
   return keys, folds, notes
 
@@ -262,7 +260,7 @@ def _check_weights(weights: str, train: Sequence[stats.Counts]) -> None:
     if not image.has_weights:
       raise errors.InputError(
         f'training image {image.name} has no map {image.name}.npy or .png in '
-        f'config.data.weights={weights}; add it, or empty the key'
+        f'config.data.weights={weights}; add it, or use --config.data.weights='
       )
 
 

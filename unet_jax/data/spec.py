@@ -1,4 +1,4 @@
-"""What a config asks of the data. No other module of data/ knows its keys."""
+"""Reads the data settings of a config; no other module here reads configs."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,38 +9,38 @@ EMBEDDED = 'synthetic_fundus'  # The source that comes with the package.
 
 
 class Masks(NamedTuple):
-  """What masks mean, as they are stored."""
+  """How masks are stored, and what their values mean."""
 
   kind: str  # binary | index | color | folders | planes
-  background: str  # Name of that class; '' where every pixel is of another.
+  background: str  # Name of the background; '' if there is none.
   merge: Mapping[str, tuple]  # Class -> the folders or values it is made of.
-  void: tuple  # Folders or values that count nowhere.
-  threshold: int  # Grey value from which a pixel counts.
+  void: tuple  # Folders or values whose pixels are void.
+  threshold: int  # Least grey value of a foreground pixel.
   soft: int  # Grey value that means probability 1; 0: labels are hard.
-  missing: str  # error | absent, what an image without a mask file means.
+  missing: str  # error | absent: what a missing mask file means.
 
 
 class Split(NamedTuple):
-  """How images are dealt out to train, val and test."""
+  """How images are split into train, val and test."""
 
-  train: str  # Names and ranges of names; '' where lists say it.
+  train: str  # Names and ranges of names; '' reads the lists.
   val: str
   test: str
-  val_share: float  # Share of train that is held back where val is absent.
+  val_share: float  # Share of train held out as val if there is no val.
   group: str  # Images of a patient stay together; see split_drawing.group.
-  folds: int  # 0: none.
-  fold: int  # The one that is val.
+  folds: int  # Number of folds; 0: none.
+  fold: int  # Index of the fold that is val.
 
 
 class Spec(NamedTuple):
   """A data set, and how it is read."""
 
   task: str  # binary | multiclass | multilabel
-  seed: int  # Draws val and the folds.
+  seed: int  # Of the draw of val or of folds.
   source: str  # synthetic_fundus | folder | tfds
-  name: str  # The TFDS data set's.
-  root: str  # Folder of the images, or of TFDS' data sets.
-  classes: tuple[str, ...]  # Foreground; () where the data set names them.
+  name: str  # Of the TFDS data set.
+  root: str  # Folder of the images, or of all TFDS data sets.
+  classes: tuple[str, ...]  # Foreground; () if the data set names them.
   masks: Masks
   split: Split
   fov: str  # Folder of masks of the field of view | estimate | ''
@@ -50,11 +50,11 @@ class Spec(NamedTuple):
 
   @property
   def encoding(self) -> str:
-    """Kind of the masks that are read; the embedded set has one kind alone."""
+    """Returns the kind of the masks; the embedded set has folders."""
     return 'folders' if self.source == EMBEDDED else self.masks.kind
 
   def shaping(self) -> dict[str, Any]:
-    """Returns config key -> value of all that decides images and labels."""
+    """Returns {config key: value} of what decides images and labels."""
     masks, split = self.masks, self.split
     return {
       'task': self.task,
@@ -76,7 +76,7 @@ class Spec(NamedTuple):
 
 
 def read(config: ml_collections.ConfigDict) -> Spec:
-  """Reads a run's config."""
+  """Reads the data settings of a run's config."""
   return Spec(
     task=config.task,
     seed=config.seed,

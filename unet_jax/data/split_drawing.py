@@ -1,5 +1,5 @@
-"""Validation splits and folds, drawn by seed: stratified by class, and with a
-patient's images together."""
+"""Draws validation splits and folds by seed: stratified by class, and with all
+images of a patient in one part."""
 
 import csv
 import pathlib
@@ -14,7 +14,7 @@ from unet_jax.data.spec import Split
 
 
 class Drawn(NamedTuple):
-  """Keys of train and val."""
+  """Keys of the drawn train and val."""
 
   train: list[str]
   val: list[str]
@@ -23,13 +23,13 @@ class Drawn(NamedTuple):
 
 
 def is_needed(split: Split, keys: Mapping[str, Sequence[str]]) -> bool:
-  """Returns whether val is to be drawn from the splits that are listed."""
+  """Returns whether val has to be drawn from the listed splits."""
   share = split.val_share or 'all' in keys
   return bool(split.folds or ('val' not in keys and share))
 
 
 def pool(keys: Mapping[str, Sequence[str]]) -> list[str]:
-  """Returns the keys to draw from: all but those of test."""
+  """Returns the keys to draw from: all keys but those of test."""
   return [*keys.get('all', ()), *keys.get('train', ()), *keys.get('val', ())]
 
 
@@ -45,11 +45,11 @@ def draw(
   """Draws val, or the fold that is val.
 
   Args:
-    split: says which of them, and how large.
+    split: number of folds, or share of val.
     pooled: N keys to draw from.
-    names: of their images.
-    presence: bool[N, K], which classes they have.
-    root: of the data; see `group`.
+    names: N names of their images.
+    presence: bool[N, K], which classes each image has.
+    root: folder of the data; see `group`.
     seed: of the draw.
   """
   count = len(pooled)
@@ -60,13 +60,13 @@ def draw(
     fold_of = draw_folds(groups, presence, split.folds, seed)
     folds = tuple(_take(pooled, fold_of == i) for i in range(split.folds))
     is_val = fold_of == split.fold
-    chosen = f'fold {split.fold} of {split.folds} of them, drawn'
+    chosen = f'fold {split.fold} of {split.folds}, drawn'
   else:
     is_val = hold_back(groups, presence, split.val_share or 0.2, seed)
   together = f', {len(set(groups))} groups kept whole' if split.group else ''
   note = (
-    f'val is {is_val.sum()} of {count} images, {chosen} by seed with every '
-    f'class in its share{together}'
+    f'val is {is_val.sum()} of {count} images, {chosen} by seed and '
+    f'stratified by class{together}'
   )
   return Drawn(_take(pooled, ~is_val), _take(pooled, is_val), folds, note)
 
@@ -80,7 +80,7 @@ def check_saved(
     how = 'is no longer there' if name in before else 'is new'
     raise errors.InputError(
       f'{root}: image {name} {how} since this run drew its splits; restore '
-      'what it had, or start over with --overwrite'
+      'the images that it had, or start over with --overwrite'
     )
 
 
@@ -90,10 +90,10 @@ def _take(names: Sequence[str], chosen: np.ndarray) -> list[str]:
 
 
 def group(names: Sequence[str], rule: str, root: pathlib.Path) -> list[str]:
-  """Returns the group of each image, as its patient.
+  """Returns the group of each image, such as its patient.
 
   Args:
-    names: of images.
+    names: names of the images.
     rule: '' gives each image a group of its own; a regular expression, whose
       first group is the image's; or FILE.csv:COLUMN, where the first column of
       FILE.csv has the names.
@@ -109,7 +109,7 @@ def group(names: Sequence[str], rule: str, root: pathlib.Path) -> list[str]:
     match = re.search(rule, name)
     if not match or match[1] is None:
       raise errors.InputError(
-        f'config.data.split.group {rule!r} finds nothing in {name}; correct it'
+        f'config.data.split.group {rule!r} does not match {name}; correct it'
       )
     groups.append(match[1])
   return groups
@@ -123,7 +123,7 @@ def _from_table(
       rows = list(csv.DictReader(file))
   except (OSError, csv.Error, UnicodeDecodeError) as error:
     raise errors.InputError(
-      f'config.data.split.group: {path} can not be read ({error})'
+      f'config.data.split.group: {path} cannot be read ({error})'
     ) from None
   columns = list(rows[0]) if rows else []
   if column not in columns:
@@ -135,8 +135,7 @@ def _from_table(
   for name in names:
     if not patients.get(name):
       raise errors.InputError(
-        f'config.data.split.group: {path} names no {column} of {name}; '
-        'add a row'
+        f'config.data.split.group: {path} has no {column} for {name}; add a row'
       )
   return [patients[name] for name in names]
 
@@ -147,22 +146,22 @@ def draw_parts(
   presence: np.ndarray,
   seed: int,
 ) -> np.ndarray:
-  """Deals images out so that every part has its share of each class.
+  """Distributes images so that every part has its share of each class.
 
   Greedy, the rarest class first, as in Sechidis et al. 2011, "On the
-  stratification of multi-label data"; a group is dealt as one.
+  stratification of multi-label data"; a group stays together.
 
   Args:
-    sizes: images of each part; they add up to N. They are met exactly if no
-      group has several images, else nearly.
-    groups: N names; images of one stay together.
+    sizes: images of each part, N in all. The parts have exactly these sizes if
+      every group has one image, and nearly these sizes otherwise.
+    groups: N names; images with the same name stay together.
     presence: bool[N, K], which classes an image has.
-    seed: of the order among equals.
+    seed: breaks ties.
 
   Returns:
     int[N], each image's part.
   """
-  # Two kinds of things are shared out: images, and images with each class.
+  # Column 0 counts images; column 1 + k counts images with class k.
   shared = np.column_stack([np.ones(len(groups)), presence]).astype(float)
   names, member = np.unique(np.asarray(groups, str), return_inverse=True)
   counts = np.zeros((len(names), shared.shape[1]))  # [G, 1 + K]
@@ -176,7 +175,7 @@ def draw_parts(
   for i in order:
     room = np.asarray(sizes) - have[:, 0]
     fits = room >= counts[i, 0]
-    # The part that lacks most of its share, rare classes weighing more.
+    # Prefers the part that lacks most of its share; rare classes weigh more.
     gain = ((1 - have / wanted) * counts[i] / total).sum(axis=1)
     gain = np.where(fits, gain, -np.inf) if fits.any() else room
     part_of[i] = gain.argmax()
@@ -190,7 +189,7 @@ def hold_back(
   """Draws `share` of the images (at least one if share > 0) as validation.
 
   Returns:
-    bool[N], which are held back; see `draw_parts`.
+    bool[N], which are held out; see `draw_parts`.
   """
   count = len(groups)
   num_val = max(1, round(share * count)) if share > 0 else 0
@@ -209,7 +208,7 @@ def hold_back(
 def draw_folds(
   groups: Sequence[str], presence: np.ndarray, num_folds: int, seed: int
 ) -> np.ndarray:
-  """Deals the images into folds: int[N]; see `draw_parts`."""
+  """Distributes the images over folds: int[N]; see `draw_parts`."""
   count = len(groups)
   if len(set(groups)) < num_folds:
     raise errors.InputError(

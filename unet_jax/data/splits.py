@@ -1,4 +1,4 @@
-"""Names in train, val and test, as files or ranges list them."""
+"""Names in train, val and test, from lists or from ranges."""
 
 import json
 import pathlib
@@ -12,7 +12,7 @@ FILE = 'splits.json'  # In a run's folder.
 
 
 def read_lists(root: pathlib.Path) -> dict[str, list[str]]:
-  """Reads those of train.txt, val.txt and test.txt that exist under `root`."""
+  """Reads train.txt, val.txt and test.txt under `root`, if they exist."""
   lists = {}
   for split in SPLITS:
     path = root / f'{split}.txt'
@@ -26,9 +26,9 @@ def from_ranges(split: Split, names: Iterable[str]) -> dict[str, list[str]]:
   """Reads splits that are given as text: 'image001-image027, image030'.
 
   Args:
-    split: `train`, `val` and `test` are read. A range includes both its ends;
-      '' is no split.
-    names: of all images; a range is of these in sorted order.
+    split: its `train`, `val` and `test` are read; '' is no split. A range
+      includes both its ends.
+    names: names of all images; a range covers them in sorted order.
 
   Raises:
     InputError: for a name that no image has, or one in two splits.
@@ -44,8 +44,8 @@ def from_ranges(split: Split, names: Iterable[str]) -> dict[str, list[str]]:
         if name in owner:
           raise errors.InputError(
             f'config.data.split.{key} has {name}, as has '
-            f'config.data.split.{owner[name]}; name an image once, or scores '
-            'mean nothing'
+            f'config.data.split.{owner[name]}; name each image once, or '
+            'scores mean nothing'
           )
         owner[name] = key
         lists.setdefault(key, []).append(name)
@@ -58,7 +58,7 @@ def from_ranges(split: Split, names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _ends(part: str, ordered: list[str], key: str) -> tuple[int, int]:
-  """Returns the places of a range's ends; a name may have dashes itself."""
+  """Returns the positions of a range's ends; names may have dashes, too."""
   places = {name: i for i, name in enumerate(ordered)}
   cuts = [i for i, letter in enumerate(part) if letter == '-']
   pairs = [(part, part), *((part[:i], part[i + 1 :]) for i in cuts)]
@@ -67,8 +67,8 @@ def _ends(part: str, ordered: list[str], key: str) -> tuple[int, int]:
     if 0 <= first <= last:
       return first, last
   raise errors.InputError(
-    f'{key}: {part!r} is no name of an image and no range NAME-NAME of them; '
-    f'they go from {ordered[0]} to {ordered[-1]}'
+    f'{key}: {part!r} is neither the name of an image nor a range NAME-NAME; '
+    f'names go from {ordered[0]} to {ordered[-1]}'
   )
 
 
@@ -85,6 +85,6 @@ def save(
 
 
 def load(folder: pathlib.Path) -> dict[str, list[str]]:
-  """Reads what `save` wrote; {} where there is no file."""
+  """Reads what `save` wrote; returns {} if there is no file."""
   path = folder / FILE
   return text_files.read_json(path, 'restore it') if path.exists() else {}

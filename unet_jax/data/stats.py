@@ -1,4 +1,4 @@
-"""What reading every example once tells: moments, classes, what to note."""
+"""Statistics from reading every example once: moments, pixels of classes."""
 
 import concurrent.futures
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,45 +8,45 @@ import numpy as np
 
 from unet_jax.data import crops, labels
 
-IN_MEMORY = 4 * 2**30  # Bytes of decoded images and labels that are kept.
-STRETCH = 64  # Examples decoded before the first of them is used.
+IN_MEMORY = 4 * 2**30  # Bytes of decoded examples that are kept.
+STRETCH = 64  # Examples that threads decode before the first is used.
 
 
 class Counts(NamedTuple):
-  """What is counted of one image and its label."""
+  """Counts of one image and its label."""
 
   name: str
   pixels: int
-  sum: np.ndarray  # int64[C] of the image's values.
-  squares: np.ndarray  # int64[C]
+  sum: np.ndarray  # int64[C], of the values.
+  squares: np.ndarray  # int64[C], sum of the squared values.
   planes: np.ndarray  # int64[P], pixels of each plane, background first.
-  classes: np.ndarray  # int64[K], those of the foreground, the last planes.
-  void: int  # Pixels.
+  classes: np.ndarray  # int64[K], the foreground, the last planes.
+  void: int  # Void pixels.
   overlap: int  # Pixels where a later class hid an earlier one.
   marked: Mapping[str, tuple[int, int]]  # See labels.Decoded.
   places: Mapping[int, np.ndarray]  # See crops.find_places.
-  has_weights: bool  # Whether it has a map of its pixels' weights.
+  has_weights: bool  # Whether it has a map of weights.
 
 
 def read_all(
   keys: Sequence[str], read: Callable[[str], dict], coding: labels.Coding
 ) -> tuple[dict[str, dict], dict[str, Counts]]:
-  """Decodes examples in threads; keeps those that memory has room for.
+  """Decodes examples in threads; keeps the first `IN_MEMORY` bytes.
 
   Returns:
-    {key: example} of those that are kept, and {key: Counts} of all.
+    {key: example} of the kept examples, and {key: Counts} of all examples.
   """
   kept, counts, size = {}, {}, 0
   for key, example in zip(keys, in_order(keys, read), strict=True):
     counts[key] = count(example, coding)
-    size += sum(example[x].nbytes for x in crops.MOVED if x in example)
+    size += sum(example[x].nbytes for x in crops.CROPPED if x in example)
     if size <= IN_MEMORY:
       kept[key] = example
   return kept, counts
 
 
 def count(example: dict, coding: labels.Coding) -> Counts:
-  """Counts what one example has."""
+  """Counts the pixels and values of one example."""
   image, label = example['image'].astype(np.int64), example['label']
   planes = count_planes(label, coding)
   return Counts(
@@ -72,7 +72,7 @@ def count(example: dict, coding: labels.Coding) -> Counts:
 
 
 def count_planes(label: np.ndarray, coding: labels.Coding) -> np.ndarray:
-  """Counts int64[P] pixels of each plane."""
+  """Counts the pixels of each plane: int64[P]."""
   num_planes = len(
     labels.class_names(coding.task, coding.classes, coding.background)
   )
@@ -85,7 +85,7 @@ def count_planes(label: np.ndarray, coding: labels.Coding) -> np.ndarray:
 def count_pixels(
   images: Sequence[Counts],
 ) -> tuple[tuple[int, int, int], ...]:
-  """Counts, for each plane, what sources.Stats.pixels has."""
+  """Returns sources.Stats.pixels: three counts for each plane."""
   planes = np.array([image.planes for image in images])  # [N, P]
   known = np.array([image.pixels - image.void for image in images])[:, None]
   nearby = np.where(planes > 0, known, 0).sum(axis=0)
@@ -100,7 +100,7 @@ def count_pixels(
 def moments(
   images: Sequence[Counts],
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-  """Returns mean and standard deviation a channel, the latter at least 1."""
+  """Returns mean and standard deviation, at least 1, of each channel."""
   pixels = sum(image.pixels for image in images)
   mean = np.sum([image.sum for image in images], axis=0) / pixels  # [C]
   squares = np.sum([image.squares for image in images], axis=0) / pixels
@@ -109,7 +109,7 @@ def moments(
 
 
 def notes(images: Sequence[Counts], coding: labels.Coding) -> list[str]:
-  """Says where classes hid others, and what a threshold or soft labels do."""
+  """Returns notes on overlaps, thresholds and soft labels."""
   lines = []
   overlap = sum(image.overlap for image in images)
   pixels = sum(image.pixels for image in images)
@@ -122,19 +122,19 @@ def notes(images: Sequence[Counts], coding: labels.Coding) -> list[str]:
     passed, above = np.sum([image.marked[name] for image in images], axis=0)
     if passed < above:
       lines.append(
-        f'{name}: {100 * passed / above:.1f} % of the marked pixels are '
-        f'{coding.threshold} or more, config.data.masks.threshold, and count'
+        f'{name}: {100 * passed / above:.1f} % of the marked pixels reach '
+        f'config.data.masks.threshold={coding.threshold}, and have the class'
       )
   if coding.soft:
     lines.append(
-      f'labels are probabilities, of which {coding.soft} in a mask means 1; '
-      'scores take more than a half as foreground'
+      f'labels are probabilities, and {coding.soft} in a mask means 1; scores '
+      'count more than 1/2 as foreground'
     )
   return lines
 
 
 def in_order(keys: Sequence, read: Callable) -> Iterator:
-  """Reads in threads, a stretch at a time: they would run far ahead."""
+  """Reads in threads, `STRETCH` keys at a time, to bound memory."""
   with concurrent.futures.ThreadPoolExecutor() as pool:
     for first in range(0, len(keys), STRETCH):
       yield from pool.map(read, keys[first : first + STRETCH])

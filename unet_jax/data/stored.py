@@ -1,4 +1,4 @@
-"""A file as it is stored, before training makes anything of it."""
+"""A file as it is stored, before training interprets it."""
 
 import pathlib
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-ORIENTATION = 0x0112  # EXIF's tag for how an image is to be turned.
+ORIENTATION = 0x0112  # EXIF's tag for the rotation of an image.
 SWAPPED = (5, 6, 7, 8)  # Its values that swap width and height.
 
 
@@ -23,12 +23,12 @@ class File(NamedTuple):
 
   @property
   def upright(self) -> tuple[int, int]:
-    """Width and height as training and viewers turn it."""
+    """Returns width and height after EXIF rotation."""
     return self.size[::-1] if self.orientation in SWAPPED else self.size
 
 
 def read(path: pathlib.Path) -> tuple[File, np.ndarray]:
-  """Reads a file as it is: what is known of it, and [H, W] or [H, W, C]."""
+  """Reads a file as stored: its description, and [H, W] or [H, W, C]."""
   if path.suffix == '.npy':
     array = np.load(path, allow_pickle=False)
     return describe(str(path), array), array
@@ -42,5 +42,5 @@ def read(path: pathlib.Path) -> tuple[File, np.ndarray]:
 
 
 def describe(path: str, array: np.ndarray) -> File:
-  """Says of an array, [H, W] or [H, W, C], what there is to say of a file."""
+  """Describes an array, [H, W] or [H, W, C], as if it were a file."""
   return File(path, array.shape[1::-1], str(array.dtype))

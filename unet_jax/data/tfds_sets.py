@@ -1,4 +1,4 @@
-"""TFDS data sets, read at random access and without TensorFlow."""
+"""TFDS data sets, read by random access and without TensorFlow."""
 
 import pathlib
 
@@ -13,11 +13,11 @@ SPLITS = {'train': 'train', 'val': 'val', 'validation': 'val', 'test': 'test'}
 
 
 def open_builder(spec: Spec, cache: pathlib.Path) -> layout.Layout:
-  """Opens `spec.name`, or the embedded set, and builds it first if need be.
+  """Opens `spec.name` or the embedded set, and builds it if it is missing.
 
   Args:
     spec: its `root` is the TFDS data folder.
-    cache: where data sets lie when `root` is empty.
+    cache: folder of data sets, used if `root` is empty.
 
   Raises:
     InputError: if the set, its split or a mask doesn't exist.
@@ -31,7 +31,7 @@ def open_builder(spec: Spec, cache: pathlib.Path) -> layout.Layout:
       builder = _registered(spec.name, root)
   except OSError as error:
     raise errors.InputError(
-      f'no data set can be kept in {root} ({error.strerror or error}); name '
+      f'{root} cannot hold a data set ({error.strerror or error}); name '
       'another folder with --config.data.root'
     ) from None
   entries = {
@@ -75,13 +75,14 @@ def open_builder(spec: Spec, cache: pathlib.Path) -> layout.Layout:
 
 
 def _check_settings(spec: Spec) -> None:
-  """Refuses what only a folder has."""
+  """Refuses settings that need a folder of images."""
   source, fov = spec.source, spec.fov
   for split in ('train', 'val', 'test'):
     if getattr(spec.split, split):
       raise errors.InputError(
         f'config.data.split.{split} names images of a folder, but '
-        f'config.data.source is {source}, which has its own splits; empty it'
+        f'config.data.source is {source}, which has its own splits; use '
+        f'--config.data.split.{split}='
       )
   if fov not in ('', 'estimate'):
     raise errors.InputError(
@@ -91,7 +92,7 @@ def _check_settings(spec: Spec) -> None:
   if spec.weights:
     raise errors.InputError(
       f'config.data.weights names the folder {spec.weights}, but '
-      f'config.data.source is {source}; empty it'
+      f'config.data.source is {source}; use --config.data.weights='
     )
 
 
@@ -105,7 +106,7 @@ def _registered(name: str, root: pathlib.Path) -> tfds.core.DatasetBuilder:
     raise errors.InputError(f'config.data.name: {first}') from None
   try:
     builder.download_and_prepare()
-  except Exception as error:  # The data set's own code may raise any.
+  except Exception as error:  # The data set's own code may raise anything.
     raise errors.InputError(
       f'{name} could not be prepared under {root}: {error}'
     ) from None
@@ -131,15 +132,16 @@ def _find_masks(name: str, features, spec: Spec) -> str:
     missing = [folder for folder in folders if folder not in masks]
     if missing or not folders:
       raise errors.InputError(
-        f'{name} has no mask {", ".join(missing) or "without a name"} (it has: '
+        f'{name} has no mask {", ".join(missing) or "for no class"} (it has: '
         f'{", ".join(masks)}); correct config.data.classes or '
         'config.data.masks.merge'
       )
     return ''
   if len(masks) != 1 or spec.masks.kind == 'planes':
     raise errors.InputError(
-      f'{name} has {len(masks)} masks ({", ".join(masks)}), where '
-      f'config.data.masks.kind={spec.masks.kind} takes one'
+      f'{name} has {len(masks)} masks ({", ".join(masks)}), but '
+      f'config.data.masks.kind={spec.masks.kind} reads '
+      f'{"a folder" if spec.masks.kind == "planes" else "one"}; correct it'
     )
   if not spec.classes and not getattr(features[masks[0]], 'names', None):
     raise errors.InputError(f'{name} names no classes; set config.data.classes')

@@ -1,4 +1,4 @@
-"""Masks of one value a pixel, or one colour -> the code of each class."""
+"""Masks with one value or colour per pixel -> codes of classes."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -15,17 +15,17 @@ UNDECLARED = 254  # A value that the config gives no meaning.
 def make_table(
   encoding: str, names: Sequence[str], merge: Mapping, void: Sequence
 ) -> np.ndarray:
-  """Lists the code of each value, or of each colour as 0xrrggbb.
+  """Builds the table from a value, or a colour as 0xrrggbb, to its code.
 
   Args:
-    encoding: of ENCODINGS.
-    names: of classes; their place is their code.
-    merge: name -> its values. Without it a class has, in an index mask, its
-      place as value; in a binary one, 0 or 255.
-    void: values that count nowhere.
+    encoding: one of ENCODINGS.
+    names: names of the classes; the position of a class is its code.
+    merge: name -> its values. A class that is not in it has its position as
+      value in an index mask, and 0 or 255 in a binary mask.
+    void: values that are void.
 
   Returns:
-    uint8[V] of codes, 255 being void, 254 undeclared; V is 256, or 2**24 for
+    uint8[V] of codes; 255 is void and 254 undeclared. V is 256, or 2**24 for
     colours.
   """
   size = 1 << 24 if encoding == 'color' else 256
@@ -33,7 +33,7 @@ def make_table(
   table = np.full(size, UNDECLARED, np.uint8)
   if encoding == 'index':
     table[codes.VOID] = codes.VOID
-  owners: dict[int, str] = {}  # Place in the table -> the class that has it.
+  owners: dict[int, str] = {}  # Position in the table -> its class.
   for code, name in (*enumerate(names), (codes.VOID, 'void')):
     chosen = merge.get(name, default[code : code + 1])
     for value in void if code == codes.VOID else chosen:
@@ -57,11 +57,11 @@ def make_table(
 def to_codes(
   mask: np.ndarray, encoding: str, table: np.ndarray, where: str
 ) -> np.ndarray:
-  """Looks up uint8[H, W] codes, and refuses what the table doesn't have.
+  """Returns the codes of a mask, uint8[H, W]; refuses undeclared values.
 
   Args:
     mask: uint8 or bool[H, W], or uint8[H, W, 3] of colours.
-    encoding: of ENCODINGS.
+    encoding: one of ENCODINGS.
     table: from `make_table`.
     where: the file, for messages.
   """
@@ -76,8 +76,8 @@ def to_codes(
     count = np.count_nonzero(undeclared == value)
     if encoding == 'binary' and mask.max() == 1:
       raise errors.InputError(
-        f'{where}: a mask of 0 and 1 where masks.kind=binary expects 0 and '
-        '255; use --config.data.masks.kind=index'
+        f'{where}: a mask of 0 and 1 where config.data.masks.kind=binary '
+        'expects 0 and 255; use --config.data.masks.kind=index'
       )
     if encoding == 'color':
       raise errors.InputError(
@@ -87,14 +87,14 @@ def to_codes(
     raise errors.InputError(
       f'{where}: mask value {value} in {count} pixels, but the config declares '
       f'{_list(table)}; correct the mask, config.data.masks.kind, '
-      'config.data.classes or config.data.masks.void; unet_jax.doctor proposes '
-      'which'
+      'config.data.classes or config.data.masks.void; python -m '
+      'unet_jax.doctor proposes a correction'
     )
   return label
 
 
 def _to_place(value, size: int) -> int:
-  """Returns a value's place in the table, or a colour's."""
+  """Returns the position of a value or a colour in the table."""
   place = value
   if size > 256 and isinstance(value, str) and value.startswith('#'):
     with contextlib.suppress(ValueError):

@@ -1,4 +1,4 @@
-"""Looks at the data before training: python -m unet_jax.doctor --config ..."""
+"""Checks the data before training: python -m unet_jax.doctor --config ..."""
 
 import pathlib
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from unet_jax import config as config_lib
 
 
 def main(argv: Sequence[str]) -> int:
-  """Looks at the data as the flags say; see command_line.call."""
+  """Checks the data as the flags say; see command_line.call."""
   return command_line.call(COMMAND, argv)
 
 
@@ -23,13 +23,13 @@ def define(args: flags.FlagValues) -> None:
   flags.DEFINE_string(
     'html',
     '',
-    'File for the report with a contact sheet, which is a PNG, too.',
+    'File for the report, with a contact sheet that is also a PNG beside it.',
     flag_values=args,
   )
   flags.DEFINE_string(
     'write_config',
     '',
-    'File for a config that sets what is proposed.',
+    'File for a config with the proposed settings.',
     flag_values=args,
   )
   flags.DEFINE_string(
@@ -39,7 +39,7 @@ def define(args: flags.FlagValues) -> None:
     flag_values=args,
   )
   args['list'] = command_line.PrintFlag(
-    'list', 'List every finding that there can be, and do no more.', _list
+    'list', 'List every possible finding, and exit.', _list
   )
   flags.DEFINE_bool(
     'largest_batch',
@@ -50,7 +50,7 @@ def define(args: flags.FlagValues) -> None:
   flags.DEFINE_bool(
     'overfit',
     False,
-    'Whether to try if two crops can be learnt by heart.',
+    'Whether to test that the run can overfit two crops.',
     flag_values=args,
   )
 
@@ -62,7 +62,7 @@ def _list() -> str:
 
 
 def run(args: flags.FlagValues) -> int:
-  """Reads the data as training would, and says what is wrong with it.
+  """Reads the data as training would, and reports what is wrong with it.
 
   Returns:
     The exit code: 1 if there are errors.
@@ -97,20 +97,20 @@ def run(args: flags.FlagValues) -> int:
   has_errors = diagnosis.has_errors(findings)
   sheets = {}
   if args.html:
-    sheets['What is marked, the rarest class first'] = contact_sheet.make(
+    sheets['Annotated images, the rarest class first'] = contact_sheet.make(
       surveyed
     )
   if (args.html or args.show_augmented) and not has_errors:
-    wanted = spec.read(config)
-    dataset = sources.load(wanted, sources.open_layout(wanted))
+    data_spec = spec.read(config)
+    dataset = sources.load(data_spec, sources.open_layout(data_spec))
     sheet = augmented_sheet.make_sheet(config, dataset)
-    sheets['Crops as they are cut, and as training will see them'] = sheet
+    sheets['Crops before and after augmentation'] = sheet
     if args.show_augmented:
       path = pathlib.Path(args.show_augmented) / 'augmented.png'
       files.write_png(sheet, path)
       print(f'written to {path}')
   elif args.show_augmented:
-    print('--show_augmented: nothing is drawn before the errors are mended')
+    print('--show_augmented: nothing is drawn until the errors are fixed')
   if args.html:
     report.write_html(pathlib.Path(args.html), title, findings, facts, sheets)
   if args.write_config:

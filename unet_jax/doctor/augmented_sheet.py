@@ -1,4 +1,4 @@
-"""A sheet of what training sees: crops before and after augmentation."""
+"""Draws a sheet of crops before and after augmentation."""
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +23,8 @@ def draw_samples(
     count: N, the number of samples.
 
   Returns:
-    The batch that the host sends, as of build.make_batches, the augmented
-    images, float32[N, S, S, C] in 0 to 255, and the augmented labels.
+    The batch that the host sends, see build.make_batches; the augmented images,
+    float32[N, S, S, C] in [0, 255]; and the augmented labels.
   """
   config = config.copy_and_resolve_references()
   config.batch_size = count

@@ -1,4 +1,4 @@
-"""A check: a function that finds one thing, and what is said of it."""
+"""A check: a function that finds one kind of fault, and its description."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,13 +10,13 @@ class Check(NamedTuple):
   """A row of the table of checks.
 
   Attributes:
-    title: the finding's; a title has one row.
+    title: title of the finding; each title has one row.
     severities: the severities that the finding can have, the worst first.
-    meaning: what the finding says, in a line.
+    meaning: what the finding means, in one line.
     find: returns the findings. Its parameters name fields of diagnosis.Facts. A
       function with several titles stands in several rows, and runs once.
-    stage: `data` runs always; `step` compiles a training step, and runs if the
-      data has no error; `overfit` trains, and runs if asked for, too.
+    stage: `data` always runs; `step` compiles a training step, and runs if the
+      data has no error; `overfit` trains, and runs if it is also asked for.
   """
 
   title: str

@@ -6,8 +6,8 @@ import numpy as np
 def areas(plane: np.ndarray) -> np.ndarray:
   """Returns the areas of the 8-connected components of bool[H, W].
 
-  Union-find on the runs of the rows: a run is linked with the runs of the row
-  below that it touches, and takes the smallest index among all linked runs.
+  Union-find on the runs of the rows: a run is linked with the runs that it
+  touches in the row below, and gets the smallest index of all linked runs.
 
   Returns:
     int64[N], pixels, in arbitrary order.

@@ -1,4 +1,4 @@
-"""A contact sheet: what is marked in a data set, the rarest class first."""
+"""Draws a contact sheet of annotated images, the rarest class first."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ from unet_jax.data import files, labels
 from unet_jax.doctor.survey import Survey
 from unet_jax.evaluation import pictures
 
-TILE = 320  # Pixels, the longer side.
+TILE = 320  # Longer side of an image, pixels.
 COLUMNS = 4
-LINE = 18  # Height of a line of text.
+LINE = 18  # Height of a line of text, pixels.
 MOST = 12  # Images on a sheet.
 FILL = 0.2  # Strength of the colour inside an outline.
 
@@ -20,11 +20,11 @@ FILL = 0.2  # Strength of the colour inside an outline.
 def make(survey: Survey) -> np.ndarray:
   """Draws the contact sheet of a data set: uint8[H, W, 3]."""
   class_spec = build.make_classes(survey.config, survey.classes)
-  counted = survey.counted()
-  if not counted:
+  labelled = survey.with_label()
+  if not labelled:
     return sheet([_write('no example can be read', TILE)], survey.classes)
-  records = [record for record, _ in counted]
-  counts = np.array([label.counts for _, label in counted])  # [N, K]
+  records = [record for record, _ in labelled]
+  counts = np.array([label.counts for _, label in labelled])  # [N, K]
   tiles = []
   rarest = counts.sum(axis=0).argsort()
   for i in choose(counts):
@@ -46,8 +46,8 @@ def make(survey: Survey) -> np.ndarray:
 def choose(counts: np.ndarray, most: int = MOST) -> list[int]:
   """Chooses one example for each class in turn, the rarest class first.
 
-  The examples that have a class are sorted by how much of it they have. The
-  middle one is taken first, then those after it in order, then the others.
+  The examples that have a class are sorted by the pixels that have it. The
+  middle example comes first, then the larger ones, then the smaller ones.
 
   Args:
     counts: int64[N, K], pixels of each class.
@@ -100,7 +100,7 @@ def tile(
 
 
 def sheet(tiles: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:
-  """Lays tiles out in rows below a legend of the classes: uint8[H, W, 3]."""
+  """Arranges tiles in rows below a legend of the classes: uint8[H, W, 3]."""
   height = max(x.shape[0] for x in tiles)
   width = max(x.shape[1] for x in tiles)
   white = np.full((height, width, 3), 255, np.uint8)
@@ -113,12 +113,12 @@ def sheet(tiles: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:
   return np.concatenate([_legend(names, grid.shape[1]), grid])
 
 
-def _paste(picture: np.ndarray, ground: np.ndarray) -> np.ndarray:
-  """Lays uint8[H, W, 3] on a larger ground, with a gap to the right."""
-  ground = ground.copy()
-  ground[: picture.shape[0], : picture.shape[1]] = picture
+def _paste(picture: np.ndarray, background: np.ndarray) -> np.ndarray:
+  """Pastes uint8[H, W, 3] on a larger background; adds a gap to the right."""
+  canvas = background.copy()
+  canvas[: picture.shape[0], : picture.shape[1]] = picture
   return np.pad(
-    ground, ((0, 0), (0, pictures.GAP), (0, 0)), constant_values=255
+    canvas, ((0, 0), (0, pictures.GAP), (0, 0)), constant_values=255
   )
 
 

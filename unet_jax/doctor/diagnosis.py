@@ -16,14 +16,14 @@ from unet_jax.doctor.survey import Survey
 
 
 class Facts(NamedTuple):
-  """What a check may ask for: its parameters have the names of these fields.
+  """The arguments of checks: a check's parameters have names of these fields.
 
-  The last four are None where no label of the train split can be read; a check
-  that asks for one of the four is then left out.
+  The last four are None if no label of the train split can be read. A check
+  that takes one of the last four is then skipped.
   """
 
   survey: Survey
-  findings: list[Finding]  # Of the checks before.
+  findings: list[Finding]  # Of the earlier checks.
   codes: list[meanings.MaskFolder]  # Their values are codes of classes.
   levels: list[meanings.MaskFolder]  # A threshold cuts their values.
   classes: tuple[str, ...]  # Foreground.
@@ -44,8 +44,8 @@ def diagnose(
 
   Args:
     survey: of the data set.
-    num_devices: that share a batch.
-    trials: stages to run too, if the data has no error: `step`, `overfit`.
+    num_devices: number of devices that share a batch.
+    trials: stages to run as well if the data has no error: `step`, `overfit`.
 
   Returns:
     Every finding, errors first.
@@ -59,7 +59,7 @@ def diagnose(
 
 
 def has_errors(findings: Sequence[Finding]) -> bool:
-  """Returns whether training would refuse the data, or mean nothing."""
+  """Returns whether a finding is an error."""
   return any(x.severity == 'error' for x in findings)
 
 
@@ -67,14 +67,14 @@ def tally(survey: Survey) -> dict[str, Tally]:
   """Counts the readable labels by split; a split without any has no entry."""
   tallies = {}
   for split in splits_lib.SPLITS:
-    counted = [
-      label for record, label in survey.counted() if record.split == split
+    labelled = [
+      label for record, label in survey.with_label() if record.split == split
     ]
-    if counted:
+    if labelled:
       tallies[split] = Tally(
-        counts=np.array([x.counts for x in counted]),
-        pixels=np.array([x.pixels for x in counted]),
-        void=np.array([x.void for x in counted]),
+        counts=np.array([x.counts for x in labelled]),
+        pixels=np.array([x.pixels for x in labelled]),
+        void=np.array([x.void for x in labelled]),
       )
   return tallies
 
@@ -104,7 +104,7 @@ def _gather(survey: Survey, num_devices: int) -> Facts:
 
 
 def _run(stage: str, facts: Facts) -> list[Finding]:
-  """Calls each function of a stage once, with the facts that it asks for."""
+  """Calls each function of a stage once, with the facts that it takes."""
   findings: list[Finding] = []
   functions = [check.find for check in checks.CHECKS if check.stage == stage]
   for find in dict.fromkeys(functions):  # A function may have several titles.

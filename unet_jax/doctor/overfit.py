@@ -1,4 +1,4 @@
-"""Whether a run can learn two crops by heart, or else what is at fault."""
+"""Tests whether a run can overfit two crops, and if not, finds the cause."""
 
 import math
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ from unet_jax.training import setup
 
 NUM_CROPS = 2
 STEPS = 300
-EVERY = 50  # Steps.
-ENOUGH = 0.95  # Dice.
-STRIDE = 16  # Pixels between the crops that are compared.
+EVERY = 50  # Steps between two scores.
+ENOUGH = 0.95  # Dice of crops that have been learnt.
+STRIDE = 16  # Pixels between two candidate crops.
 
 
 class Result(NamedTuple):
-  """How far a run came."""
+  """The result of training on the crops."""
 
   dice: float  # Mean over the foreground classes that the crops have.
   steps: int
@@ -32,10 +32,10 @@ class Result(NamedTuple):
 
 
 def check(survey: Survey) -> list[Finding]:
-  """Learns two crops; where that fails, changes one thing and tries again.
+  """Overfits two crops; if that fails, changes one setting and tries again.
 
-  The change that makes the run succeed shows the fault: the learning rate, or
-  the loss. If no change does, the data is at fault, or the model is too small.
+  A change that succeeds shows the cause: the learning rate, or the loss. If no
+  change succeeds, the data is at fault, or the model is too small.
   """
   config, classes = survey.config, survey.classes
   class_spec = build.make_classes(config, classes)
@@ -62,25 +62,25 @@ def check(survey: Survey) -> list[Finding]:
       text += f'; {name} is at fault: with another, Dice is {other.dice:.3f}'
       return [Finding('error', 'overfit', text=text, settings=settings)]
     tried.append(f'another {name.split(maxsplit=1)[1]}')
-  text += f'; nor do they with {" or ".join(tried)}: the data is at fault'
+  text += f'; {" or ".join(tried)} does not help: the data is at fault'
   return [
     Finding(
       'error',
       'overfit',
       text=f'{text}, or the model is too small',
-      remedy='look at the contact sheet, whether masks fit their images; if '
+      remedy='check on the contact sheet that masks fit their images; if '
       'they do, raise config.model.width',
     )
   ]
 
 
 def choose(survey: Survey) -> list[str]:
-  """Returns the keys of two train images, which have all classes if two can.
+  """Returns the keys of two train images that together have most classes.
 
-  The first has the most foreground. The second has the most of the class that
-  the first has least of.
+  The first has the most foreground. The second has the most of the class
+  of which the first has the least.
   """
-  train = [pair for pair in survey.counted() if pair[0].split == 'train']
+  train = [pair for pair in survey.with_label() if pair[0].split == 'train']
   counts = np.array([label.counts for _, label in train])  # [N, K]
   first = counts.sum(axis=1).argmax()
   others = counts[:, counts[first].argmin()].astype(float)
@@ -90,15 +90,15 @@ def choose(survey: Survey) -> list[str]:
 
 
 def trials(config: ml_collections.ConfigDict) -> list[tuple[str, dict]]:
-  """Returns each possible fault, and the settings that would mend it."""
-  usual = defaults.get_config()
-  lr = usual.optim.lr
+  """Returns each possible fault, and the settings that would fix it."""
+  default = defaults.get_config()
+  lr = default.optim.lr
   if 1 / 3 < config.optim.lr / lr < 3:
     lr = config.optim.lr / 10
   possible = [('the learning rate', {'optim.lr': lr})]
   loss = {
     f'loss.{key}': value
-    for key, value in usual.loss.items()
+    for key, value in default.loss.items()
     if config.loss[key] != value and key != 'class_weights'
   }
   return [*possible, ('the loss', loss)] if loss else possible
@@ -107,7 +107,7 @@ def trials(config: ml_collections.ConfigDict) -> list[tuple[str, dict]]:
 def densest_crop(
   image: np.ndarray, label: np.ndarray, size: int, class_spec: labels.ClassSpec
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Cuts the square in which the classes are mixed best.
+  """Cuts the square in which the classes are most balanced.
 
   The square has the largest sum over the classes of f (1 - f), where f is the
   share of the square's pixels that have the class.
@@ -143,12 +143,12 @@ def learn(
   crops: Sequence[tuple[np.ndarray, np.ndarray]],
   classes: tuple[str, ...],
 ) -> Result:
-  """Trains on the same crops again and again, with the trainer's own step.
+  """Trains on the same crops at every step, with the trainer's own step.
 
   Args:
     config: of the run.
-    crops: image uint8[S, S, C] and label uint8[S, S] or [S, S, K] of each.
-    classes: foreground.
+    crops: for each, image uint8[S, S, C] and label uint8[S, S] or [S, S, K].
+    classes: names of the foreground classes.
   """
   config = _without_variety(config)
   images = np.stack([image for image, _ in crops])
@@ -189,7 +189,7 @@ def _without_variety(
 ) -> ml_collections.ConfigDict:
   """Returns the config without augmentation, for the same batch every step.
 
-  Class weights are left out, too: the crops are chosen to have all classes.
+  Class weights are off, too, since the crops are chosen to have all classes.
   """
   config = config.copy_and_resolve_references()
   devices = jax.device_count()
@@ -205,7 +205,7 @@ CHECKS = (
   Check(
     'overfit',
     ('error', 'note'),
-    'Whether the run can learn two crops by heart; with --overfit.',
+    'Whether the run can overfit two crops; with --overfit.',
     check,
     'overfit',
   ),

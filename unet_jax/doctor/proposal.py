@@ -9,7 +9,7 @@ from unet_jax import config as config_lib
 from unet_jax import defaults
 from unet_jax.data.checks.finding import Finding
 
-_HEAD = '''"""{title}, with what the doctor proposes: read it, then train.
+_HEAD = '''"""{title}, with the doctor's proposals: read them, then train.
 
   python -m unet_jax.main --config {path}
 """
@@ -27,7 +27,7 @@ def get_config(arg=''):
 def collect(findings: Sequence[Finding]) -> dict[str, tuple[Any, str]]:
   """Returns {key: (value, reason)} of errors and warnings.
 
-  Where several findings set a key, the first of them decides.
+  If several findings set a key, the first of them decides.
   """
   proposed: dict[str, tuple[Any, str]] = {}
   for finding in findings:
@@ -50,14 +50,14 @@ def to_source(
   Args:
     config: of the run, with the overrides of the command line.
     proposed: from `collect`.
-    title: of the config.
-    path: where the text will be written.
+    title: title of the config.
+    path: file to which the text will be written.
   """
-  usual = config_lib.flatten(defaults.get_config())
+  default = config_lib.flatten(defaults.get_config())
   given = config_lib.flatten(config)
   lines = [_HEAD.format(title=title, path=path)]
   for key, value in given.items():
-    if value != usual[key] and key not in proposed:
+    if value != default[key] and key not in proposed:
       lines.append(f'  config.{key} = {value!r}\n')
   for key, (value, why) in proposed.items():
     lines.append(f'  # {why}\n  config.{key} = {value!r}\n')

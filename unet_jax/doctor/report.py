@@ -1,4 +1,4 @@
-"""The doctor's report: as text, as JSON, as one HTML page."""
+"""Writes the doctor's report as text, as JSON, and as one HTML page."""
 
 import base64
 import html
@@ -27,7 +27,7 @@ from unet_jax.data.checks.finding import (
 from unet_jax.evaluation import scores
 
 COLORS = {'error': 'red', 'warning': 'yellow', 'note': 'cyan'}
-SHOWN = 3  # Files of a finding, in the text.
+SHOWN = 3  # Files of a finding that the text lists.
 Table = tuple[str, list[str], list[list[str]]]  # Title, header, rows.
 
 _STYLE = """
@@ -52,7 +52,7 @@ details { color: #555; font-size: .9em; }
 def figures(
   tallies: Mapping[str, Tally], classes: Sequence[str]
 ) -> dict[str, dict]:
-  """Counts classes by split, and scores predictions that look at no image.
+  """Counts classes by split, and scores predictions that ignore the image.
 
   Returns:
     What JSON can hold; a score of a class that never occurs is None.
@@ -80,7 +80,7 @@ def figures(
 
 
 def tables(facts: dict[str, dict]) -> list[Table]:
-  """Lays the result of `figures` out: a table a split, a line a class."""
+  """Arranges the result of `figures`: a table per split, a row per class."""
   header = ['class', 'images', 'pixels']
   header += [f'F1 {way}' for way in ('nowhere', 'everywhere', 'prior')]
   by_split = []
@@ -100,13 +100,13 @@ def tables(facts: dict[str, dict]) -> list[Table]:
 
 
 def summary(findings: Sequence[Finding]) -> str:
-  """Says how many findings of each severity there are."""
-  counts = [sum(x.severity == kind for x in findings) for kind in SEVERITIES]
+  """Returns the number of findings of each severity, as text."""
+  counts = [sum(x.severity == name for x in findings) for name in SEVERITIES]
   return ', '.join(map(plural, counts, SEVERITIES))
 
 
 def print_report(findings: Sequence[Finding], tables: Sequence[Table]) -> None:
-  """Prints tables and findings, in colour where the terminal has colours."""
+  """Prints tables and findings, in colour if the terminal has colours."""
   screen = rich.console.Console(highlight=False, soft_wrap=True)
   for title, header, rows in tables:
     screen.print(rich.markup.escape(f'{title}\n{lay_out(header, rows)}\n'))
@@ -147,17 +147,17 @@ def to_json(findings: Sequence[Finding], facts: dict) -> str:
 
 
 def write(text: str, path: pathlib.Path) -> None:
-  """Writes a file, and its folder if that is missing, and prints the path.
+  """Writes a file, makes its folder if it is missing, and prints the path.
 
   Raises:
-    InputError: if the file can not be written.
+    InputError: if the file cannot be written.
   """
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
   except OSError as error:
     raise errors.InputError(
-      f'{path} can not be written ({error.strerror or error})'
+      f'{path} cannot be written ({error.strerror or error})'
     ) from None
   print(f'written to {path}')
 
@@ -169,7 +169,7 @@ def write_html(
   facts: dict,
   sheets: dict[str, np.ndarray],
 ) -> None:
-  """Writes the page of `to_html`, and its pictures, uint8[H, W, 3], beside."""
+  """Writes the page of `to_html`, and its pictures uint8[H, W, 3] beside it."""
   write(to_html(title, findings, tables(facts), sheets), path)
   for i, picture in enumerate(sheets.values()):
     name = f'{path.stem}-{i}.png' if i else f'{path.stem}.png'
@@ -185,8 +185,8 @@ def to_html(
   """Returns a page that needs no other file.
 
   Args:
-    title: of the page.
-    findings: of the checks.
+    title: title of the page.
+    findings: findings to list.
     tables: from `tables`.
     sheets: heading -> picture uint8[H, W, 3].
   """

@@ -1,4 +1,4 @@
-"""Statistics of an image and its label, small enough to keep all of them."""
+"""Statistics of an image and its label, small enough to keep for all images."""
 
 import hashlib
 from typing import NamedTuple
@@ -9,8 +9,8 @@ from PIL import Image
 from unet_jax.data import field_of_view, labels
 from unet_jax.doctor import components
 
-THUMB = 16  # Pixels.
-MAX_VALUES = 4096  # Kept of a mask; a photograph has far more.
+THUMB = 16  # Side of a thumbnail, pixels.
+MAX_VALUES = 4096  # Values kept of a mask; a photograph has far more.
 
 
 class ImageStatistics(NamedTuple):
@@ -19,8 +19,8 @@ class ImageStatistics(NamedTuple):
   low: float
   high: float
   full: float  # The largest value that its type can hold; 1 for floats.
-  bright: float  # 99 % of the values are below.
-  mean: tuple[float, ...]  # A channel, as a share of `full`.
+  bright: float  # 99th percentile of the values.
+  mean: tuple[float, ...]  # Of each channel, as a share of `full`.
   is_finite: bool
   digest: str  # Hash of the decoded pixels.
   thumb: np.ndarray  # float32[16, 16], grey.
@@ -30,10 +30,10 @@ class LabelStatistics(NamedTuple):
   """Statistics of a label as training sees it, before it is resized."""
 
   counts: np.ndarray  # int64[K], pixels of each foreground class.
-  pixels: int  # Those that count: not void.
-  void: int = 0  # Pixels.
-  overlap: int = 0  # Pixels that several classes claim.
-  frame: float = 0.0  # Share of the image in the black frame about a retina.
+  pixels: int  # Pixels that are not void.
+  void: int = 0  # Void pixels.
+  overlap: int = 0  # Pixels with several classes.
+  frame: float = 0.0  # Share of the image in the black frame around a retina.
   outside: int = 0  # Pixels of foreground in that frame.
   areas: tuple[np.ndarray, ...] = ()  # Pixels of each class's components.
   digest: str = ''
@@ -42,7 +42,7 @@ class LabelStatistics(NamedTuple):
 def value_counts(mask: np.ndarray) -> dict[int | str, int]:
   """Counts the pixels of each value of [H, W], or '#rrggbb' of [H, W, C].
 
-  Floats are shares, not codes: none is counted.
+  Floats are shares, not codes of classes, and are not counted.
   """
   if mask.ndim == 3:
     colour = mask[..., :3].astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
@@ -56,7 +56,7 @@ def value_counts(mask: np.ndarray) -> dict[int | str, int]:
 
 
 def _commonest(values: np.ndarray) -> list[tuple[int, int]]:
-  """Counts the values of integers [H, W]; the commonest are kept, by value."""
+  """Counts the most common values of integers [H, W], sorted by value."""
   values, counts = np.unique(values, return_counts=True)
   kept = np.sort(np.argsort(-counts, kind='stable')[:MAX_VALUES])
   return list(zip(values[kept].tolist(), counts[kept].tolist(), strict=True))
@@ -98,9 +98,9 @@ def count(
   """Measures a label.
 
   Args:
-    example: from a source, at its full size.
-    coding: what its label means.
-    with_areas: whether to measure every component.
+    example: an example at full size; see `reading`.
+    coding: how its mask was read.
+    with_areas: whether to measure connected components.
   """
   label = example['label']
   first = 0 if coding.task == 'multiclass' and not coding.background else 1
@@ -117,7 +117,7 @@ def count(
     areas = tuple(
       components.areas(plane) for plane in np.moveaxis(planes, -1, 0)
     )
-  # Street scenes have dark parts as well, but not in all corners.
+  # Street scenes have dark parts, too, but not in all corners.
   is_framed = not view[:: view.shape[0] - 1, :: view.shape[1] - 1].any()
   return LabelStatistics(
     counts=np.count_nonzero(planes, axis=(0, 1)),

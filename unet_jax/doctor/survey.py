@@ -1,4 +1,4 @@
-"""What the doctor looks at: every file, read once and kept as statistics."""
+"""Reads every file of a data set once, and keeps statistics for the checks."""
 
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -24,21 +24,21 @@ from unet_jax.doctor import statistics
 
 
 class Record(NamedTuple):
-  """What is kept of an example."""
+  """Statistics of one example."""
 
-  key: str  # The layout's.
+  key: str  # Of the layout.
   name: str
   split: str
   image: stored.File | None
-  look: statistics.ImageStatistics | None
+  image_stats: statistics.ImageStatistics | None
   masks: Mapping[str, stored.File]  # By mask folder.
-  counted: statistics.LabelStatistics | None = None  # None if it is refused.
+  label_stats: statistics.LabelStatistics | None = None  # None if refused.
   refusal: str = ''  # Why training would refuse the example.
-  damaged: tuple[tuple[str, str], ...] = ()  # Files, and why they are.
+  damaged: tuple[tuple[str, str], ...] = ()  # Files, and the errors.
 
   @property
   def path(self) -> str:
-    """Returns the image's path, or the name where it can't be read."""
+    """Returns the image's path, or its name if the image can't be read."""
     return self.image.path if self.image else self.name
 
 
@@ -47,44 +47,44 @@ class Survey(NamedTuple):
 
   config: ml_collections.ConfigDict
   classes: tuple[str, ...]  # Foreground.
-  files: scan.Files | None  # What a folder holds; None for TFDS.
+  files: scan.Files | None  # Of a folder; None for TFDS.
   records: tuple[Record, ...]
-  read: Callable[[str], dict]  # A record's key -> its example, as trained on.
-  refusal: str = ''  # Why training would not open the set.
+  read: Callable[[str], dict]  # Key -> example, as for training.
+  refusal: str = ''  # Why training would refuse the data set.
 
-  def looked_at(self) -> list[tuple[Record, statistics.ImageStatistics]]:
-    """Returns the records whose image can be read, and what it looks like."""
-    return [(x, x.look) for x in self.records if x.look]
+  def with_image(self) -> list[tuple[Record, statistics.ImageStatistics]]:
+    """Returns the records whose image can be read, and its statistics."""
+    return [(x, x.image_stats) for x in self.records if x.image_stats]
 
-  def counted(self) -> list[tuple[Record, statistics.LabelStatistics]]:
-    """Returns the records that training accepts, and what the label holds."""
-    return [(x, x.counted) for x in self.records if x.counted]
+  def with_label(self) -> list[tuple[Record, statistics.LabelStatistics]]:
+    """Returns the records that training accepts, and the label's statistics."""
+    return [(x, x.label_stats) for x in self.records if x.label_stats]
 
 
 def take(config: ml_collections.ConfigDict) -> Survey:
-  """Reads the whole data set; what is wrong with it is kept, not raised.
+  """Reads the whole data set; records its faults instead of raising them.
 
   Raises:
     InputError: if there is no such folder or data set.
   """
-  wanted = spec.read(config)
-  scanned = scan.list_files(wanted) if wanted.source == 'folder' else None
-  opened, refusal = _open(wanted, scanned)
+  data_spec = spec.read(config)
+  scanned = scan.list_files(data_spec) if data_spec.source == 'folder' else None
+  opened, refusal = _open(data_spec, scanned)
   if opened is None:
     return Survey(config, (), scanned, (), _read_nothing, refusal)
   coding: labels.Coding | None = None
   read: Callable[[str], dict] = _read_nothing
   try:
-    coding = labels.make_coding(wanted, opened.classes)
-    read = reading.make_reader(wanted, opened)
+    coding = labels.make_coding(data_spec, opened.classes)
+    read = reading.make_reader(data_spec, opened)
   except errors.InputError as error:
     refusal = str(error)
   keys = [key for keys in opened.keys.values() for key in keys]
-  look = _make_look(wanted, opened, scanned, coding)
-  looks = dict(zip(keys, stats.in_order(keys, look), strict=True))
-  records = {key: record for key, (record, _) in looks.items()}
-  counts = {key: image for key, (_, image) in looks.items() if image}
-  split_of, problem = _split(wanted, opened, counts)
+  examine = _make_examine(data_spec, opened, scanned, coding)
+  examined = dict(zip(keys, stats.in_order(keys, examine), strict=True))
+  records = {key: record for key, (record, _) in examined.items()}
+  counts = {key: image for key, (_, image) in examined.items() if image}
+  split_of, problem = _split(data_spec, opened, counts)
   return Survey(
     config,
     opened.classes,
@@ -96,30 +96,30 @@ def take(config: ml_collections.ConfigDict) -> Survey:
 
 
 def _read_nothing(key: str) -> dict:
-  """Reads a set that training would not open: there is no example."""
+  """Raises KeyError: a data set that does not open has no example."""
   raise KeyError(key)
 
 
 def _open(
-  wanted: spec.Spec, scanned: scan.Files | None
+  data_spec: spec.Spec, scanned: scan.Files | None
 ) -> tuple[layout.Layout | None, str]:
-  """Opens the set, or else what of it fits together; and says why not all."""
+  """Opens the data set, or its matching files and the refusal of the rest."""
   try:
-    return sources.open_layout(wanted), ''
+    return sources.open_layout(data_spec), ''
   except errors.InputError as error:
     refusal = str(error)
   if not scanned:
     return None, refusal
   try:
-    return folder.open_files(wanted, _what_fits(wanted, scanned)), refusal
+    return folder.open_files(data_spec, _matching(data_spec, scanned)), refusal
   except errors.InputError:
     return None, refusal
 
 
-def _what_fits(wanted: spec.Spec, scanned: scan.Files) -> scan.Files:
-  """Returns those of the files that are complete and listed once."""
+def _matching(data_spec: spec.Spec, scanned: scan.Files) -> scan.Files:
+  """Returns the files of the examples that are complete and listed once."""
   complete = set(scanned.images)
-  if wanted.masks.missing != 'absent':
+  if data_spec.masks.missing != 'absent':
     complete = complete.intersection(*scanned.masks.values())
   lists: dict[str, list[str]] = {}
   listed: set[str] = set()
@@ -140,11 +140,11 @@ def _what_fits(wanted: spec.Spec, scanned: scan.Files) -> scan.Files:
 
 
 def _split(
-  wanted: spec.Spec,
+  data_spec: spec.Spec,
   opened: layout.Layout,
   counts: Mapping[str, stats.Counts],
 ) -> tuple[dict[str, str], str]:
-  """Returns key -> split, drawn as training would from what can be read."""
+  """Returns {key: split}, drawn as training would from readable examples."""
   listed = {
     key: 'train' if split == 'all' else split
     for split, keys in opened.keys.items()
@@ -156,7 +156,7 @@ def _split(
   }
   try:
     drawn, _, _ = sources.split_keys(
-      wanted, opened._replace(keys=readable), counts, {}
+      data_spec, opened._replace(keys=readable), counts, {}
     )
   except (errors.InputError, KeyError, IndexError) as error:
     return listed, str(error)
@@ -165,41 +165,44 @@ def _split(
   }, ''
 
 
-def _make_look(
-  wanted: spec.Spec,
+def _make_examine(
+  data_spec: spec.Spec,
   opened: layout.Layout,
   scanned: scan.Files | None,
   coding: labels.Coding | None,
 ) -> Callable[[str], tuple[Record, stats.Counts | None]]:
-  """Builds key -> its record, and what `sources` counts of it."""
-  full_size = wanted._replace(resize=0)
+  """Builds key -> its record, and its counts if training accepts it."""
+  full_size = data_spec._replace(resize=0)
   read_example = reading.make_reader(full_size, opened) if coding else None
-  kind, folders = wanted.masks.kind, list(scanned.masks) if scanned else []
+  kind, folders = data_spec.masks.kind, list(scanned.masks) if scanned else []
   if kind == 'folders':
-    folders = layout.mask_folders(wanted.masks, opened.classes)
+    folders = layout.mask_folders(data_spec.masks, opened.classes)
 
-  def look(key: str) -> tuple[Record, stats.Counts | None]:
+  def examine(key: str) -> tuple[Record, stats.Counts | None]:
     if scanned:
-      record = _look_at_files(key, scanned, folders, kind)
+      record = _examine_files(key, scanned, folders, kind)
     else:
-      record = _look_at_arrays(key, opened)
+      record = _examine_arrays(key, opened)
     if not coding or not read_example or not record.image:
       return record, None
     try:
       example = read_example(key)
     except errors.InputError as error:
       return record._replace(refusal=str(error)), None
-    counted = statistics.count(example, coding, with_areas=wanted.resize > 0)
-    return record._replace(counted=counted), stats.count(example, coding)
+    label_stats = statistics.count(
+      example, coding, with_areas=data_spec.resize > 0
+    )
+    record = record._replace(label_stats=label_stats)
+    return record, stats.count(example, coding)
 
-  return look
+  return examine
 
 
-def _look_at_files(
+def _examine_files(
   name: str, scanned: scan.Files, folders: Sequence[str], kind: str
 ) -> Record:
-  """Looks at an example's files as they are stored."""
-  image, look, masks, damaged = None, None, {}, []
+  """Measures an example's files as they are stored."""
+  image, image_stats, masks, damaged = None, None, {}, []
   paths = {'': scanned.images[name]} | {
     key: scanned.masks[key].get(name, ()) for key in folders
   }
@@ -212,8 +215,8 @@ def _look_at_files(
     if key:
       masks[key] = file._replace(values=_values_of(path, pixels, kind))
     else:
-      image, look = file, statistics.look_at(pixels)
-  return Record(name, name, '', image, look, masks, damaged=(*damaged,))
+      image, image_stats = file, statistics.look_at(pixels)
+  return Record(name, name, '', image, image_stats, masks, damaged=(*damaged,))
 
 
 def _values_of(
@@ -221,23 +224,23 @@ def _values_of(
 ) -> dict[int | str, int]:
   """Counts the values that training would read of a mask.
 
-  Where training refuses the file, the values as stored are counted.
+  If training refuses the file, counts the values as stored.
 
   Args:
-    path: of the file.
+    path: path of the file.
     pixels: the file as stored, [H, W] or [H, W, C].
-    kind: of the masks; see spec.Masks.
+    kind: kind of the masks; see spec.Masks.
   """
   if kind == 'planes':
-    return {}  # Planes are no code.
+    return {}  # Values of planes are not codes of classes.
   try:
     return statistics.value_counts(folder.read_mask(path, kind))
   except errors.InputError:
     return statistics.value_counts(pixels)
 
 
-def _look_at_arrays(key: str, opened: layout.Layout) -> Record:
-  """Looks at an example that has no files of its own."""
+def _examine_arrays(key: str, opened: layout.Layout) -> Record:
+  """Measures an example that has no files of its own."""
   raw = opened.read(key)
   arrays: Mapping[str, np.ndarray] | Mapping[int, np.ndarray] = {}
   if isinstance(raw.mask, np.ndarray):

@@ -87,7 +87,7 @@ def find_problem(source: sources.Source) -> str:
 
 def num_bytes(source: sources.Source) -> int:
   """Returns the bytes of all decoded images, labels and weights of a split."""
-  arrays = (x[key] for x in source for key in crops.MOVED if key in x)
+  arrays = (x[key] for x in source for key in crops.CROPPED if key in x)
   return sum(array.nbytes for array in arrays)
 
 

@@ -157,7 +157,7 @@ def make_inputs(
     preprocess_fn: see `train_step`.
   """
   rngs = augment.sample_rngs(rng, batch['index'])
-  moved = [batch[key] for key in crops.MOVED if key in batch]
+  moved = [batch[key] for key in crops.CROPPED if key in batch]
   return preprocess_fn(*jax.vmap(augment_fn)(rngs, *moved))
 
 

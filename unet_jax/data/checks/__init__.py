@@ -1,1 +1,1 @@
-"""What the doctor looks for: one function a finding."""
+"""Checks that every run makes: one function for each finding."""

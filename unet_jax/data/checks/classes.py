@@ -1,6 +1,6 @@
-"""Classes that are absent, rare, everywhere, or shifted between splits.
+"""Finds classes that are absent, rare, everywhere, or shifted between splits.
 
-These checks need counts alone, so every run makes them before it trains.
+These checks need only counts, so every run makes them before it trains.
 """
 
 import itertools
@@ -13,24 +13,24 @@ import numpy as np
 from unet_jax.data import stats
 from unet_jax.data.checks.finding import Finding, percent, some
 
-FEW_IMAGES = 5  # To learn a class from.
+FEW_IMAGES = 5  # A class in fewer train images is rare.
 FEW_PIXELS = 0.001  # Share of train below which cross entropy ignores a class.
 MOST = 0.9  # Share of train's pixels above which masks may be inverted.
-MANY_EMPTY = 0.5  # Share of train's images.
-CHANCE = 0.001  # Of a false alarm, over all classes and splits.
-EFFECT = 0.2  # Least difference between two shares of images to report.
+MANY_EMPTY = 0.5  # Share of train's images that may lack foreground.
+CHANCE = 0.001  # Probability of a false alarm over all classes and splits.
+EFFECT = 0.2  # Least reported difference between two shares of images.
 
 
 class Tally(NamedTuple):
-  """What the labels of a split hold."""
+  """Pixel counts of the labels of a split."""
 
   counts: np.ndarray  # int64[N, K], pixels of each foreground class.
-  pixels: np.ndarray  # int64[N], that count: not void.
+  pixels: np.ndarray  # int64[N], pixels that are not void.
   void: np.ndarray  # int64[N]
 
 
 def make_tally(images: Sequence[stats.Counts]) -> Tally:
-  """Collects what is counted of a split's images."""
+  """Collects the counts of a split's images."""
   return Tally(
     counts=np.array([image.classes for image in images]),
     pixels=np.array([image.pixels - image.void for image in images]),
@@ -58,9 +58,9 @@ def absent(
   """Finds classes of which a split has no pixel.
 
   Args:
-    tallies: by split.
-    classes: K, foreground.
-    encoding: of the masks; 255 is void in `index`, where it may be foreground.
+    tallies: split -> its tally.
+    classes: K names of the foreground classes.
+    encoding: of the masks; in `index` 255 is void, but may mean foreground.
   """
   findings = _nothing(tallies['train'], classes, encoding)
   for split, tally in tallies.items():
@@ -69,9 +69,9 @@ def absent(
     if not lacking or (split == 'train' and len(lacking) == len(classes)):
       continue  # See `_nothing`.
     effect = 'there is no score for it'
-    remedy = 'move images that have it there'
+    remedy = f'move images that have it to {split}'
     if split == 'train':
-      effect = 'it can not be learnt'
+      effect = 'it cannot be learnt'
       remedy = 'add images that have it, or leave it out of config.data.classes'
     findings.append(
       Finding(
@@ -99,7 +99,7 @@ def _nothing(
         'error',
         'foreground is void',
         text=f'{text}, and {void} are 255, which is void in an index mask',
-        remedy='where 255 means foreground'
+        remedy='if 255 means foreground'
         if is_binary
         else 'correct the masks or config.data.masks.kind',
         number=void,
@@ -122,7 +122,7 @@ def _no_pixel(split: str, classes: Sequence[str]) -> str:
 
 
 def rare(train: Tally, classes: Sequence[str]) -> list[Finding]:
-  """Finds classes that few images, or few pixels, of train have."""
+  """Finds classes that few images or few pixels of train have."""
   findings = []
   pixels = max(1, int(train.pixels.sum()))
   for k, name in enumerate(classes):
@@ -144,8 +144,8 @@ def rare(train: Tally, classes: Sequence[str]) -> list[Finding]:
         Finding(
           'note',
           'rare class',
-          text=f"{name} is {percent(share)} of train's pixels: by the pixel, a "
-          'loss hardly feels it',
+          text=f"{name} is {percent(share)} of train's pixels: cross "
+          'entropy hardly depends on it',
           remedy='keep a Dice term in the loss',
           number=int(train.counts[:, k].sum()),
         )
@@ -163,8 +163,8 @@ def inside_out(train: Tally, classes: Sequence[str]) -> list[Finding]:
       'warning',
       'mostly foreground',
       text=f"{classes[0]} is {percent(share)} of train's pixels: the masks may "
-      'be inside out',
-      remedy='if they are, invert them; where they are of 0 and 255, so does '
+      'be inverted',
+      remedy='if they are, invert them; for masks of 0 and 255, use '
       f"config.data.masks.merge={{'background': (255,), '{classes[0]}': (0,)}}",
       number=int(train.counts.sum()),
     )
@@ -183,8 +183,8 @@ def everywhere(train: Tally, classes: Sequence[str]) -> list[Finding]:
       'note',
       'present in all',
       text=f'{", ".join(names)} {verb} in all {len(train.counts)} train '
-      'images: the model never sees one without',
-      remedy='if there will be such images, add some',
+      'images: the model sees no negative example',
+      remedy='if images without it will occur, add some',
       number=len(names),
     )
   ]
@@ -206,8 +206,8 @@ def empty(tallies: Mapping[str, Tally]) -> list[Finding]:
       'warning' if worst > MANY_EMPTY else 'note',
       'empty images',
       text=f'{" and ".join(parts)} have no foreground',
-      remedy='if their masks are missing rather than empty, leave them out of '
-      'train.txt'
+      remedy='if their masks are missing rather than empty, leave these '
+      'images out of train.txt'
       if worst > MANY_EMPTY
       else '',
       number=sum(int(part.split()[0]) for part in parts),
@@ -218,14 +218,15 @@ def empty(tallies: Mapping[str, Tally]) -> list[Finding]:
 def shift(
   present: Mapping[str, np.ndarray], names: Sequence[str]
 ) -> list[Finding]:
-  """Finds classes that far more images of train have than of another split.
+  """Finds classes that far more or fewer images of train have than of a split.
 
-  By Fisher's exact test, two-sided, at 0.001 over all tests together, and
-  a difference of a fifth of the images or more.
+  Reports a class if its shares of images differ by 0.2 or more, and Fisher's
+  exact test, two-sided, is significant at 0.001 over all tests together
+  (Bonferroni).
 
   Args:
     present: split -> bool[N, K], whether an image has the class.
-    names: K, of the classes.
+    names: K names of the classes.
   """
   others = [split for split in present if split != 'train']
   tests = itertools.product(others, range(len(names)))
@@ -247,20 +248,20 @@ def shift(
       'warning',
       'distribution shift',
       text=f"{some([text for _, text in parts], most=6)} (Fisher's exact test, "
-      f'of the first: p = {parts[0][0]:.0e}): train shows another mix of '
+      f'for the first: p = {parts[0][0]:.0e}): train has another mix of '
       'images',
-      remedy=f'deal the names of train and {" and ".join(others)} anew, so '
-      'that each has its share of every class',
+      remedy=f'distribute train and {" and ".join(others)} again, so that '
+      'each has its share of every class',
       number=len(parts),
     )
   ]
 
 
 def fisher_exact(a: int, n: int, b: int, m: int) -> float:
-  """Returns the two-sided p of a of n against b of m, by Fisher's exact test.
+  """Returns p of Fisher's exact test, two-sided, of a of n against b of m.
 
-  The chance, with as many hits in all, of a table that is no likelier than
-  this one.
+  p is the probability, given a + b hits in all, of a table that is as likely as
+  this one or less likely.
   """
   hits = a + b
   ways = [

@@ -1,6 +1,6 @@
-"""Folders and files that are missing, or don't match by their names.
+"""Finds folders and files that are missing, or don't match by their names.
 
-Training refuses the first error of these; the doctor reports all.
+Training refuses the first of these errors; the doctor reports all.
 """
 
 import pathlib
@@ -24,12 +24,12 @@ Masks = Mapping[str, scan.Paths]  # By mask folder.
 def check(
   scanned: scan.Files, spec: Spec, classes: Sequence[str]
 ) -> list[Finding]:
-  """Runs every check of this file, and those of lists.
+  """Runs every check of this file and of lists.py.
 
   Args:
     scanned: the files of a folder.
-    spec: what `scanned` was listed by.
-    classes: foreground, which say what mask folders are read.
+    spec: the settings with which the files were listed.
+    classes: the foreground classes, which decide the mask folders to read.
   """
   masks, wanted = dict(scanned.masks), _wanted(scanned, spec)
   if spec.masks.kind == 'folders':
@@ -47,7 +47,7 @@ def check(
 
 
 def folders(scanned: scan.Files, spec: Spec, masks: Masks) -> list[Finding]:
-  """Finds folders that don't exist, and those without a file."""
+  """Finds folders that don't exist or have no file."""
   root, suffixes = scanned.root, scan.mask_suffixes(spec)
   findings = holds_files(root / 'images', scanned.images)
   if spec.masks.kind == 'folders':
@@ -73,8 +73,8 @@ def folders(scanned: scan.Files, spec: Spec, masks: Masks) -> list[Finding]:
 def _class_folders(
   scanned: scan.Files, spec: Spec, masks: Masks
 ) -> list[Finding]:
-  """Finds folders of classes that GT lacks, and those without a file."""
-  above, listed = scanned.root / 'GT', ', '.join(scanned.masks) or 'none'
+  """Finds class folders that are missing in GT, or have no file."""
+  parent, listed = scanned.root / 'GT', ', '.join(scanned.masks) or 'none'
   filled = tuple(name for name, paths in masks.items() if paths)
   is_plain = filled and not (spec.masks.merge or spec.masks.void)
   findings = []
@@ -82,17 +82,17 @@ def _class_folders(
     if name in scanned.masks:
       findings += [
         finding._replace(
-          remedy='add some, or, if nothing is marked so, leave it out',
+          remedy='add masks, or, if no image has the class, leave it out',
           settings={'data.classes': filled} if is_plain else {},
         )
-        for finding in holds_files(above / name, paths)
+        for finding in holds_files(parent / name, paths)
       ]
     else:
       findings.append(
         Finding(
           'error',
           'no folder',
-          text=f'{above} has no folder {name} (it has: {listed})',
+          text=f'{parent} has no folder {name} (it has: {listed})',
           remedy='correct config.data.classes, config.data.masks.merge or '
           'config.data.masks.kind',
           number=1,
@@ -106,7 +106,7 @@ def holds_files(
   paths: scan.Paths,
   suffixes: Sequence[str] = files.SUFFIXES,
 ) -> list[Finding]:
-  """Finds a folder that doesn't exist, or has no file with such an ending."""
+  """Finds a folder that doesn't exist, or has no file with these suffixes."""
   if paths:
     return []
   if not folder.is_dir():
@@ -123,16 +123,16 @@ def holds_files(
     Finding(
       'error',
       'empty folder',
-      text=f'{folder} holds no file {", ".join(suffixes)}',
-      remedy='add some, or name another folder',
+      text=f'{folder} has no file {", ".join(suffixes)}',
+      remedy='add files, or name another folder',
       number=1,
     )
   ]
 
 
-def ambiguous(places: Iterable[scan.Paths]) -> list[Finding]:
+def ambiguous(folders: Iterable[scan.Paths]) -> list[Finding]:
   """Finds names that several files of a folder have: a.png and a.jpg."""
-  several = [x for place in places for x in place.values() if len(x) > 1]
+  several = [x for paths in folders for x in paths.values() if len(x) > 1]
   if not several:
     return []
   shown = [' and '.join(path.name for path in paths) for paths in several]
@@ -142,7 +142,7 @@ def ambiguous(places: Iterable[scan.Paths]) -> list[Finding]:
       'ambiguous pair',
       text=f'{plural(len(several), "name")} with more than one file: '
       f'{some(shown)}',
-      remedy='keep one file a name',
+      remedy='keep one file per name',
       files=tuple(str(path) for paths in several for path in paths),
       number=len(several),
     )
@@ -152,10 +152,10 @@ def ambiguous(places: Iterable[scan.Paths]) -> list[Finding]:
 def without_mask(
   scanned: scan.Files, spec: Spec, masks: Masks, wanted: set[str]
 ) -> list[Finding]:
-  """Finds images without a mask, where that isn't said to mean something."""
+  """Finds images without a mask, unless the config says what that means."""
   absent, findings = '', []
   if spec.masks.kind in ('binary', 'folders'):
-    absent = ', or if none means that nothing is marked: '
+    absent = ', or, if no mask means that nothing is marked, use '
     absent += flag('data.masks.missing', 'absent')
   for folder, paths in masks.items():
     lacking = sorted(wanted - set(paths))
@@ -167,8 +167,8 @@ def without_mask(
           'image without mask',
           text=f'{plural(len(lacking), "image")} without a mask in {folder}: '
           f'{with_nearest(lacking, spare)}',
-          remedy=f'name each mask in {folder} as its image, or list the images '
-          f'to use in train.txt{absent}',
+          remedy=f'name each mask in {folder} like its image, or list the '
+          f'images to use in train.txt{absent}',
           files=_first(scanned.images, lacking),
           number=len(lacking),
         )
@@ -179,7 +179,7 @@ def without_mask(
 def without_image(
   scanned: scan.Files, spec: Spec, masks: Masks, wanted: set[str]
 ) -> list[Finding]:
-  """Finds masks without an image, which matter unless lists choose."""
+  """Finds masks without an image; a note where lists choose images."""
   ranges = (spec.split.train, spec.split.val, spec.split.test)
   is_chosen = bool(scanned.lists) or any(ranges)
   findings = []
@@ -192,7 +192,7 @@ def without_image(
           'mask without image',
           text=f'{plural(len(spare), "mask")} in {folder} without an image: '
           f'{with_nearest(spare, sorted(wanted - set(paths)))}',
-          remedy='name each mask as its image, or remove it',
+          remedy='name each mask like its image, or remove it',
           files=_first(paths, spare),
           number=len(spare),
         )
@@ -214,7 +214,7 @@ def without_view(
       'image without field of view',
       text=f'{plural(len(lacking), "image")} without a field of view in '
       f'{folder}: {with_nearest(lacking, scanned.fields)}',
-      remedy='add it, or take an estimate',
+      remedy='add it, or estimate it',
       files=_first(scanned.images, lacking),
       number=len(lacking),
       settings={'data.fov': 'estimate'},
@@ -223,14 +223,14 @@ def without_view(
 
 
 def _wanted(scanned: scan.Files, spec: Spec) -> set[str]:
-  """Returns the images that lists, or else ranges in the spec, choose."""
+  """Returns the images that the ranges or else the lists choose."""
   images = set(scanned.images)
   if not images:
     return images
   try:
     ranges = splits.from_ranges(spec.split, images)
   except errors.InputError:
-    return set()  # Which are meant is not known; opening the set says why.
+    return set()  # Opening the data set reports the ranges.
   lists = ranges or scanned.lists
   listed = {name for names in lists.values() for name in names}
   return listed & images if listed else images

@@ -1,4 +1,4 @@
-"""A finding: what a check reports, and how it is put into words."""
+"""A finding: what a check reports, and the text of it."""
 
 import difflib
 import shlex
@@ -9,21 +9,22 @@ from typing import Any, NamedTuple
 from unet_jax import errors
 
 SEVERITIES = ('error', 'warning', 'note')
-LONG = 160  # Letters of a setting.
+LONG = 160  # Characters that are shown of a setting.
 NOTHING: Mapping[str, Any] = types.MappingProxyType({})
 
 
 class Finding(NamedTuple):
-  """One thing that a person should know of the data before training.
+  """One thing that a user should know about the data before training.
 
   Attributes:
-    severity: `error`, if training refuses it or can't mean anything;
-      `warning`, if it costs score; `note`, if it may be as it should.
-    title: a short name, always the same for one kind of finding.
+    severity: `error` if training refuses the data or would mean nothing;
+      `warning` if the score will be worse, or better than it should be; `note`
+      if the data may be as it should be.
+    title: a short name, the same for all findings of a kind.
     text: the fault, with its numbers.
     remedy: what to do, in words or as a command.
-    files: that have the fault.
-    number: of examples, files or pixels that have the fault.
+    files: the files that have the fault.
+    number: how many examples, files or pixels have the fault.
     settings: config key -> value that mends the fault.
   """
 
@@ -47,7 +48,7 @@ def sentence(finding: Finding) -> str:
 
 
 def notes(findings: Iterable[Finding]) -> list[str]:
-  """Returns a line for each finding that a person should read in any case."""
+  """Returns a line for each error and warning."""
   return [sentence(x) for x in findings if x.severity != 'note']
 
 
@@ -64,18 +65,18 @@ def command(finding: Finding) -> str:
   settings = finding.settings.items()
   if not any(isinstance(value, Mapping) for value in finding.settings.values()):
     return ' '.join(flag(key, value) for key, value in settings)
-  # A flag can't set what holds names of the user's own.
+  # A flag can't set a map whose keys are the user's own names.
   lines = [f'config.{key} = {value!r}' for key, value in settings]
   shown = [x if len(x) < LONG else f'{x[:LONG]} ...' for x in lines]
   return f'in the config file (see --write_config), {"; ".join(shown)}'
 
 
 def flag(key: str, value: Any) -> str:
-  """Returns what sets a config key on the command line."""
+  """Returns the flag that sets a config key on the command line."""
   text = f'{value}'
   is_plain = not any(letter in text for letter in ' ()|\'"?*$')
   if "'" in text and not any(letter in text for letter in '"$`\\!'):
-    return f'--config.{key}="{text}"'  # Easier to read than what shlex does.
+    return f'--config.{key}="{text}"'  # Easier to read than shlex's.
   return f'--config.{key}={text if is_plain else shlex.quote(text)}'
 
 
@@ -86,7 +87,7 @@ def some(names: Sequence[object], most: int = 3) -> str:
 
 
 def with_nearest(names: Sequence[str], others: Iterable[str]) -> str:
-  """Lists names, each with that of the others which is most like it."""
+  """Lists names, each with the most similar of the others."""
   shown = []
   for name in names[:3]:
     near = difflib.get_close_matches(name, list(others), n=1)

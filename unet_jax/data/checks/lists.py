@@ -1,4 +1,4 @@
-"""Lists of names that are empty, repeat a name, or don't fit the images."""
+"""Finds lists that are empty, repeat a name, or don't match the images."""
 
 from unet_jax.data import scan, splits
 from unet_jax.data.checks.finding import Finding, plural, some, with_nearest
@@ -18,14 +18,14 @@ def check(scanned: scan.Files) -> list[Finding]:
 
 
 def empty(scanned: scan.Files) -> list[Finding]:
-  """Finds lists without a name."""
+  """Finds empty lists."""
   paths = [_path(scanned, x) for x, names in scanned.lists.items() if not names]
   return [
     Finding(
       'error',
       'empty list',
       text=f'{path} is empty',
-      remedy='list a name a line',
+      remedy='list one name per line',
       files=(path,),
       number=1,
     )
@@ -34,7 +34,7 @@ def empty(scanned: scan.Files) -> list[Finding]:
 
 
 def without_train(scanned: scan.Files) -> list[Finding]:
-  """Finds that val or test are listed, and train is not."""
+  """Finds that there is a list of val or test, and none of train."""
   if 'train' in scanned.lists:
     return []
   return [
@@ -43,7 +43,7 @@ def without_train(scanned: scan.Files) -> list[Finding]:
       'no train list',
       text=f'{scanned.root} has {next(iter(scanned.lists))}.txt but no '
       'train.txt',
-      remedy='add one, a name a line',
+      remedy='add it, with one name per line',
       number=1,
     )
   ]
@@ -60,9 +60,9 @@ def without_image(scanned: scan.Files) -> list[Finding]:
           'error',
           'listed without file',
           text=f'{_path(scanned, split)} names '
-          f'{plural(len(lacking), "image")} that images does not have: '
+          f'{plural(len(lacking), "image")} that the folder images lacks: '
           f'{with_nearest(lacking, scanned.images)}',
-          remedy='correct the list; names go without the ending',
+          remedy='correct the list; write names without the suffix',
           files=(_path(scanned, split),),
           number=len(lacking),
         )
@@ -85,7 +85,7 @@ def repeated(scanned: scan.Files) -> list[Finding]:
       'error',
       'listed twice',
       text=f'{plural(len(twice), "name")} listed more than once: {some(shown)}',
-      remedy='list a name once, or scores mean nothing',
+      remedy='list each name once, or scores mean nothing',
       files=tuple(_path(scanned, split) for split in scanned.lists),
       number=len(twice),
     )
@@ -101,8 +101,8 @@ def unlisted(scanned: scan.Files) -> list[Finding]:
     Finding(
       'note',
       'unlisted images',
-      text=f'{len(names)} of {len(scanned.images)} images are in no list, and '
-      f'not used: {some(names)}',
+      text=f'{len(names)} of {len(scanned.images)} images are in no list, so '
+      f'training does not use them: {some(names)}',
       remedy=f'add them to {" or ".join(f"{x}.txt" for x in splits.SPLITS)}',
       files=tuple(str(scanned.images[name][0]) for name in names),
       number=len(names),

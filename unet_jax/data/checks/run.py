@@ -1,4 +1,4 @@
-"""Batch size and length of a run, beside its data and devices."""
+"""Compares batch size and length of a run with its data and devices."""
 
 from unet_jax.data.checks.finding import Finding, percent, plural
 
@@ -12,7 +12,7 @@ def batch(batch_size: int, num_train: int, num_devices: int) -> list[Finding]:
         'error',
         'batch size',
         text=f'config.batch_size is {batch_size}, which {num_devices} devices '
-        'can not share',
+        'cannot share',
         number=batch_size,
         settings={'batch_size': fits},
       )
@@ -33,7 +33,7 @@ def batch(batch_size: int, num_train: int, num_devices: int) -> list[Finding]:
 
 
 def length(total_steps: int, batch_size: int, num_train: int) -> list[Finding]:
-  """Says how often a run sees each image."""
+  """Reports how often a run sees each train image."""
   epochs = total_steps * batch_size / max(1, num_train)
   if epochs >= 1:
     return [

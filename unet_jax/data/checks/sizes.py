@@ -1,4 +1,4 @@
-"""Masks and images that differ in size, or in which side is up."""
+"""Finds masks that differ from their image in size or rotation."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -20,9 +20,9 @@ def check(pairs: Sequence[Pair]) -> list[Finding]:
 
 
 def sizes(pairs: Iterable[Pair]) -> list[Finding]:
-  """Finds masks of another size than their image, and those on their side.
+  """Finds masks of another size than their image, and transposed masks.
 
-  Those that have the size of the image before EXIF turns it are for `rotated`.
+  `rotated` reports masks that have the image's size before EXIF rotation.
   """
   turned: list[tuple[File, File]] = []
   other: list[tuple[File, File]] = []
@@ -52,7 +52,7 @@ def sizes(pairs: Iterable[Pair]) -> list[Finding]:
         'size mismatch',
         text=f'{plural(len(other), "file")} of another size than the image: '
         f'{_with_sizes(other)}',
-        remedy='export them again at one size (masks without interpolation)',
+        remedy='export both again at one size (masks without interpolation)',
         files=tuple(mask.path for _, mask in other),
         number=len(other),
       )
@@ -61,7 +61,7 @@ def sizes(pairs: Iterable[Pair]) -> list[Finding]:
 
 
 def rotated(pairs: Iterable[Pair]) -> list[Finding]:
-  """Finds images that are turned by their EXIF; masks are to fit them so."""
+  """Finds images that EXIF rotates; their masks must fit the rotated image."""
   turned = [pair for pair in pairs if pair.image.orientation != 1]
   if not turned:
     return []
@@ -71,9 +71,9 @@ def rotated(pairs: Iterable[Pair]) -> list[Finding]:
   how = {
     'error': 'masks have the size of the image as stored, so they do not fit',
     'warning': 'masks made from the pixels as stored would not fit',
-    'note': 'masks have the size that it then has',
+    'note': 'masks have the size of the rotated image',
   }
-  remedy = 'look at the contact sheet; exiftool -Orientation= FILE drops it'
+  remedy = 'see the contact sheet; exiftool -Orientation= FILE removes it'
   return [
     Finding(
       severity,
@@ -88,7 +88,7 @@ def rotated(pairs: Iterable[Pair]) -> list[Finding]:
 
 
 def _fits_upright(pair: Pair) -> str:
-  """Says by the masks' sizes whether they follow the EXIF: yes, no, maybe."""
+  """Returns whether masks are rotated as EXIF says: yes, no or maybe."""
   size = pair.image.upright
   if pair.image.orientation not in SWAPPED or size[0] == size[1]:
     return 'maybe'

@@ -1,4 +1,4 @@
-"""What every part of a drawing is made with: geometry, noise and shapes."""
+"""Building blocks of a drawing: geometry, noise and shapes."""
 
 from typing import NamedTuple
 
@@ -8,11 +8,11 @@ from PIL import Image, ImageDraw, ImageFilter
 Rng = np.random.Generator
 
 SIZE = 256
-FINE = 4  # Shapes are drawn this much larger; reducing them gives coverage.
+FINE = 4  # Scale at which shapes are drawn; reducing them gives coverage.
 
 
 class Eye(NamedTuple):
-  """Where things are in one picture, in pixels; points are (x, y)."""
+  """Positions and sizes in one picture, in pixels; points are (x, y)."""
 
   centre: np.ndarray
   radius: float
@@ -28,7 +28,7 @@ def distance(point: np.ndarray) -> np.ndarray:
 
 
 def noise(rng: Rng, *cells: int) -> np.ndarray:
-  """Returns smooth float32[256, 256]: an octave of variance 1 a cell count."""
+  """Returns smooth float32[256, 256]: octaves of variance 1, one per count."""
   total = np.zeros((SIZE, SIZE), np.float32)
   for count in cells:
     grid = rng.normal(size=(count, count)).astype(np.float32)
@@ -59,12 +59,12 @@ def blob(
 
 
 def new_sheet() -> Image.Image:
-  """Returns an empty sheet to draw on finely, uint8[1024, 1024]."""
+  """Returns an empty sheet at the scale FINE, uint8[1024, 1024]."""
   return Image.new('L', (SIZE * FINE, SIZE * FINE))
 
 
 def coverage(sheet: Image.Image, blur: float = 0.0) -> np.ndarray:
-  """Reduces a finely drawn sheet to float32[256, 256] in [0, 1]."""
+  """Reduces a sheet at the scale FINE to float32[256, 256] in [0, 1]."""
   reduced = sheet.reduce(FINE)
   if blur:
     reduced = reduced.filter(ImageFilter.GaussianBlur(blur))
@@ -72,7 +72,7 @@ def coverage(sheet: Image.Image, blur: float = 0.0) -> np.ndarray:
 
 
 def fill(outlines: list, strengths: np.ndarray, blur: float) -> tuple:
-  """Returns (shape, paint): coverage and what is seen, float32[256, 256]."""
+  """Returns (shape, paint): coverage and visibility, float32[256, 256]."""
   shape, paint = new_sheet(), new_sheet()
   for outline, strength in zip(outlines, strengths, strict=True):
     corners = [tuple(corner) for corner in outline * FINE]

@@ -15,7 +15,7 @@ from PIL import Image
 from unet_jax.data.synthetic_fundus import canvas, photograph
 
 NUM_IMAGES = {'train': 27, 'val': 8, 'test': 20}
-_SEED = 1850  # The ophthalmoscope's year; every split has healthy eyes.
+_SEED = 1850  # Year of the ophthalmoscope; gives every split healthy eyes.
 
 
 class SyntheticFundus(tfds.core.GeneratorBasedBuilder):
@@ -52,28 +52,28 @@ class SyntheticFundus(tfds.core.GeneratorBasedBuilder):
 
 
 def make_rng(split: str, index: int) -> np.random.Generator:
-  """Returns the generator that one picture of the data set is drawn with."""
+  """Returns the random generator of one picture of the data set."""
   return np.random.default_rng((_SEED, list(NUM_IMAGES).index(split), index))
 
 
 def _png(array: np.ndarray) -> bytes:
-  """Encodes uint8[H, W] or [H, W, 3]; TFDS itself needs TensorFlow for it."""
+  """Encodes uint8[H, W] or [H, W, 3] as PNG; TFDS would need TensorFlow."""
   buffer = io.BytesIO()
   Image.fromarray(array).save(buffer, format='PNG')
   return buffer.getvalue()
 
 
 def make_builder(root: str) -> SyntheticFundus:
-  """Returns the builder of the data set, which it prepares under `root`.
+  """Prepares the data set under `root`, and returns its builder.
 
-  TFDS writes to a folder of another name and renames it when all is there.
+  TFDS writes to a temporary folder and renames the folder when it is complete.
   """
   builder = SyntheticFundus(data_dir=root)
   tfds.disable_progress_bar()
   try:
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints its steps.
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints progress.
       builder.download_and_prepare(file_format='array_record')
-  except OSError:  # Another process of this run has renamed first.
+  except OSError:  # Another process may have renamed it first.
     if not builder.data_path.exists():
       raise
     builder = SyntheticFundus(data_dir=root)

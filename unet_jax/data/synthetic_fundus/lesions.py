@@ -1,4 +1,4 @@
-"""The four kinds of lesion, named after the folders of DIARETDB1."""
+"""Draws four kinds of lesion, named after the folders of DIARETDB1."""
 
 import numpy as np
 
@@ -8,10 +8,10 @@ KINDS = ('hardexudates', 'softexudates', 'hemorrhages', 'redsmalldots')
 
 
 def draw_lesions(rng: canvas.Rng, eye: canvas.Eye) -> dict:
-  """Returns (shape, paint), float32[256, 256], by kind; some are empty."""
+  """Returns {kind: (shape, paint)}, float32[256, 256]; some are empty."""
   draw_fns = (_hard_exudates, _soft_exudates, _hemorrhages, _red_dots)
   loads = rng.gamma(4, 0.25, 2) * (rng.random(2) > 0.08) * (rng.random() > 0.1)
-  loads = loads.repeat(2)  # The two bright kinds come together, as do the red.
+  loads = loads.repeat(2)  # Kinds of one colour occur together.
   nothing = np.zeros((2, canvas.SIZE, canvas.SIZE), np.float32)
   return {
     name: draw_fn(rng, eye, load) if load else tuple(nothing)
@@ -20,7 +20,7 @@ def draw_lesions(rng: canvas.Rng, eye: canvas.Eye) -> dict:
 
 
 def _hard_exudates(rng: canvas.Rng, eye: canvas.Eye, load: float) -> tuple:
-  """Small sharp flecks, in heaps and in rings."""
+  """Draws small sharp flecks, in heaps and in rings."""
   outlines = []
   for place in _places(rng, eye, 1 + rng.poisson(4 * load), 0.38):
     count, is_ring = rng.integers(12, 36), rng.random() < 0.4
@@ -39,7 +39,7 @@ def _hard_exudates(rng: canvas.Rng, eye: canvas.Eye, load: float) -> tuple:
 
 
 def _soft_exudates(rng: canvas.Rng, eye: canvas.Eye, load: float) -> tuple:
-  """Cotton wool: large pale patches without a firm edge."""
+  """Draws cotton wool spots: large pale patches with soft edges."""
   outlines = []
   for place in _places(rng, eye, rng.poisson(4 * load), 0.55):
     radius, stretch = rng.uniform(4.5, 9.5), rng.uniform(1, 1.5)
@@ -53,7 +53,7 @@ def _soft_exudates(rng: canvas.Rng, eye: canvas.Eye, load: float) -> tuple:
 
 
 def _hemorrhages(rng: canvas.Rng, eye: canvas.Eye, load: float) -> tuple:
-  """Blots, and flames that lie along the nerve fibres from the disc."""
+  """Draws blots, and flames along the nerve fibres from the disc."""
   outlines = []
   for place in _places(rng, eye, 1 + rng.poisson(12 * load), 0.6):
     if rng.random() < 0.35:
@@ -69,7 +69,7 @@ def _hemorrhages(rng: canvas.Rng, eye: canvas.Eye, load: float) -> tuple:
 
 
 def _red_dots(rng: canvas.Rng, eye: canvas.Eye, load: float) -> tuple:
-  """Microaneurysms."""
+  """Draws microaneurysms."""
   places = _places(rng, eye, 4 + rng.poisson(36 * load), 0.5)
   outlines = [
     canvas.blob(
@@ -87,7 +87,7 @@ def _red_dots(rng: canvas.Rng, eye: canvas.Eye, load: float) -> tuple:
 def _places(
   rng: canvas.Rng, eye: canvas.Eye, count: int, spread: float
 ) -> list[np.ndarray]:
-  """Draws points float64[2] round the macula, in the field, off the disc."""
+  """Draws points float64[2] around the macula, in the field, off the disc."""
   places: list[np.ndarray] = []
   while len(places) < count:
     point = eye.macula + rng.normal(0, spread * eye.radius, 2)

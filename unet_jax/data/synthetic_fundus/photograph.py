@@ -1,4 +1,4 @@
-"""The photograph: vessels and lesions on a retina, as a camera sees them."""
+"""Draws a photograph: vessels and lesions on a retina, seen by a camera."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -19,7 +19,7 @@ _RETINAS = np.array(
 _DISC, _CUP = np.array([[1.12, 0.76, 0.38], [1.15, 0.95, 0.58]])
 _HARD, _SOFT = np.array([[1.2, 0.94, 0.43], [1.1, 0.86, 0.5]])
 
-# What a layer of blood takes away: much of the green, little of the red.
+# Absorption by a layer of blood: much of the green, little of the red.
 _VESSEL_BLOOD = np.array([0.34, 0.95, 0.8])
 _STRAY_BLOOD = np.array([0.52, 1.2, 0.8])
 
@@ -28,8 +28,8 @@ def draw_fundus(rng: canvas.Rng) -> tuple[np.ndarray, dict[str, np.ndarray]]:
   """Draws one photograph.
 
   Returns:
-    The image, uint8[256, 256, 3], and bool[256, 256] for each name in PLANES.
-    A pixel belongs to a mask where the exact shape covers half of it or more.
+    The image, uint8[256, 256, 3], and {name: mask bool[256, 256]} of PLANES. A
+    pixel is in a mask if the exact shape covers half of the pixel or more.
   """
   eye = _random_eye(rng)
   field = _draw_field(rng, eye)
@@ -62,9 +62,9 @@ def _random_eye(rng: canvas.Rng) -> canvas.Eye:
 
 
 def _draw_field(rng: canvas.Rng, eye: canvas.Eye) -> np.ndarray:
-  """Returns how far the round field covers each pixel: float32[H, W].
+  """Returns the coverage of each pixel by the round field: float32[H, W].
 
-  The field is sometimes cut above and below.
+  The field is sometimes cut off at the top and the bottom.
   """
   x, y = eye.centre * canvas.FINE
   r, end = eye.radius * canvas.FINE, canvas.SIZE * canvas.FINE
@@ -83,7 +83,7 @@ def _paint_background(rng: canvas.Rng, eye: canvas.Eye) -> np.ndarray:
   colour = rng.dirichlet([0.5] * len(_RETINAS)) @ _RETINAS
   mottle = 0.05 * canvas.noise(rng, 5, 9, 17)
   mottle += 0.02 * canvas.noise(rng, 33, 65, 129)
-  # The choroid's own vessels: pale crooked bands where the pigment is thin.
+  # Vessels of the choroid: pale crooked bands where the pigment is thin.
   bands = 1 - np.abs(canvas.noise(rng, 22, 40))
   mottle += rng.uniform(0, 0.08) * np.clip(bands, -0.5, 1)
   away = canvas.distance(eye.macula) / eye.radius
@@ -96,11 +96,11 @@ def _paint_background(rng: canvas.Rng, eye: canvas.Eye) -> np.ndarray:
 def _paint_disc(
   rng: canvas.Rng, eye: canvas.Eye, tissue: np.ndarray
 ) -> np.ndarray:
-  """Adds the optic disc with its cup, and the sheen of the nerve round it.
+  """Adds the optic disc with its cup, and the sheen of the nerve around it.
 
   Args:
-    rng: of the picture.
-    eye: where the disc is.
+    rng: the picture's generator.
+    eye: the positions in the picture.
     tissue: float64[H, W, 3], the retina without vessels.
 
   Returns:
@@ -129,10 +129,10 @@ def _paint_disc(
 def _paint_layers(
   rng: canvas.Rng, tissue: np.ndarray, layers: dict
 ) -> np.ndarray:
-  """Lays vessels and lesions over each other, as deep as they lie.
+  """Paints vessels and lesions in the order of their depth, deepest first.
 
   Args:
-    rng: of the picture.
+    rng: the picture's generator.
     tissue: float64[H, W, 3], the retina with its disc.
     layers: name -> (shape, paint), float32[H, W] each.
 
@@ -140,8 +140,8 @@ def _paint_layers(
     float64[H, W, 3].
   """
   paint = {
-    name: (rng.uniform(0.8, 1.1) * seen)[..., None]
-    for name, (_, seen) in layers.items()
+    name: (rng.uniform(0.8, 1.1) * visibility)[..., None]
+    for name, (_, visibility) in layers.items()
   }
   hard = np.minimum(paint['hardexudates'], 1)
   tissue = tissue * (1 - hard) + _HARD * hard
@@ -155,13 +155,13 @@ def _paint_layers(
 def _photograph(
   rng: canvas.Rng, eye: canvas.Eye, tissue: np.ndarray, field: np.ndarray
 ) -> np.ndarray:
-  """Returns uint8[H, W, 3]: what one lamp and one camera make of a retina.
+  """Photographs a retina with one lamp and one camera: uint8[H, W, 3].
 
   Args:
-    rng: of the picture.
-    eye: where the lamp shines.
+    rng: the picture's generator.
+    eye: the positions in the picture.
     tissue: float64[H, W, 3], reflectances of the retina.
-    field: float32[H, W], how far the field of view covers each pixel.
+    field: float32[H, W], coverage of each pixel by the field of view.
   """
   gain = rng.uniform(0.65, 1.05) * np.exp(rng.normal(0, [0.03, 0.07, 0.15]))
   image = tissue * _illumination(rng, eye)[..., None] * gain
@@ -169,13 +169,13 @@ def _photograph(
   image = np.clip(image, 0, 1) * field[..., None] + 0.012  # Black isn't zero.
   soft = Image.fromarray((250 * image).astype(np.uint8))
   soft = soft.filter(ImageFilter.GaussianBlur(rng.uniform(0.35, 0.75)))
-  grain = rng.normal(0, rng.uniform(1, 2.5), image.shape)
-  grain *= 0.3 + 0.7 * field[..., None]
-  return np.clip(np.rint(np.asarray(soft) + grain), 0, 255).astype(np.uint8)
+  noise = rng.normal(0, rng.uniform(1, 2.5), image.shape)
+  noise *= 0.3 + 0.7 * field[..., None]
+  return np.clip(np.rint(np.asarray(soft) + noise), 0, 255).astype(np.uint8)
 
 
 def _illumination(rng: canvas.Rng, eye: canvas.Eye) -> np.ndarray:
-  """Returns a lamp's light, float64[H, W], weaker towards the edge."""
+  """Returns the light of a lamp, float64[H, W], weaker towards the edge."""
   lamp = eye.centre + rng.normal(0, 0.25 * eye.radius, 2)
   away = (canvas.distance(lamp) / eye.radius) ** 2
   edge = (canvas.distance(eye.centre) / eye.radius) ** 6
@@ -200,7 +200,7 @@ def _add_leak(
 def _add_specks(
   rng: canvas.Rng, eye: canvas.Eye, image: np.ndarray
 ) -> np.ndarray:
-  """Adds reflexes of the surface, and dust on the lens, to float64[H, W, 3]."""
+  """Adds surface reflexes, and dust on the lens, to float64[H, W, 3]."""
   for _ in range(rng.poisson(3)):
     spot = eye.centre + rng.normal(0, 0.4 * eye.radius, 2)
     shine = np.exp(-((canvas.distance(spot) / rng.uniform(0.8, 1.6)) ** 2))

@@ -1,4 +1,4 @@
-"""The tree of vessels: grown from the optic disc, then drawn."""
+"""Grows the tree of vessels from the optic disc, and draws it."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,32 +12,32 @@ _STEP = 1.5  # Pixels between two points of a vessel.
 
 
 class Sprout(NamedTuple):
-  """Where and how a vessel is to grow."""
+  """The start of a vessel, and how the vessel grows."""
 
   point: np.ndarray
   heading: float
   radius: float
   length: float
-  steer: Callable[[np.ndarray], float]  # The heading to turn to at a point.
+  steer: Callable[[np.ndarray], float]  # Point -> heading to turn to.
 
 
 def grow_tree(rng: canvas.Rng, eye: canvas.Eye) -> list:
   """Returns (float[n, 4], is_vein) for every vessel, thick ones first."""
   tree = []
   for is_vein in (False, True):
-    taken = np.zeros((canvas.SIZE // 4, canvas.SIZE // 4), bool)
+    occupied = np.zeros((canvas.SIZE // 4, canvas.SIZE // 4), bool)
     sprouts = _trunks(rng, eye, is_vein)
     while sprouts:
-      path = _grow(rng, eye, sprouts.pop(0), taken)
+      path = _grow(rng, eye, sprouts.pop(0), occupied)
       if len(path) > 6:
-        taken[_cell(path[:, :2])] = True
+        occupied[_cell(path[:, :2])] = True
         tree.append((path, is_vein))
         sprouts += _branches(rng, eye, path)
   return tree
 
 
 def _trunks(rng: canvas.Rng, eye: canvas.Eye, is_vein: bool) -> list:
-  """Returns the sprouts of one kind that leave the disc."""
+  """Returns the sprouts of arteries or veins that leave the disc."""
   sprouts = []
   width = rng.uniform(1.8, 2.2) if is_vein else rng.uniform(1.4, 1.7)
   for side in (-1, 1):
@@ -54,12 +54,12 @@ def _trunks(rng: canvas.Rng, eye: canvas.Eye, is_vein: bool) -> list:
 
 
 def _straight(heading: float) -> Callable[[np.ndarray], float]:
-  """Steers to the same heading everywhere."""
+  """Returns a steering function with the same heading everywhere."""
   return lambda point: heading
 
 
 def _arcade(eye: canvas.Eye, side: int, height: float) -> Callable:
-  """Steers along a parabola from the disc round the macula."""
+  """Returns a steering function along a parabola around the macula."""
   reach = eye.disc[0] - eye.macula[0]
 
   def heading(point):
@@ -73,9 +73,12 @@ def _arcade(eye: canvas.Eye, side: int, height: float) -> Callable:
 
 
 def _grow(
-  rng: canvas.Rng, eye: canvas.Eye, sprout: Sprout, taken: np.ndarray
+  rng: canvas.Rng, eye: canvas.Eye, sprout: Sprout, occupied: np.ndarray
 ) -> np.ndarray:
-  """Grows until the end, the field's edge, the fovea or a vessel of its kind.
+  """Grows a vessel up to its length.
+
+  Growth ends early at the edge of the field, in the fovea, or at another vessel
+  of the same kind.
 
   Returns:
     float[n, 4]: x, y, heading and radius along the vessel's centre line.
@@ -90,21 +93,21 @@ def _grow(
     point = point + _STEP * np.array([np.cos(heading), np.sin(heading)])
     is_out = np.hypot(*(point - eye.centre)) > eye.radius + 2
     is_in_fovea = np.hypot(*(point - eye.macula)) < 0.13 * eye.radius
-    if is_out or is_in_fovea or (i > 8 and taken[_cell(point)]):
+    if is_out or is_in_fovea or (i > 8 and occupied[_cell(point)]):
       break
   return np.array(path)
 
 
 def _cell(points: np.ndarray) -> tuple:
-  """Returns row and column, of cells of 4 pixels, of float[N, 2] or [2]."""
+  """Returns row and column of the 4-pixel cells of float[N, 2] or [2]."""
   column, row = np.clip(points.T / 4, 0, canvas.SIZE // 4 - 1).astype(int)
   return row, column
 
 
 def _branches(rng: canvas.Rng, eye: canvas.Eye, path: np.ndarray) -> list:
-  """Returns the sprouts along a vessel, to its left and right by turns.
+  """Returns the sprouts along a vessel, alternately to the left and right.
 
-  The vessel is float[N, 4]: x, y, heading and radius along its centre line.
+  The path is float[N, 4]: x, y, heading and radius along the centre line.
   """
   sprouts, side = [], rng.choice([-1, 1])
   i = int(rng.uniform(14, 34) / _STEP)
@@ -131,7 +134,7 @@ def _branches(rng: canvas.Rng, eye: canvas.Eye, path: np.ndarray) -> list:
 
 
 def draw_tree(tree: list) -> tuple:
-  """Returns (shape, paint): coverage and blood seen, float32[256, 256]."""
+  """Returns (shape, paint): coverage and visible blood, float32[256, 256]."""
   shape, blood, reflex = (canvas.new_sheet() for _ in range(3))
   for path, is_vein in tree[::-1]:
     depth = np.clip(0.25 + 0.4 * path[0, 3], 0.45, 1.0)
@@ -146,7 +149,7 @@ def draw_tree(tree: list) -> tuple:
 def _stroke(
   sheet: Image.Image, path: np.ndarray, scale: float, value: float
 ) -> None:
-  """Draws a vessel, float[N, 4] from `_grow`, with its radii times `scale`."""
+  """Draws a vessel, float[N, 4] from `_grow`, with radii times `scale`."""
   draw, fill = ImageDraw.Draw(sheet), int(255 * value)
   for (x0, y0, _, r), (x1, y1, *_) in zip(path, path[1:], strict=False):
     r *= canvas.FINE * scale

@@ -1,7 +1,7 @@
 """CHECKS: every finding that the doctor can make, in the order of the checks.
 
 A new finding is a function that returns it, a row below that function, and a
-test. The rows of what every run checks, which is in data/checks, stand here.
+test. The rows of the checks in data/checks, which every run makes, stand here.
 """
 
 from unet_jax.data.checks import classes, run
@@ -44,7 +44,7 @@ CHECKS = (
   Check(
     'mostly foreground',
     ('warning',),
-    'Most pixels are foreground; the masks may be inside out.',
+    'Most pixels are foreground; the masks may be inverted.',
     classes.inside_out,
   ),
   Check(
@@ -80,7 +80,7 @@ CHECKS = (
   Check(
     'batch size',
     ('error', 'note'),
-    'The devices can not share a batch, or a batch repeats images.',
+    'The devices cannot share a batch, or a batch repeats images.',
     run.batch,
   ),
   *refusals.CHECKS,
@@ -90,7 +90,7 @@ CHECKS = (
 
 
 def table() -> str:
-  """Lays CHECKS out in Markdown, as docs/doctor.md has it: a row a line."""
+  """Returns CHECKS as the Markdown table of docs/doctor.md."""
   rows: list[tuple[str, ...]] = [('Finding', 'Severity', 'Meaning')]
   rows += [(x.title, ', '.join(x.severities), x.meaning) for x in CHECKS]
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -1,6 +1,6 @@
-"""Files that are missing, don't match, or can't be read.
+"""Finds files that are missing, don't match, or can't be read.
 
-Training refuses the first error of `names` and `shapes`, by the same functions.
+Training makes the checks of `names` and `shapes`, and refuses the first error.
 """
 
 from unet_jax.data import spec
@@ -14,10 +14,10 @@ def names(survey: Survey) -> list[Finding]:
   """Finds folders, files and lists that don't match by their names."""
   if survey.files is None:
     return []
-  wanted = spec.read(survey.config)
+  data_spec = spec.read(survey.config)
   # A set that training would not open has no classes yet.
-  classes = survey.classes or wanted.classes or tuple(survey.files.masks)
-  return files.check(survey.files, wanted, classes)
+  classes = survey.classes or data_spec.classes or tuple(survey.files.masks)
+  return files.check(survey.files, data_spec, classes)
 
 
 def shapes(survey: Survey) -> list[Finding]:
@@ -39,7 +39,7 @@ def unreadable(survey: Survey) -> list[Finding]:
     Finding(
       'error',
       'unreadable file',
-      text=f'{plural(len(damaged), "file")} can not be decoded: '
+      text=f'{plural(len(damaged), "file")} cannot be decoded: '
       f'{some([f"{path} ({reason})" for path, reason in damaged])}',
       remedy='restore or remove them',
       files=tuple(path for path, _ in damaged),
@@ -70,7 +70,7 @@ CHECKS = (
   Check(
     'mask without image',
     ('error', 'note'),
-    'Masks lack an image of their name; a note where lists choose images.',
+    'Masks lack an image of their name; a note if lists choose the images.',
     names,
   ),
   Check(
@@ -94,7 +94,7 @@ CHECKS = (
   Check(
     'no train list',
     ('error',),
-    'There is a list of val or test, and no train.txt.',
+    'There is a list of val or test, but no train.txt.',
     names,
   ),
   Check(
@@ -130,13 +130,13 @@ CHECKS = (
   Check(
     'EXIF rotation',
     ('error', 'warning', 'note'),
-    'EXIF turns images; an error where the masks are not turned with them.',
+    'EXIF rotates images; an error if their masks are not rotated, too.',
     shapes,
   ),
   Check(
     'unreadable file',
     ('error',),
-    'Files are damaged, or of a format that can not be decoded.',
+    'Files are damaged, or of a format that cannot be decoded.',
     unreadable,
   ),
 )

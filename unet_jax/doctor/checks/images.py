@@ -1,4 +1,4 @@
-"""Images that show nothing, or differ in kind from the other images."""
+"""Finds images that show nothing, or differ in kind from the other images."""
 
 import collections
 from collections.abc import Mapping, Sequence
@@ -11,38 +11,38 @@ from unet_jax.doctor import statistics
 from unet_jax.doctor.check import Check
 from unet_jax.doctor.survey import Record, Survey
 
-DARK = 0.05  # Share of the value range.
-FLAT = 0.01
+DARK = 0.05  # Share of the value range that a dark image stays below.
+FLAT = 0.01  # Relative spread of values up to which an image is constant.
 EFFECT = 0.8  # Standard deviations between two splits' means.
-CHANCE = 4.0  # Standard errors.
+CHANCE = 4.0  # Standard errors of that difference.
 FEW = 5  # Images; the spread of fewer says nothing.
-LEAST = 0.01  # Share of the value range that can be seen; joins the spread.
+LEAST = 0.01  # Least visible share of the value range; added to the spread.
 
 
 def blank(survey: Survey) -> list[Finding]:
-  """Finds images of one value, and images that are nearly black."""
+  """Finds constant images, and images that are nearly black."""
   constant, dark = [], []
-  for record, look in survey.looked_at():
-    if _is_constant(look):
+  for record, stats in survey.with_image():
+    if _is_constant(stats):
       constant.append(record)
-    elif look.bright < DARK * _full(look):
+    elif stats.bright < DARK * _full(stats):
       dark.append(record)
   findings = []
   if constant:
-    about = _replace(constant, 'of one value all over')
+    about = _blank_fields(constant, 'of one value all over')
     findings.append(Finding('warning', 'constant image', **about))
   if dark:
-    about = _replace(dark, 'nearly black')
+    about = _blank_fields(dark, 'nearly black')
     findings.append(Finding('warning', 'near-black image', **about))
   return findings
 
 
 def not_finite(survey: Survey) -> list[Finding]:
   """Finds images with NaN or infinity."""
-  records = [x for x, look in survey.looked_at() if not look.is_finite]
+  records = [x for x, stats in survey.with_image() if not stats.is_finite]
   if not records:
     return []
-  about = _replace(records, 'with NaN or infinity')
+  about = _blank_fields(records, 'with NaN or infinity')
   return [Finding('error', 'NaN in image', **about)]
 
 
@@ -50,9 +50,9 @@ def ranges(survey: Survey) -> list[Finding]:
   """Finds images whose values, type or channels differ from the others'."""
   by_range = collections.defaultdict(list)
   by_kind = collections.defaultdict(list)
-  for record, look in survey.looked_at():
-    if record.image and not _is_constant(look):  # One value has no range.
-      by_range[_range(look)].append(record)
+  for record, stats in survey.with_image():
+    if record.image and not _is_constant(stats):  # One value has no range.
+      by_range[_range(stats)].append(record)
       by_kind[record.image.kind].append(record)
   if len(by_range) > 1:
     return [
@@ -60,7 +60,7 @@ def ranges(survey: Survey) -> list[Finding]:
         'error' if '0 to 1' in by_range else 'warning',
         'mixed ranges',
         remedy='scale the images alike',
-        **_kinds(by_range),
+        **_mixed_fields(by_range),
       )
     ]
   if len(by_kind) > 1:
@@ -68,9 +68,9 @@ def ranges(survey: Survey) -> list[Finding]:
       Finding(
         'note',
         'mixed channels',
-        remedy='nothing, if the images show the same kind of thing: grey '
-        'images are read as RGB',
-        **_kinds(by_kind),
+        remedy='none, if the images show the same kind of thing: grey images '
+        'are read as RGB',
+        **_mixed_fields(by_kind),
       )
     ]
   return []
@@ -84,8 +84,8 @@ def colour_shift(survey: Survey) -> list[Finding]:
   standard errors or more from 0.
   """
   means = collections.defaultdict(list)
-  for record, look in survey.looked_at():
-    means[record.split].append(look.mean)
+  for record, stats in survey.with_image():
+    means[record.split].append(stats.mean)
   if len({len(mean) for x in means.values() for mean in x}) != 1:
     return []
   findings = []
@@ -107,16 +107,18 @@ def colour_shift(survey: Survey) -> list[Finding]:
           'warning',
           'colour shift',
           text=f'{split} images differ from those of train: {channel} is '
-          f'{255 * values[:, k].mean():.0f} of 255 on average, in train '
-          f'{255 * train[:, k].mean():.0f} ({abs(d[k]):.1f} deviations)',
-          remedy='split anew, or raise config.augment.brightness and contrast',
+          f'{255 * values[:, k].mean():.0f} of 255 on average, but '
+          f'{255 * train[:, k].mean():.0f} in train ({abs(d[k]):.1f} standard '
+          'deviations)',
+          remedy='split the images again, or raise config.augment.brightness '
+          'and config.augment.contrast',
           number=len(values),
         )
       )
   return findings
 
 
-def _replace(records: Sequence[Record], what: str) -> dict[str, Any]:
+def _blank_fields(records: Sequence[Record], what: str) -> dict[str, Any]:
   """Returns the fields of a finding about images that show nothing."""
   paths = tuple(record.path for record in records)
   return dict(
@@ -127,7 +129,7 @@ def _replace(records: Sequence[Record], what: str) -> dict[str, Any]:
   )
 
 
-def _kinds(groups: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
+def _mixed_fields(groups: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
   """Returns the fields of a finding about groups of unlike images."""
   ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
   shown = [f'{len(records)} of {kind}' for kind, records in ordered]
@@ -139,18 +141,18 @@ def _kinds(groups: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
   )
 
 
-def _is_constant(look: statistics.ImageStatistics) -> bool:
-  """Returns whether an image has one value all over, or nearly so."""
-  return look.high - look.low <= FLAT * look.high
+def _is_constant(stats: statistics.ImageStatistics) -> bool:
+  """Returns whether all values of an image are nearly equal."""
+  return stats.high - stats.low <= FLAT * stats.high
 
 
-def _full(look: statistics.ImageStatistics) -> float:
+def _full(stats: statistics.ImageStatistics) -> float:
   """Returns the top of the range that an image seems to use."""
-  return 1.0 if 0 < look.high <= 1 else look.full
+  return 1.0 if 0 < stats.high <= 1 else stats.full
 
 
-def _range(look: statistics.ImageStatistics) -> str:
-  return f'0 to {_full(look):.0f}'
+def _range(stats: statistics.ImageStatistics) -> str:
+  return f'0 to {_full(stats):.0f}'
 
 
 CHECKS = (
@@ -175,13 +177,13 @@ CHECKS = (
   Check(
     'mixed ranges',
     ('error', 'warning'),
-    'Images differ in the range of their values, as 0 to 1 and 0 to 255 do.',
+    'Images differ in the range of their values, such as 0 to 1 and 0 to 255.',
     ranges,
   ),
   Check(
     'mixed channels',
     ('note',),
-    'Images differ in channels or type, as grey and RGB do.',
+    'Images differ in channels or type, such as grey and RGB.',
     ranges,
   ),
   Check(

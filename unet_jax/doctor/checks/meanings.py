@@ -1,4 +1,4 @@
-"""What mask values look like, and the config that reads the masks so."""
+"""Guesses what mask values mean, and proposes a config that reads them so."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 from unet_jax.data import labels
 from unet_jax.data.stored import File
 
-MAX_COLOURS = 32  # More colours are no code of classes.
+MAX_COLOURS = 32  # More colours do not stand for classes.
 MAX_LEVELS = 32
-MIN_STEP = 8  # Between levels; indices are next to each other.
-EXTREMES = 32  # Values near 0, and near 255, that are ends of a blurred mask.
-PEAKS = 0.8  # Share of a blurred mask's pixels that have the ends.
+MIN_STEP = 8  # Least step between grey levels; indices have a step of 1.
+EXTREMES = 32  # Values within this of 0 or 255 are the ends of a blurred mask.
+PEAKS = 0.8  # Least share of a blurred mask's pixels that are at the ends.
 
 
 class MaskFolder(NamedTuple):
-  """The masks of one folder, taken together."""
+  """The masks of one folder, with their values added up."""
 
   name: str
   masks: Sequence[File]
@@ -25,7 +25,7 @@ class MaskFolder(NamedTuple):
 def explain(
   folder: MaskFolder, classes: Sequence[str], background: str
 ) -> tuple[str, dict[str, Any]]:
-  """Says what the values look like, and returns settings that read them so."""
+  """Returns what the values seem to mean, and settings that read them so."""
   names = labels.class_names('multiclass', classes, background)
   if any(isinstance(value, str) for value in folder.values):
     return _explain_colours(folder, names, len(classes))
@@ -41,7 +41,7 @@ def explain(
     text = f'{len(values)} indices, of which the config names {len(names)}'
     return text, {'data.masks.kind': 'index', 'data.classes': (*classes, *more)}
   if len(values) == len(names):
-    text = 'a value a class; look whether their order is that of the classes'
+    text = 'one value per class; check that they have the order of the classes'
     if values == [*range(1, len(names) + 1)]:
       text = 'the indices count from 1, where 0 is expected'
     return text, to_merge(names, [(value,) for value in values], mask='index')
@@ -50,9 +50,10 @@ def explain(
     return text, {'data.masks.kind': 'binary', 'data.masks.void': (values[1],)}
   step = level_step(values)
   if step and len(names) == 2:
-    text = f'levels {step} apart, as experts agree; the upper half is taken'
+    text = f'levels {step} apart, as for how many experts agree; the upper '
+    text += 'half is read as foreground'
     return text, _halves(names, values, (values[-1] + 1) / 2)
-  return _explain_blurred(folder, names, 'values between, as of smoothed edges')
+  return _explain_blurred(folder, names, 'smoothing has blurred the values')
 
 
 def level_step(values: Sequence[int]) -> int:
@@ -67,18 +68,18 @@ def level_step(values: Sequence[int]) -> int:
 def _explain_colours(
   folder: MaskFolder, names: Sequence[str], num_classes: int
 ) -> tuple[str, dict[str, Any]]:
-  """Proposes a class for each colour; the background is black or commonest."""
+  """Proposes a class per colour; background is black or the most common."""
   colours = sorted(folder.values, key=folder.values.__getitem__, reverse=True)
   if len(colours) > MAX_COLOURS:
     is_jpeg = any(mask.format == 'JPEG' for mask in folder.masks)
-    why = ', JPEG has blurred them' if is_jpeg else ''
-    return f'{len(colours)} colours are no code of classes{why}', {}
-  text = f'{len(colours)} colours, one a class; look which is which'
+    why = '; JPEG has blurred them' if is_jpeg else ''
+    return f'{len(colours)} colours are too many for classes{why}', {}
+  text = f'{len(colours)} colours, one per class; check which is which'
   settings: dict[str, Any] = {'data.masks.kind': 'color'}
   if len(names) > num_classes:
     first = '#000000' if '#000000' in colours else colours[0]
     colours = [first, *sorted(x for x in colours if x != first)]
-    text += f' ({first} is taken for {names[0]})'
+    text += f' ({first} is read as {names[0]})'
   if len(colours) != len(names):
     names = names[: len(names) - num_classes]
     more = tuple(f'color_{x[1:]}' for x in colours[len(names) :])
@@ -89,15 +90,15 @@ def _explain_colours(
 def _explain_blurred(
   folder: MaskFolder, names: Sequence[str], why: str
 ) -> tuple[str, dict[str, Any]]:
-  """Proposes to cut at 128, if there are two classes and two peaks alone."""
+  """Proposes a threshold of 128 if there are two classes and two peaks."""
   ends = sum(
     count
     for value, count in folder.values.items()
     if value < EXTREMES or value > 255 - EXTREMES
   )
   if len(names) != 2 or ends < PEAKS * sum(folder.values.values()):
-    return f'{why}; which class a pixel is of can not be told', {}
-  text = f'{why} of 0 and 255; from 128 on it is taken for 255'
+    return f'{why}; the classes of pixels cannot be recovered', {}
+  text = f'{why} of 0 and 255; values from 128 on are read as 255'
   return text, _halves(names, range(256), 128)
 
 

@@ -1,4 +1,4 @@
-"""Whether a step, compiled and not run, fits the memory of a device."""
+"""Checks whether a step fits a device's memory, by compiling the step."""
 
 import jax
 
@@ -28,7 +28,7 @@ def make_stats(survey: Survey, example: dict) -> sources.Stats:
 
 
 def say_largest_batch(survey: Survey) -> str:
-  """Compiles steps of several batch sizes; says which is the largest to fit."""
+  """Compiles steps of several batch sizes; returns a line on the largest."""
   example = survey.read(survey.records[0].key)
   stats = make_stats(survey, example)
   largest = memory.largest_batch(survey.config, stats, example)
@@ -61,7 +61,7 @@ CHECKS = (
   Check(
     'device memory',
     ('error', 'warning', 'note'),
-    'What a training step needs of the memory of a device.',
+    'How much of the memory of a device a training step needs.',
     check,
     'step',
   ),

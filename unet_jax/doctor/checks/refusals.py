@@ -1,4 +1,4 @@
-"""What training would refuse, where no other check explains the refusal."""
+"""Reports what training would refuse, if no other check explains it."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,16 @@ from unet_jax.doctor.survey import Record, Survey
 
 
 def refused(survey: Survey, findings: Sequence[Finding]) -> list[Finding]:
-  """Reports refusals that the findings so far do not explain."""
-  mistakes = [x for x in findings if x.severity == 'error']
-  explained = {path for x in mistakes for path in x.files}
+  """Reports refusals that the earlier findings do not explain."""
+  faults = [x for x in findings if x.severity == 'error']
+  explained = {path for x in faults for path in x.files}
   records = [
     record
     for record in survey.records
     if record.refusal and not explained.intersection(_paths(record))
   ]
   refusals = []
-  if survey.refusal and not mistakes:
+  if survey.refusal and not faults:
     refusals.append(Finding('error', 'set refused', text=survey.refusal))
   if records:
     refusals.append(

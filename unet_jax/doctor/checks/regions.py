@@ -1,4 +1,4 @@
-"""Regions that overlap, vanish or lie outside the view; images below a crop."""
+"""Finds regions that overlap, vanish or lie outside the view; small images."""
 
 import math
 
@@ -8,27 +8,27 @@ from unet_jax.data.checks.finding import Finding, percent, plural
 from unet_jax.doctor.check import Check
 from unet_jax.doctor.survey import Survey
 
-SMALLEST = 2  # Pixels; a smaller component is as good as gone.
-FRAME = 0.05  # Share of an image that a frame covers at least.
-MOST = 0.8  # Share of the images; so many have a frame in a retinal set.
+SMALLEST = 2  # Pixels; a smaller component is practically gone.
+FRAME = 0.05  # Least share of an image that counts as a frame.
+MOST = 0.8  # Least share of the images that have a frame in a retinal set.
 SOME = 100  # Pixels that a rough outline may have beyond the rim.
 MANY = 0.01  # Share of components, or of the foreground's pixels.
 
 
 def overlaps(survey: Survey) -> list[Finding]:
   """Finds overlaps that the task excludes, or planes without any overlap."""
-  counted = survey.counted()
-  overlapping = [record for record, label in counted if label.overlap]
-  overlap = sum(label.overlap for _, label in counted)
+  labelled = survey.with_label()
+  overlapping = [record for record, label in labelled if label.overlap]
+  overlap = sum(label.overlap for _, label in labelled)
   if survey.config.task == 'multiclass' and overlap:
-    marked = sum(int(label.counts.sum()) for _, label in counted)
+    marked = sum(int(label.counts.sum()) for _, label in labelled)
     return [
       Finding(
         'warning' if overlap > MANY * marked else 'note',
         'overlapping classes',
         text=f'classes overlap in {overlap} pixels, '
         f'{percent(overlap / marked)} of the foreground, in '
-        f'{len(overlapping)} of {len(counted)} images; there the later of '
+        f'{len(overlapping)} of {len(labelled)} images; there the later of '
         f'{", ".join(survey.classes)} wins',
         remedy='to keep both, train overlapping planes',
         files=tuple(record.path for record in overlapping),
@@ -36,13 +36,13 @@ def overlaps(survey: Survey) -> list[Finding]:
         settings={'task': 'multilabel'},
       )
     ]
-  is_apart = len(survey.classes) > 1 and counted and not overlap
+  is_apart = len(survey.classes) > 1 and labelled and not overlap
   if survey.config.task == 'multilabel' and is_apart:
     return [
       Finding(
         'note',
         'no overlaps',
-        text='no pixel is of two classes: they could exclude each other',
+        text='no pixel has two classes: they could exclude each other',
         settings={'task': 'multiclass'},
       )
     ]
@@ -54,7 +54,7 @@ def shrinking(survey: Survey) -> list[Finding]:
   resize = survey.config.data.resize
   needed = []  # For each image and class, the sides that keep its components.
   paths = []
-  for record, label in survey.counted() if resize else ():
+  for record, label in survey.with_label() if resize else ():
     if record.image:
       longer = max(record.image.size)
       needed.append(
@@ -74,16 +74,17 @@ def shrinking(survey: Survey) -> list[Finding]:
     if (sides > resize).any()
   ]
   sides = np.concatenate(by_class)
-  lost, most = np.count_nonzero(sides > resize), np.quantile(sides, 0.95)
+  num_vanished = np.count_nonzero(sides > resize)
   return [
     Finding(
-      'warning' if lost > MANY * len(sides) else 'note',
+      'warning' if num_vanished > MANY * len(sides) else 'note',
       'vanishing components',
       text=f'scaled to config.data.resize={resize}, connected components fall '
-      f'below {SMALLEST} pixels: {", ".join(parts)}; {math.ceil(most)} keeps '
-      f'95 % of all, {math.ceil(sides.max())} every one',
+      f'below {SMALLEST} pixels: {", ".join(parts)}; '
+      f'{math.ceil(np.quantile(sides, 0.95))} keeps 95 % of them, '
+      f'{math.ceil(sides.max())} keeps all',
       files=tuple(paths),
-      number=int(lost),
+      number=int(num_vanished),
       settings={'data.resize': math.ceil(sides.max())},
     )
   ]
@@ -91,9 +92,9 @@ def shrinking(survey: Survey) -> list[Finding]:
 
 def outside_view(survey: Survey) -> list[Finding]:
   """Finds foreground on the black surround of retinal photographs."""
-  counted = survey.counted()
-  framed = [(record, label) for record, label in counted if label.frame > FRAME]
-  if survey.config.data.fov or len(framed) < MOST * len(counted):
+  labelled = survey.with_label()
+  framed = [pair for pair in labelled if pair[1].frame > FRAME]
+  if survey.config.data.fov or len(framed) < MOST * len(labelled):
     return []  # The config leaves the frame out, or there is no frame.
   outside = [
     (record, label)
@@ -109,8 +110,7 @@ def outside_view(survey: Survey) -> list[Finding]:
       'outside the view',
       text=f'{pixels} pixels of foreground in {plural(len(outside), "image")} '
       'lie on the black surround, where the camera saw nothing',
-      remedy='look at these masks, whether they are shifted; to leave the '
-      'frame out',
+      remedy='check whether these masks are shifted; to make the frame void',
       files=tuple(record.path for record, _ in outside),
       number=pixels,
       settings={'data.fov': 'estimate'},
@@ -136,7 +136,7 @@ def small_images(survey: Survey) -> list[Finding]:
       'note',
       'small images',
       text=f'{plural(len(small), "train image")} with a side below '
-      f'config.image_size={side}, down to {shortest}: crops are filled up with '
+      f'config.image_size={side}, down to {shortest}: crops are padded with '
       'void',
       remedy='lower config.image_size, if void is much of the crops',
       files=tuple(record.path for record, _ in small),
@@ -149,13 +149,13 @@ CHECKS = (
   Check(
     'overlapping classes',
     ('warning', 'note'),
-    'Pixels are of several classes, and the task keeps one class of them.',
+    'Pixels have several classes, of which the task keeps one.',
     overlaps,
   ),
   Check(
     'no overlaps',
     ('note',),
-    'No pixel is of two classes, though the task allows it.',
+    'No pixel has two classes, though the task allows it.',
     overlaps,
   ),
   Check(
@@ -173,7 +173,7 @@ CHECKS = (
   Check(
     'small images',
     ('note',),
-    'Train images are smaller than a crop, which is filled up with void.',
+    'Train images are smaller than a crop, which is padded with void.',
     small_images,
   ),
 )

@@ -1,4 +1,4 @@
-"""Images that are too much alike, and splits that are too little alike."""
+"""Finds images that are too similar, and splits that differ too much."""
 
 import collections
 import itertools
@@ -18,9 +18,9 @@ from unet_jax.doctor.survey import Record, Survey
 
 ALIKE = 0.9  # Correlation of the thumbnails' fine structure.
 BLUR = 3  # Pixels of a thumbnail; coarser structure is left out.
-MAX_COMPARED = 20_000  # Images, each with each.
+MAX_COMPARED = 20_000  # Images; every pair is compared.
 MIN_COMPARED = 8  # Images; the mean of fewer is not what all images share.
-BLOCK = 1024
+BLOCK = 1024  # Images that are compared with all others at once.
 # A name without its last number or side may name a patient, a film or an eye.
 GROUP = r'(?i)^(.+?)(?:[_\-. ](?:[a-z]?\d+|[lr]|left|right|od|os))?$'
 MIN_GROUPS = 4
@@ -28,8 +28,8 @@ MIN_GROUPS = 4
 
 def duplicates(survey: Survey) -> list[Finding]:
   """Finds images whose pixels are the same."""
-  looked_at = survey.looked_at()
-  groups = _alike([(record, look.digest) for record, look in looked_at])
+  readable = survey.with_image()
+  groups = _alike([(record, stats.digest) for record, stats in readable])
   pairs = [pair for group in groups for pair in itertools.pairwise(group)]
   return [
     Finding('warning' if is_across else 'note', 'duplicate images', **about)
@@ -39,23 +39,21 @@ def duplicates(survey: Survey) -> list[Finding]:
 
 def near_duplicates(survey: Survey) -> list[Finding]:
   """Finds images that nearly repeat another, as frames of a film do."""
-  looked_at = survey.looked_at()
-  if len(looked_at) < MIN_COMPARED:
+  readable = survey.with_image()
+  if len(readable) < MIN_COMPARED:
     return []
-  if len(looked_at) > MAX_COMPARED:
-    text = (
-      f'not looked for: {len(looked_at)} images are more than {MAX_COMPARED}'
-    )
+  if len(readable) > MAX_COMPARED:
+    text = f'not searched: {len(readable)} images are more than {MAX_COMPARED}'
     return [Finding('note', 'near duplicates', text=text)]
-  records, looks = zip(*looked_at, strict=True)
-  features = distinguish(np.stack([look.thumb for look in looks]))
+  records, stats_of = zip(*readable, strict=True)
+  features = distinguish(np.stack([stats.thumb for stats in stats_of]))
   numbers = {split: i for i, split in enumerate({x.split for x in records})}
   group = np.array([numbers[record.split] for record in records])
   pairs = [
     (records[i], records[j])
     for same in (False, True)
     for i, j in nearest_pairs(features, group, same=same)
-    if looks[i].digest != looks[j].digest
+    if stats_of[i].digest != stats_of[j].digest
   ]
   return [
     Finding('warning' if is_across else 'note', 'near duplicates', **about)
@@ -88,7 +86,7 @@ def distinguish(thumbs: np.ndarray) -> np.ndarray:
 def nearest_pairs(
   features: np.ndarray, group: np.ndarray, *, same: bool
 ) -> list[tuple[int, int]]:
-  """Pairs each row with the row most like it, if the two are alike enough.
+  """Pairs each row with the most similar row, if they are similar enough.
 
   Args:
     features: float32[N, F], of length 1.
@@ -96,9 +94,9 @@ def nearest_pairs(
     same: whether to pair a row within its own group, or with other groups.
 
   Returns:
-    Pairs (i, j), i < j, the most alike first.
+    Pairs (i, j), i < j, the most similar first.
   """
-  correlation = {}  # Of the pairs that are alike enough.
+  correlation = {}  # Of the pairs above ALIKE.
   for first in range(0, len(features), BLOCK):
     rows = np.arange(first, min(first + BLOCK, len(features)))
     likeness = features[rows] @ features.T
@@ -113,18 +111,18 @@ def nearest_pairs(
 
 def identical_masks(survey: Survey) -> list[Finding]:
   """Finds different images with the same mask, unless the mask is empty."""
-  looks = {record.key: look for record, look in survey.looked_at()}
+  stats_of = {record.key: stats for record, stats in survey.with_image()}
   groups = _alike(
     [
       (record, label.digest)
-      for record, label in survey.counted()
-      if record.key in looks and label.counts.any()
+      for record, label in survey.with_label()
+      if record.key in stats_of and label.counts.any()
     ]
   )
   records = [
     record
     for group in groups
-    if len({looks[record.key].digest for record in group}) > 1
+    if len({stats_of[record.key].digest for record in group}) > 1
     for record in group
   ]
   if not records:
@@ -133,9 +131,9 @@ def identical_masks(survey: Survey) -> list[Finding]:
     Finding(
       'warning',
       'identical masks',
-      text=f'{plural(len(records), "image")} have the mask of another, unlike '
-      'image',
-      remedy='look whether a mask was saved under the wrong name',
+      text=f'{plural(len(records), "image")} have the same mask as a '
+      'different image',
+      remedy='check whether a mask was saved under the wrong name',
       files=tuple(map(_mask_path, records)),
       number=len(records),
     )
@@ -145,7 +143,7 @@ def identical_masks(survey: Survey) -> list[Finding]:
 def group_leakage(survey: Survey) -> list[Finding]:
   """Finds groups, such as a patient's images, that lie in several splits.
 
-  The groups are those of config.data.split.group. Where it is not set, images
+  The groups are those of config.data.split.group. If it is empty, images
   whose names begin alike form a group, if most images are in such groups.
   """
   rule, groups = survey.config.data.split.group, collections.defaultdict(list)
@@ -176,7 +174,7 @@ def group_leakage(survey: Survey) -> list[Finding]:
       'error' if rule else 'warning',
       'group leakage',
       text=f'{plural(len(leaking), "group")} {what} ({some(sorted(leaking))}) '
-      'in several splits: if each is a patient or a film, scores are too good',
+      'in several splits: if each is a patient or a video, scores are too good',
       remedy='keep each group in one split',
       files=tuple(record.path for record in records),
       number=len(records),
@@ -186,7 +184,7 @@ def group_leakage(survey: Survey) -> list[Finding]:
 
 
 def shift(survey: Survey, present: Mapping[str, np.ndarray]) -> list[Finding]:
-  """Finds classes or mask folders that train has in far more or fewer images.
+  """Finds classes or mask folders with far more or fewer images in train.
 
   Args:
     survey: of the data set.
@@ -197,7 +195,7 @@ def shift(survey: Survey, present: Mapping[str, np.ndarray]) -> list[Finding]:
   masks = survey.config.data.masks
   if masks.kind != 'folders' or set(folders) <= {*survey.classes}:
     return findings
-  # The classes are merged of folders, and a shift of a folder may not show.
+  # Classes are unions of folders, which can hide the shift of a folder.
   least = 1 if masks.soft else masks.threshold
   by_folder: dict[str, list[list[bool]]] = {}
   for record in survey.records:
@@ -247,11 +245,11 @@ def _describe(
     images = dict.fromkeys(x.path for pair in chosen for x in pair)
     where = 'across splits' if is_across else 'within a split'
     about = dict(
-      text=f'{plural(len(images), "image")} {where} show {what} as another: '
+      text=f'{plural(len(images), "image")} {where} are {what} as another: '
       f'{some([_pair(a, b) for a, b in chosen])}',
       remedy='scores are too good: keep copies and neighbours in one split'
       if is_across
-      else 'count them as fewer images than they are',
+      else 'they are worth fewer images than their number',
       files=tuple(images),
       number=len(images),
     )

@@ -1,4 +1,4 @@
-"""Mask values that the config does not name, or reads as what they are not."""
+"""Finds mask values that the config does not declare, or reads wrongly."""
 
 import collections
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from unet_jax.doctor.survey import Survey
 def gather(
   survey: Survey,
 ) -> tuple[list[meanings.MaskFolder], list[meanings.MaskFolder]]:
-  """Adds up the values of each mask folder; 1-bit files are left out.
+  """Adds up the values of each mask folder, without 1-bit files.
 
   Returns:
     The folders whose values are codes of classes, and the folders whose values
@@ -45,7 +45,7 @@ def gather(
 def mixed_scale(
   survey: Survey, codes: Sequence[meanings.MaskFolder]
 ) -> list[Finding]:
-  """Finds masks of 0 and 1 beside masks of 0 and 255."""
+  """Finds data sets with masks of 0 and 1 and masks of 0 and 255."""
   data, findings = survey.config.data, []
   for folder in codes:
     ones, full = _scales(survey, folder)
@@ -62,7 +62,7 @@ def mixed_scale(
         'mixed mask scale',
         text=f'{plural(len(ones), "mask")} of 0 and 1 beside {len(full)} of 0 '
         f'and 255: {some([mask.path for mask in fewer])}',
-        remedy='scale the fewer of them as the others are, or take 1 for 255',
+        remedy='scale the listed masks like the others, or read 1 as 255',
         files=tuple(mask.path for mask in fewer),
         number=len(fewer),
         settings=settings,
@@ -76,7 +76,7 @@ def undeclared(
   codes: Sequence[meanings.MaskFolder],
   levels: Sequence[meanings.MaskFolder],
 ) -> list[Finding]:
-  """Finds values that the config doesn't name, and proposes their meaning."""
+  """Finds values that the config does not declare; proposes their meaning."""
   findings = [
     finding
     for folder in codes
@@ -142,7 +142,7 @@ def _below_threshold(
       'undeclared mask values',
       text=f'{plural(len(faulty), "mask")} of 0 and 1, where '
       f'config.data.masks.threshold is {threshold}: they would be empty',
-      remedy='scale these to 0 and 255, as the others are' if has_more else '',
+      remedy='scale them to 0 and 255 like the others' if has_more else '',
       files=tuple(mask.path for mask in faulty),
       number=len(faulty),
       settings={} if has_more else {'data.masks.threshold': 1},
@@ -161,10 +161,10 @@ def no_background(
     Finding(
       'warning',
       'off by one',
-      text=f'no mask has a 0, {data.background}: the indices may count from 1, '
-      f'so that 1 is not {classes[0]}',
-      remedy='if every pixel is of a class, ignore this; else list the values '
-      'of each class in config.data.masks.merge',
+      text=f'no mask has 0, which is {data.background}: the indices may count '
+      f'from 1, so that 1 is not {classes[0]}',
+      remedy='if every pixel has a class, ignore this; otherwise list the '
+      'values of each class in config.data.masks.merge',
       files=tuple(mask.path for mask in folder.masks),
       number=len(folder.masks),
     )
@@ -231,7 +231,7 @@ def _scales(
 ) -> tuple[list[File], list[File]]:
   """Returns the masks of 0 and 1, and those of 0 and 255.
 
-  Both lists are empty where the config gives values a meaning of its own.
+  Both lists are empty if the config itself says what values mean.
   """
   data = survey.config.data
   if data.masks.void or data.masks.merge:
