@@ -10,7 +10,7 @@ Variants, with time and test F1 on 2 cores without a GPU where measured:
   tiny      seconds, for tests
 """
 
-from unet_jax import defaults
+from unet_jax import defaults, presets
 
 
 def get_config(arg=''):
@@ -26,10 +26,10 @@ def get_config(arg=''):
   elif arg == 'folder':
     config.data.update(source='folder', classes=('foreground',))
   elif arg == 'stare':
-    root = f'{defaults.data_root()}/stare_vessels'
+    root = f'{presets.data_root()}/stare_vessels'
     config.data.update(source='folder', root=root)
   elif arg == 'tiny':
-    defaults.shrink(config)
+    presets.shrink(config)
   elif arg:
-    raise defaults.unknown_variant(arg, __file__)
+    raise presets.unknown_variant(arg, __file__)
   return config

@@ -11,7 +11,7 @@ Variants, with time and test macro F1 on 2 cores without a GPU where measured:
   tiny       seconds, for tests
 """
 
-from unet_jax import defaults
+from unet_jax import defaults, presets
 
 STREET = (
   *('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence'),
@@ -22,9 +22,9 @@ STREET = (
 def get_config(arg=''):
   """Returns the configuration of one run; `arg` is the variant's name."""
   config = defaults.get_config()
-  root = defaults.data_root()
+  root = presets.data_root()
   if arg in ('', 'tiny', 'diaretdb1'):
-    lesions = defaults.LESIONS
+    lesions = presets.LESIONS
     config.data.classes = tuple(lesions)
     config.data.masks.update(kind='folders', merge=lesions)
   if arg == 'folder':
@@ -54,7 +54,7 @@ def get_config(arg=''):
     config.augment.update(vertical_flip=False, quarter_turns=False)
     config.total_steps = 2000
   elif arg == 'tiny':
-    defaults.shrink(config)
+    presets.shrink(config)
   elif arg:
-    raise defaults.unknown_variant(arg, __file__)
+    raise presets.unknown_variant(arg, __file__)
   return config

@@ -10,7 +10,7 @@ Variants:
   tiny       seconds, for tests
 """
 
-from unet_jax import defaults
+from unet_jax import defaults, presets
 
 LESIONS = ('hemorrhages', 'redsmalldots', 'hardexudates', 'softexudates')
 
@@ -25,7 +25,7 @@ def get_config(arg=''):
   if arg == 'folder':
     config.data.source = 'folder'
   elif arg in ('diaretdb1', 'soft'):
-    root = f'{defaults.data_root()}/diaretdb1_lesions'
+    root = f'{presets.data_root()}/diaretdb1_lesions'
     config.data.update(source='folder', root=root)
     # A majority vote would keep 1 in 40 red small dots.
     config.data.masks.threshold = 26
@@ -33,7 +33,7 @@ def get_config(arg=''):
     config.image_size = 256
     config.total_steps = 1000
   elif arg == 'tiny':
-    defaults.shrink(config)
+    presets.shrink(config)
   elif arg:
-    raise defaults.unknown_variant(arg, __file__)
+    raise presets.unknown_variant(arg, __file__)
   return config

@@ -13,19 +13,19 @@ docs/transfer.md has the scores. Variants:
   tiny       seconds, for tests
 """
 
-from unet_jax import defaults
+from unet_jax import defaults, presets
 
 
 def get_config(arg=''):
   """Returns the configuration of one run; `arg` is the variant's name."""
   config = defaults.get_config()
-  root = defaults.data_root()
+  root = presets.data_root()
   if arg in ('vessels', 'stare'):
     config.task = 'binary'
     config.data.classes = ('vessels',)
     config.data.masks.kind = 'binary'
   else:
-    lesions = defaults.LESIONS
+    lesions = presets.LESIONS
     config.data.classes = tuple(lesions)
     config.data.masks.update(kind='folders', merge=lesions)
     # The head starts at random: this scored 0.43 after 50 of 100 steps, and
@@ -43,7 +43,7 @@ def get_config(arg=''):
     config.data.masks.threshold = 26
     config.loss.class_weights = 'inverse'
   elif arg == 'tiny':
-    defaults.shrink(config)
+    presets.shrink(config)
   elif arg not in ('', 'vessels'):
-    raise defaults.unknown_variant(arg, __file__)
+    raise presets.unknown_variant(arg, __file__)
   return config

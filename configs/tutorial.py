@@ -14,13 +14,13 @@ their proportions, have the green channel only, and are normalised by mean and
 standard deviation; the cross entropy of the lesions is that of a softmax.
 """
 
-from unet_jax import defaults
+from unet_jax import defaults, presets
 
 
 def get_config(arg=''):
   """Returns the configuration of one run; `arg` is the variant's name."""
   config = defaults.get_config()
-  root = defaults.data_root()
+  root = presets.data_root()
   config.batch_size = 3
   config.image_size = config.data.resize = 512
   config.total_steps = 800
@@ -45,13 +45,13 @@ def get_config(arg=''):
     config.augment.update(augment(shift=0.05, vertical_flip=False))
   elif arg == 'lesions':
     config.model.update(name='tutorial_lesions', depth=3, width=32)
-    classes = defaults.LESIONS
+    classes = presets.LESIONS
     config.data.update(lesions, classes=tuple(classes))
     config.data.masks.merge = classes
     config.loss.dice = 0.0
     config.augment.update(augment(shift=0.2, vertical_flip=True))
   else:
-    raise defaults.unknown_variant(arg, __file__)
+    raise presets.unknown_variant(arg, __file__)
   return config
 
 

@@ -3,8 +3,6 @@
 A file in configs/ starts from `get_config()` and sets the keys that differ.
 """
 
-import os
-
 import ml_collections
 
 from unet_jax.knob import (
@@ -105,15 +103,11 @@ OTHER = {
     'is a GPU with room for them.',
   ),
   'early_stop': number(
-    0,
-    (0, 2**31 - 1),
-    'Evaluations without a new best that end a run; 0: never.',
+    0, (0, 2**31 - 1), 'Evaluations without a new best that end a run; 0: none.'
   ),
   'data.name': free('', 'Name of the TFDS data set.'),
   'data.masks.soft': number(
-    0,
-    (0, 255),
-    'Mask value that means probability 1; 0: masks are thresholded.',
+    0, (0, 255), 'Mask value that is probability 1; 0: masks are thresholded.'
   ),
   'data.masks.missing': choice(
     ('error', 'absent'),
@@ -159,9 +153,7 @@ OTHER = {
   'augment.zoom_range': free(
     (0.9, 1.1), 'Scales of the sampled region; those below 1 magnify.'
   ),
-  'augment.elastic': number(
-    0.0, NOT_NEGATIVE, 'Shift of a grid point, pixels.'
-  ),
+  'augment.elastic': number(0.0, NOT_NEGATIVE, 'Shift of grid points, pixels.'),
   'augment.brightness': number(0.1, SHARE, 'Share of 255.'),
   'augment.contrast': number(0.2, SHARE, 'Share of the contrast.'),
   'augment.gamma': number(
@@ -170,9 +162,7 @@ OTHER = {
   'augment.color': number(0.0, SHARE, 'Share of each channel.'),
   'augment.blur': number(0.0, (0.0, 16.0), 'Standard deviation, pixels.'),
   'augment.noise': number(0.0, SHARE, 'Standard deviation, share of 255.'),
-  'model.depth': number(
-    4, (1, 10), 'Number of times that resolution is halved.'
-  ),
+  'model.depth': number(4, (1, 10), 'Times that the resolution is halved.'),
   'model.norm': choice(('batch', 'group', 'none'), 'Normalisation.'),
   'model.dilated': number(
     0, (0, 10), 'Levels of the encoder, from the top, with dilation 2.'
@@ -197,9 +187,7 @@ OTHER = {
   'loss.tversky_beta': number(
     0.7, SHARE, 'Weight of a false negative; a false positive has 1 - beta.'
   ),
-  'loss.tversky_gamma': number(
-    1.0, (1.0, 3.0), '4/3 is the focal Tversky loss.'
-  ),
+  'loss.tversky_gamma': number(1.0, (1.0, 3.0), '4/3: focal Tversky loss.'),
   'loss.cldice': number(0.0, NOT_NEGATIVE, 'Dice of centre lines (clDice).'),
   'loss.cldice_radius': number(5, (1, 100), 'Half the widest vessel, pixels.'),
   'loss.focal': number(
@@ -272,28 +260,3 @@ KEYS = MAIN | OTHER
 def get_config() -> ml_collections.ConfigDict:
   """Returns a config with every key at its default."""
   return unflatten({key: knob.value for key, knob in KEYS.items()})
-
-
-# What several files in configs/ share.
-
-LESIONS = dict(  # DIARETDB1's mask folders, as the tutorial merges them.
-  red_lesions=('hemorrhages', 'redsmalldots'),
-  bright_lesions=('hardexudates', 'softexudates'),
-)
-
-
-def data_root() -> str:
-  """Returns the folder of the data sets that configs name."""
-  return os.environ.get('UNET_JAX_DATA', 'data')
-
-
-def shrink(config: ml_collections.ConfigDict) -> None:
-  """Makes a run of seconds, for tests: a few steps of a tiny model."""
-  config.batch_size, config.image_size = 4, 64
-  config.total_steps, config.eval_every, config.save_every = 4, 2, 2
-  config.model.update(depth=2, width=4)
-
-
-def unknown_variant(variant: str, file: str) -> ValueError:
-  """Returns the error of a config file that has no such variant."""
-  return ValueError(f'unknown variant {variant!r}: see the top of {file}')

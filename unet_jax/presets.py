@@ -1,0 +1,28 @@
+"""What several files in configs/ share."""
+
+import os
+
+import ml_collections
+
+# DIARETDB1's mask folders, as the tutorial merges them.
+LESIONS = dict(
+  red_lesions=('hemorrhages', 'redsmalldots'),
+  bright_lesions=('hardexudates', 'softexudates'),
+)
+
+
+def data_root() -> str:
+  """Returns the folder of the data sets that configs name."""
+  return os.environ.get('UNET_JAX_DATA', 'data')
+
+
+def shrink(config: ml_collections.ConfigDict) -> None:
+  """Makes a run of seconds, for tests: a few steps of a tiny model."""
+  config.batch_size, config.image_size = 4, 64
+  config.total_steps, config.eval_every, config.save_every = 4, 2, 2
+  config.model.update(depth=2, width=4)
+
+
+def unknown_variant(variant: str, file: str) -> ValueError:
+  """Returns the error of a config file that has no such variant."""
+  return ValueError(f'unknown variant {variant!r}: see the top of {file}')
