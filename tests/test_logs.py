@@ -25,7 +25,9 @@ def read_tags(workdir):
 @pytest.mark.parametrize(
   'bad',
   [
-    np.full(4, 1e20, np.float32),  # Too coarse for bins, after divergence.
+    np.full(
+      4, 1e20, np.float32
+    ),  # As after divergence; floats are too far apart.
     np.array([1e20], np.float32),
     np.array([1.0, np.nan], np.float32),
   ],

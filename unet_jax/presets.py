@@ -4,7 +4,7 @@ import os
 
 import ml_collections
 
-# DIARETDB1's mask folders, as the tutorial merges them.
+# DIARETDB1's mask folders, merged like in the tutorial of configs/tutorial.py.
 LESIONS = dict(
   red_lesions=('hemorrhages', 'redsmalldots'),
   bright_lesions=('hardexudates', 'softexudates'),
