@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import pathlib
+import re
 import shutil
 import statistics
 import subprocess
@@ -182,7 +183,7 @@ def rate(facts: dict, times: list, batch: int) -> str:
   tflops = facts['flops'] / seconds / 1e12
   text = f'{batch / seconds:.1f} images/s, {tflops:.3g} TFLOP/s'
   for device, peak in PEAKS.items():
-    if facts['device'].startswith(device):
+    if re.match(rf'{device}\b', facts['device']):
       text += f', {tflops / peak:.0%} of the peak of {device} in bfloat16'
   return text
 

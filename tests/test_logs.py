@@ -25,9 +25,7 @@ def read_tags(workdir):
 @pytest.mark.parametrize(
   'bad',
   [
-    np.full(
-      4, 1e20, np.float32
-    ),  # As after divergence; floats are too far apart.
+    np.full(4, 1e20, np.float32),  # Equal and too large for NumPy to bin.
     np.array([1e20], np.float32),
     np.array([1.0, np.nan], np.float32),
   ],

@@ -89,9 +89,9 @@ def test_gradients_take_one_all_reduce(form):
   reduced = collectives(hlo, 'all-reduce')
   num_params = sum(x.size for x in jax.tree.leaves(state.params))
   assert sum(num_params in sizes for sizes in reduced) == 1
-  # The other all-reduces are small: two sums per norm, for the gradient of its
-  # input; the loss' sums and their gradients; and the five counts that
-  # collapse.count makes of each of the 2 classes. None is as large as a kernel.
+  # The other reduced arrays are smaller than a 3x3 kernel: two sums per norm,
+  # for its input's gradient; the loss' sums and their gradients; and the sums
+  # and peaks of collapse.count.
   rest = [s for sizes in reduced for s in sizes if s != num_params]
   assert max(rest) <= 5 * 2
   assert len(reduced) <= 1 + NUM_NORMS + 6

@@ -104,7 +104,7 @@ def run(command: Command) -> None:
 
 def start_jax(args: flags.FlagValues) -> None:
   """Prepares the process for JAX, and for the engine that a config names."""
-  from unet_jax import build  # Late, since --help needs no JAX.
+  from unet_jax import build  # Late, for a fast --help.
 
   build.start(args.config.engine if 'config' in args else 'auto')
 

@@ -28,7 +28,7 @@ def define(args: flags.FlagValues) -> None:
 
 def run(args: flags.FlagValues) -> None:
   """Trains what has not been trained, and prints the comparison."""
-  from unet_jax.experiments import comparison  # Late: --help needs no JAX.
+  from unet_jax.experiments import comparison  # Late, for a fast --help.
 
   workdir = pathlib.Path(args.workdir)
   print(comparison.compare(args.source, args.config, workdir, args.seeds))

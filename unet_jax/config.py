@@ -262,9 +262,9 @@ def reference() -> str:
       'Generated from `unet_jax/defaults.py` by `python -m unet_jax.config > '
       'docs/config.md`. On the command line a key is a flag, such as '
       '`--config.optim.lr=3e-4`.',
-      '## What most runs set',
+      '## Common settings',
       _table(defaults.MAIN),
-      '## What few runs set',
+      '## Rare settings',
       defaults.NOTE,
       _table(defaults.OTHER),
     ]

@@ -16,7 +16,7 @@ from unet_jax.knob import (
   unflatten,
 )
 
-# What most runs set.
+# Common settings.
 MAIN = {
   'task': choice(
     ('multiclass', 'binary', 'multilabel'),
@@ -81,7 +81,7 @@ MAIN = {
   'optim.lr': number(2e-3, POSITIVE, 'Learning rate after warm-up.'),
 }
 
-# What few runs set.
+# Rare settings.
 NOTE = (
   'Augmentations have the names and units of the ImageDataGenerator of Keras: '
   'each value is the greatest change in either direction. A loss with weight 0 '

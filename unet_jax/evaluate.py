@@ -30,7 +30,7 @@ def define(args: flags.FlagValues) -> None:
 
 def run(args: flags.FlagValues) -> None:
   """Scores a split, and prints the scores."""
-  from unet_jax.data import sources, spec, splits  # Late: --help needs no JAX.
+  from unet_jax.data import sources, spec, splits  # Late, for a fast --help.
   from unet_jax.evaluation import trained
 
   workdir = pathlib.Path(args.workdir)

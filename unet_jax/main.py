@@ -60,7 +60,7 @@ def define(args: flags.FlagValues) -> None:
 
 def start(args: flags.FlagValues) -> None:
   """Prepares the process for JAX, and connects it to the other processes."""
-  from unet_jax import parallel  # Late, since --help needs no JAX.
+  from unet_jax import parallel  # Late, for a fast --help.
 
   command_line.start_jax(args)
   parallel.join(args.coordinator, args.num_processes, args.process_id)
@@ -73,7 +73,7 @@ def run(args: flags.FlagValues) -> None:
     InputError: if the run can't begin, or ends in a fault.
     KeyboardInterrupt: after Ctrl-C; its text says how to resume.
   """
-  from unet_jax.experiments import folds  # Late, since --help needs no JAX.
+  from unet_jax.experiments import folds  # Late, for a fast --help.
   from unet_jax.training import loop
 
   config_file = config_flags.get_config_filename(args['config'])

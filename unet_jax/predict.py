@@ -33,7 +33,10 @@ def define(args: flags.FlagValues) -> None:
 
 def run(args: flags.FlagValues) -> None:
   """Writes a mask and an overlay for each image."""
-  from unet_jax.evaluation import predictions, trained  # Late, for --help.
+  from unet_jax.evaluation import (  # Late, for a fast --help.
+    predictions,
+    trained,
+  )
 
   paths = predictions.find_images(args.input)
   output = pathlib.Path(args.output)

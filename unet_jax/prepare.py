@@ -28,7 +28,7 @@ def define(args: flags.FlagValues) -> None:
 
 def run(args: flags.FlagValues) -> None:
   """Writes the data set, and prints the command that trains from it."""
-  from unet_jax.data import (  # Late, for --help.
+  from unet_jax.data import (  # Late, for a fast --help.
     prepared,
     reading,
     sources,

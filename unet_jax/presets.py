@@ -4,7 +4,7 @@ import os
 
 import ml_collections
 
-# DIARETDB1's mask folders, merged like in the tutorial of configs/tutorial.py.
+# DIARETDB1's masks, merged as in Roychowdhury's tutorial (README links it).
 LESIONS = dict(
   red_lesions=('hemorrhages', 'redsmalldots'),
   bright_lesions=('hardexudates', 'softexudates'),

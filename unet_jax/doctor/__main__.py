@@ -56,7 +56,7 @@ def define(args: flags.FlagValues) -> None:
 
 
 def _list() -> str:
-  from unet_jax.doctor import checks  # Late, since --help needs no JAX.
+  from unet_jax.doctor import checks  # Late, for a fast --help.
 
   return checks.table()
 
@@ -67,7 +67,7 @@ def run(args: flags.FlagValues) -> int:
   Returns:
     The exit code: 1 if there are errors.
   """
-  from unet_jax import parallel  # Late, since --help needs no JAX.
+  from unet_jax import parallel  # Late, for a fast --help.
   from unet_jax.data import files, sources, spec
   from unet_jax.doctor import (
     augmented_sheet,

@@ -235,7 +235,7 @@ DataType TypeOf(const Any& buffer) {
 }
 
 // Computes the gradient of a part of a kernel without oneDNN. Returns false if
-// that is impossible or slower.
+// that can't be done or may be slower.
 bool RunSmall(const Problem& p, void* x, void* dkernel, void* dy) {
   if (p.direction != kKernelGradient || p.kernel_height != 3 ||
       p.kernel_width != 3 || p.settings.dilation != 1 ||
