@@ -42,7 +42,7 @@ def make_manager(
     cleanup_tmp_directories=not read_only,
     read_only=read_only,
   )
-  # The usual option, max_to_keep, would delete the newest one with best_fn.
+  # With best_fn, max_to_keep deletes even the newest if its score is low.
   return ocp.CheckpointManager(workdir.absolute() / FOLDER, options=options)
 
 

@@ -26,7 +26,7 @@ MAIN = {
     ('synthetic_fundus', 'folder', 'tfds'),
     'The embedded drawings, a folder of images, or a TFDS data set.',
   ),
-  'data.root': free('', 'Folder of the images, or of the TFDS data sets.'),
+  'data.root': free('', 'Folder that holds images/, or the TFDS data sets.'),
   'data.classes': free((), 'Foreground classes; () reads them from the data.'),
   'data.background': free(
     'background', "Name of the background; '': every pixel has a class."

@@ -39,7 +39,7 @@ class Spec(NamedTuple):
   seed: int  # Of the draw of val or of folds.
   source: str  # synthetic_fundus | folder | tfds
   name: str  # Of the TFDS data set.
-  root: str  # Folder of the images, or of all TFDS data sets.
+  root: str  # Parent of images/, or of all TFDS data sets.
   classes: tuple[str, ...]  # Foreground; () if the data set names them.
   masks: Masks
   split: Split
