@@ -30,7 +30,16 @@ with socket.socket() as s:
   print(s.getsockname()[1])')
 
 pids=()
-trap 'kill "${pids[@]}" 2>/dev/null || true' EXIT
+# Ends the processes that are left; JAX ignores SIGTERM once they have joined.
+end() {
+  kill "${pids[@]}" 2>/dev/null || return 0
+  for _ in {1..20}; do
+    kill -0 "${pids[@]}" 2>/dev/null || return 0
+    sleep 0.1
+  done
+  kill -KILL "${pids[@]}" 2>/dev/null || true
+}
+trap end EXIT
 for ((id = 0; id < processes; id++)); do
   "$python" -m unet_jax.main "$@" --coordinator "localhost:$port" \
     --num_processes "$processes" --process_id "$id" &

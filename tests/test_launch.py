@@ -55,13 +55,24 @@ def test_two_processes_end_with_the_losses_and_scores_of_one(
     np.testing.assert_allclose(a['tp'], b['tp'], atol=0.001 * 20 * 256 * 256)
 
 
-def test_a_process_that_fails_ends_the_launch(tmp_path, counted_python):
+def test_one_process_that_fails_ends_the_launch(tmp_path, counted_python):
+  """The other process waits for the first, and so would JAX at its exit."""
+  python = tmp_path / 'one_fails'
+  python.write_text(
+    '#!/bin/sh\n'
+    'case "$*" in *"--process_id 1"*)\n'
+    '  set -- "$@" --config.batch_size=3;;\n'
+    'esac\n'
+    f'exec {counted_python} "$@"\n'
+  )
+  python.chmod(0o755)
   done = launch(
-    *(counted_python, '--config', 'configs/multiclass.py:tiny'),
-    *('--config.batch_size=3', '--workdir', tmp_path / 'run'),
+    *(str(python), '--config', 'configs/multiclass.py:tiny'),
+    *('--workdir', tmp_path / 'run'),
   )
   assert done.returncode != 0
   assert 'config.batch_size is 3; it must be a multiple of the 2' in done.stderr
+  assert not (tmp_path / 'run/checkpoints').exists()
 
 
 def test_the_slurm_script_runs_the_same_command():

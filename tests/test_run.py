@@ -368,6 +368,26 @@ def test_a_run_is_not_resumed_on_other_images(tmp_path):
   assert '--overwrite' in last
 
 
+def test_a_refused_resume_keeps_the_splits_of_the_run(tmp_path):
+  root, args = tmp_path / 'data', ('main', *small(tmp_path))
+  call(*args, '--config.total_steps=2')
+  shutil.rmtree(tmp_path / 'run/evaluation')
+  saved = (tmp_path / 'run/splits.json').read_text()
+  names = sorted(path.stem for path in (root / 'images').iterdir())
+  (root / 'train.txt').write_text('\n'.join(names[1:]))
+  (root / 'val.txt').write_text(names[0])
+  done = call(*args, '--config.total_steps=2', check=False)
+  assert done.returncode == 1
+  assert 'compiling' not in done.stdout
+  assert (tmp_path / 'run/splits.json').read_text() == saved
+  for name in ('train.txt', 'val.txt'):
+    (root / name).unlink()
+  done = call(*args, '--config.total_steps=2')
+  # All steps are done: only the evaluation is left.
+  assert 'compiling' not in done.stdout
+  assert 'macro' in done.stdout
+
+
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, fundus_root):
   done = call(
     *('main', *TINY, '--workdir', tmp_path / 'run'),

@@ -86,7 +86,7 @@ def tiny(load_config):
 def test_both_inputs_feed_the_same_batches(tiny):
   dataset = make_dataset(make_examples())
   fed = [
-    list(itertools.islice(feed.batches(tiny(input=x), dataset), 3))
+    list(itertools.islice(feed.batches(tiny(), dataset, x), 3))
     for x in ('host', 'device')
   ]
   for expected, got in zip(*jax.device_get(fed), strict=True):
@@ -116,5 +116,5 @@ def test_a_gpu_takes_what_fits_into_a_quarter(tiny, monkeypatch):
   needed = sum(4 * h * w for h, w in SHAPES)
   monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
   for limit, chosen in ((4 * needed, 'device'), (4 * needed - 1, 'host')):
-    monkeypatch.setattr(feed, 'device_memory', lambda x=limit: x)
+    monkeypatch.setattr(parallel, 'device_bytes', lambda x=limit: x)
     assert feed.choose(tiny(), dataset) == chosen

@@ -7,7 +7,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import ml_collections
 from absl import app, flags, logging
@@ -93,7 +93,12 @@ def run(command: Command) -> None:
   except _TextShown:
     sys.exit(0)
   except errors.InputError as error:
-    sys.exit(_fail(error))
+    _leave(_fail(error))
+  except Exception:
+    if not _has_peers():
+      raise
+    traceback.print_exc()
+    _leave(1)
   except KeyboardInterrupt as error:
     sys.stdout.flush()
     print('interrupted', *error.args, sep='; ', file=sys.stderr, flush=True)
@@ -113,6 +118,27 @@ def _fail(error: errors.InputError) -> int:
   sys.stdout.flush()
   print(f'error: {error}', file=sys.stderr, flush=True)
   return 1
+
+
+def _leave(code: int) -> NoReturn:
+  """Exits; at once if other processes take part in the run.
+
+  Otherwise JAX, at its exit, would wait five minutes for the others, which wait
+  for this process.
+  """
+  if not _has_peers():
+    sys.exit(code)
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(code)
+
+
+def _has_peers() -> bool:
+  """Returns whether the process has joined others; imports no JAX for it."""
+  jax = sys.modules.get('jax')
+  return bool(
+    jax and jax.distributed.is_initialized() and jax.process_count() > 1
+  )
 
 
 def _interrupt(number: int, frame) -> None:

@@ -3,6 +3,7 @@
 import collections
 import functools
 import os
+import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from unet_jax import compiler, errors
 
 AHEAD = 2  # Batches to place on the devices before they are used (prefetch).
 AXIS = 'data'  # The mapped axis: all devices.
+CGROUP = pathlib.Path('/sys/fs/cgroup/memory.max')  # A container's limit.
 
 
 @functools.cache
@@ -182,6 +184,21 @@ def place_ahead(
     if len(placed) > AHEAD:
       yield placed.popleft()
   yield from placed
+
+
+def device_bytes() -> int:
+  """Returns the memory of one device; 0 if it is unknown.
+
+  CPU devices share the memory of the machine, or of the container.
+  """
+  device = jax.local_devices()[0]
+  if device.platform != 'cpu':
+    return (device.memory_stats() or {}).get('bytes_limit', 0)
+  total = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+  limit = CGROUP.read_text().strip() if CGROUP.exists() else 'max'
+  if limit != 'max':
+    total = min(total, int(limit))
+  return total // jax.local_device_count()
 
 
 def num_devices() -> int:

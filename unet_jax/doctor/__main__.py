@@ -88,7 +88,10 @@ def run(args: flags.FlagValues) -> int:
     parallel.num_devices(),
     trials=('step', 'overfit') if args.overfit else ('step',),
   )
-  if args.largest_batch and not diagnosis.has_errors(findings):
+  memory_errors = [x for x in findings if x.title == 'device memory']
+  if args.largest_batch and (
+    memory_errors or not diagnosis.has_errors(findings)
+  ):
     print(memory.say_largest_batch(surveyed))
   facts = report.figures(diagnosis.tally(surveyed), surveyed.classes)
   report.print_report(findings, report.tables(facts))

@@ -18,20 +18,20 @@ MOST_PIXELS = 2**31 - 1  # Of all images together: their offsets are int32.
 def batches(
   config: ml_collections.ConfigDict,
   dataset: sources.Dataset,
+  where: str,
   *,
   first_step: int = 1,
 ) -> Iterator[dict[str, jax.Array]]:
   """Yields the batches of pipeline.train_batches, placed on the devices.
 
-  With `config.input=device` each device holds all training images and cuts its
-  windows itself. Both inputs give bit-identical batches.
-
   Args:
     config: config of the run.
     dataset: data set of the run.
+    where: `host`, or `device`: each device holds all training images and cuts
+      its windows itself. Both give bit-identical batches.
     first_step: step of the first batch; steps count from 1.
   """
-  if choose(config, dataset) == 'host':
+  if where == 'host':
     host = build.make_batches(config, dataset, first_step=first_step)
     return parallel.place_ahead(host)
   examples = packed.pack(list(dataset.splits['train']))
@@ -76,7 +76,7 @@ def find_problem(source: sources.Source) -> str:
   num_pixels = sum(x['label'].shape[0] * x['label'].shape[1] for x in examples)
   if num_pixels > MOST_PIXELS:
     return f'the training images have {num_pixels} pixels, over 2**31 - 1'
-  needed, memory = num_bytes(source), device_memory()
+  needed, memory = num_bytes(source), parallel.device_bytes()
   if memory and needed > SHARE * memory:
     return (
       f'the training images take {needed:.2g} bytes, over a quarter of the '
@@ -89,9 +89,3 @@ def num_bytes(source: sources.Source) -> int:
   """Returns the bytes of all decoded images, labels and weights of a split."""
   arrays = (x[key] for x in source for key in crops.CROPPED if key in x)
   return sum(array.nbytes for array in arrays)
-
-
-def device_memory() -> int:
-  """Returns the bytes that JAX may use on a device; 0 if unknown."""
-  stats = jax.local_devices()[0].memory_stats() or {}
-  return stats.get('bytes_limit', 0)

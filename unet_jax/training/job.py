@@ -1,4 +1,4 @@
-"""Prepares a run: checks everything that can be wrong before step 1."""
+"""Prepares a run: checks its config, workdir and data."""
 
 import pathlib
 from typing import NamedTuple
@@ -8,12 +8,12 @@ import ml_collections
 from unet_jax import config as config_lib
 from unet_jax import errors, parallel
 from unet_jax.data import layout, sources, spec, splits
-from unet_jax.training import parts, setup, warm_start
+from unet_jax.training import parts, resume, setup, warm_start
 from unet_jax.training import workdir as workdir_lib
 
 
 class Job(NamedTuple):
-  """A run that is checked and ready to begin.
+  """A run whose config, workdir and data are checked.
 
   Attributes:
     config: config with the data's absolute root and classes.
@@ -22,6 +22,8 @@ class Job(NamedTuple):
     transfer: the plan of a warm start; None for a cold start.
     final_split: split that is scored at the end.
     final_checkpoint: `best` or `latest`, the checkpoint that is scored.
+    saved_step: step of the newest checkpoint; 0 if there is none.
+    has_ended: whether no step is left, only the final evaluation.
   """
 
   config: ml_collections.ConfigDict
@@ -30,6 +32,8 @@ class Job(NamedTuple):
   transfer: warm_start.WarmStart | None
   final_split: str
   final_checkpoint: str
+  saved_step: int
+  has_ended: bool
 
 
 def prepare(
@@ -67,6 +71,8 @@ def prepare(
     transfer = warm_start.prepare(config, opened, init_from)
     saved_splits = {}
   dataset = sources.load(spec.read(config), opened, saved_splits)
+  if saved_step:
+    resume.check_data(resume.read_meta(workdir), dataset)
   return Job(
     config=config,
     dataset=dataset,
@@ -74,6 +80,9 @@ def prepare(
     transfer=transfer,
     final_split=final_split,
     final_checkpoint=final_checkpoint,
+    saved_step=saved_step,
+    has_ended=bool(saved_step)
+    and workdir_lib.has_ended(workdir, config.total_steps),
   )
 
 
@@ -113,16 +122,15 @@ def final_evaluation(
   return sources.split_names(spec.read(config), opened)[-1], 'best'
 
 
-def begin(
-  config: ml_collections.ConfigDict,
-  workdir: pathlib.Path,
-  dataset: sources.Dataset,
-  *,
-  overwrite: bool,
-) -> None:
-  """Removes the old run if `overwrite` is set; saves the config and splits."""
+def begin(job: Job, workdir: pathlib.Path, *, overwrite: bool) -> None:
+  """Removes the old run if `overwrite` is set; saves the config and splits.
+
+  Waits for all processes first, since one of them may refuse the run.
+  """
+  parallel.wait('ready')
   if parallel.is_first():
-    workdir_lib.begin(workdir, config, overwrite=overwrite)
-    keys = {name: part.keys for name, part in dataset.splits.items()}
-    splits.save(workdir, keys, dataset.folds)
+    workdir_lib.begin(workdir, job.config, overwrite=overwrite)
+    if not job.saved_step:
+      keys = {name: part.keys for name, part in job.dataset.splits.items()}
+      splits.save(workdir, keys, job.dataset.folds)
   parallel.wait('begin')

@@ -59,14 +59,15 @@ def train_and_evaluate(
   )
   if job is None:
     return resume.recall_faults(workdir)
-  config, dataset = job.config, job.dataset
-  parallel.say(setup.describe(config, dataset, job.run))
-  run = memory.compile_step(job.run, config, dataset)
+  config, dataset, run = job.config, job.dataset, job.run
+  parallel.say(setup.describe(config, dataset, run))
+  if not job.has_ended:
+    run = memory.compile_step(run, config, dataset)
   state = parallel.on_host(run.init)
-  job_lib.begin(config, workdir, dataset, overwrite=overwrite)
+  job_lib.begin(job, workdir, overwrite=overwrite)
   has_val = 'val' in dataset.splits
   with checkpoint.make_manager(workdir, has_scores=has_val) as manager:
-    steps_done, state, monitor = resume.restore(manager, dataset, state)
+    steps_done, state, monitor = resume.restore(manager, state)
     if job.transfer:
       state = warm_start.start(config, dataset, run, state, job.transfer)
       workdir_lib.write_plan(workdir, planning.describe(job.transfer.plan))
@@ -113,7 +114,7 @@ def train(
   """
   meta = resume.make_meta(config, dataset)
   clock, recent = logs.Stopwatch(), []
-  batches = feed.batches(config, dataset, first_step=steps_done + 1)
+  batches = feed.batches(config, dataset, run.input, first_step=steps_done + 1)
   batches = clock.timed(batches)
 
   def locate(failed_step: int) -> str:  # Reads the loop's current `state`.

@@ -1,7 +1,5 @@
 """Measures the memory of a training step from its compiled program."""
 
-import os
-import pathlib
 from typing import Any
 
 import jax
@@ -11,8 +9,10 @@ from unet_jax import build, errors, parallel
 from unet_jax.data import sources
 from unet_jax.training import feed, setup
 
-CGROUP = pathlib.Path('/sys/fs/cgroup/memory.max')
 GIB = 2**30
+# Share of a device's memory that a proposed batch may fill: libraries and
+# fragmentation take some of the rest.
+FULL = 0.9
 
 
 def compile_step(
@@ -20,18 +20,26 @@ def compile_step(
 ) -> setup.Run:
   """Compiles the training step, and checks that it fits into a device.
 
+  Images that the device should hold count as well. With `config.input=auto`
+  they stay on the host if the device has no room for both.
+
   Raises:
-    InputError: if the step does not fit; names settings that do.
+    InputError: if they do not fit; names settings that do.
   """
+  where = feed.choose(config, dataset)
   parallel.say('compiling the training step')
-  example = dataset.splits['train'][0]
-  compiled = lower(run, config, example).compile()
-  needed = compiled_bytes(compiled)
-  if feed.choose(config, dataset) == 'device':
-    needed += feed.num_bytes(dataset.splits['train'])
-  check_fits(needed, config, dataset.stats, example)
+  train = dataset.splits['train']
+  compiled = lower(run, config, train[0]).compile()
+  needed, available = compiled_bytes(compiled), parallel.device_bytes()
+  images = feed.num_bytes(train) if where == 'device' else 0
+  if config.input == 'auto' and available and needed + images > available:
+    where, images = 'host', 0
+  check_fits(needed, images, config, dataset.stats, train[0])
   # A compiled step is called like a jitted one; nothing lowers it again.
-  return run._replace(train_step=compiled)  # type: ignore[arg-type]
+  return run._replace(
+    train_step=compiled,  # type: ignore[arg-type]
+    input=where,
+  )
 
 
 def step_bytes(
@@ -68,20 +76,9 @@ def compiled_bytes(compiled: jax.stages.Compiled) -> int:
   return memory.argument_size_in_bytes + memory.temp_size_in_bytes
 
 
-def device_bytes() -> int:
-  """Returns the memory of one device; CPU devices share the machine's."""
-  device = jax.local_devices()[0]
-  if device.platform != 'cpu':
-    return device.memory_stats()['bytes_limit']
-  total = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-  limit = CGROUP.read_text().strip() if CGROUP.exists() else 'max'
-  if limit != 'max':  # The limit of a container.
-    total = min(total, int(limit))
-  return total // jax.local_device_count()
-
-
 def check_fits(
   needed: int,
+  images: int,
   config: ml_collections.ConfigDict,
   stats: sources.Stats,
   example: dict,
@@ -90,57 +87,62 @@ def check_fits(
 
   Args:
     needed: bytes that the step needs, from `compiled_bytes`.
+    images: bytes of the images that the device holds beside the step.
     config: config of the run.
     stats: see `step_bytes`.
     example: see `step_bytes`.
   """
-  available = device_bytes()
-  if needed <= available:
+  available = parallel.device_bytes()
+  if not available or needed + images <= available:
     return
+  room = available - images
   remedies = []
-  batch_size = largest_batch(config, stats, example)
-  if batch_size:
+  if images:
+    remedies.append('config.input=host')
+  if batch_size := largest_batch(
+    config, stats, example, room=room, below=config.batch_size
+  ):
     remedies.append(f'config.batch_size={batch_size}')
   levels = config.model.depth + 1
   if not config.model.name.startswith('tutorial') and not config.model.remat:
     config = config.copy_and_resolve_references()
     config.model.remat = levels
-    if step_bytes(config, stats, example) <= available:
+    if step_bytes(config, stats, example) <= room:
       remedies.append(f'config.model.remat={levels} (less memory, more time)')
+  beside = f', beside {images / GIB:.1f} GiB of images' if images else ''
   raise errors.InputError(
-    f'a training step needs {needed / GIB:.1f} GiB on each device, but a '
-    f'device has {available / GIB:.1f} GiB; set '
+    f'a training step needs {needed / GIB:.1f} GiB on each device{beside}, but '
+    f'a device has {available / GIB:.1f} GiB; set '
     + (' or '.join(remedies) or 'a smaller config.image_size')
   )
 
 
 def largest_batch(
-  config: ml_collections.ConfigDict, stats: sources.Stats, example: dict
+  config: ml_collections.ConfigDict,
+  stats: sources.Stats,
+  example: dict,
+  *,
+  room: int,
+  below: int = 2**20 + 1,
 ) -> int:
-  """Returns the largest batch size that fits; 0 if none does.
+  """Returns the largest batch size that fits, by compiling; 0 if none does.
 
-  Memory grows nearly as a straight line, so two sizes give a guess; from there
-  the search gallops until it has a size that fits and the next that does not.
+  Args:
+    config: config of the run; its batch size is not read.
+    stats: see `step_bytes`.
+    example: see `step_bytes`.
+    room: bytes of a device, of which FULL is used.
+    below: batch size that is known not to fit, or not to be allowed.
   """
   unit = parallel.num_devices() * config.optim.accumulate
   config = config.copy_and_resolve_references()
-
-  def bytes_for(units: int) -> int:
-    config.batch_size = units * unit
-    return step_bytes(config, stats, example)
-
-  available, first = device_bytes(), bytes_for(1)
-  if first > available:
-    return 0
-  slope = max(bytes_for(2) - first, 1)
-  guess, step = max(2, 1 + (available - first) // slope), 1
-  fits, too_large = 1, guess + 2**20
+  fits, guess, too_large = 0, 1, -(-below // unit)  # In units.
   while too_large - fits > 1:
-    if bytes_for(guess) <= available:
-      fits, guess = guess, guess + step
+    config.batch_size = guess * unit
+    if step_bytes(config, stats, example) <= FULL * room:
+      fits, guess = guess, 2 * guess
     else:
-      too_large, guess = guess, guess - step
-    step *= 2
-    if not fits < guess < too_large:
+      too_large = guess
+    if guess >= too_large:
       guess = (fits + too_large) // 2
   return fits * unit

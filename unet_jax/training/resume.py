@@ -17,9 +17,7 @@ SAVED = ('step', 'params', 'opt_state', 'batch_stats', 'rng')
 
 
 def restore(
-  manager: checkpoint.ocp.CheckpointManager,
-  dataset: sources.Dataset,
-  state: step_lib.TrainState,
+  manager: checkpoint.ocp.CheckpointManager, state: step_lib.TrainState
 ) -> tuple[int, step_lib.TrainState, monitor_lib.Monitor]:
   """Restores the newest checkpoint that can be read.
 
@@ -28,10 +26,8 @@ def restore(
     a checkpoint 0, `state` itself, and a new monitor.
 
   Raises:
-    InputError: if the data has changed since the run began, or no checkpoint
-      can be read.
+    InputError: if no checkpoint can be read.
   """
-  check_data(checkpoint.latest_meta(manager), dataset)
   abstract = parallel.abstract(to_save(state))
   steps_done, trees = checkpoint.restore_latest(manager, abstract)
   if not steps_done:
@@ -42,10 +38,15 @@ def restore(
 
 def recall_faults(workdir: pathlib.Path) -> str:
   """Returns the collapse in which a finished run ended; '' if there is none."""
+  meta = read_meta(workdir)
+  return monitor_lib.restore(meta).faults(meta.get('classes', ()))
+
+
+def read_meta(workdir: pathlib.Path) -> dict:
+  """Reads the JSON of the newest checkpoint; {} if there is none."""
   opened = checkpoint.make_manager(workdir, has_scores=False, read_only=True)
   with opened as manager:
-    meta = checkpoint.latest_meta(manager)
-  return monitor_lib.restore(meta).faults(meta.get('classes', ()))
+    return checkpoint.latest_meta(manager)
 
 
 def check_data(meta: dict, dataset: sources.Dataset) -> None:

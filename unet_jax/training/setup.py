@@ -22,7 +22,7 @@ from unet_jax.training import step as step_lib
 
 
 class Run(NamedTuple):
-  """The functions of a run; each compiles at its first call.
+  """The functions of a run, mapped over the devices.
 
   Attributes:
     predictor: the model and its evaluation; `count` computes losses too.
@@ -30,6 +30,7 @@ class Run(NamedTuple):
     train_step: (state, batch) -> (state, metrics), as step.train_step, mapped.
     trace_step: (state, batch) -> dict of booleans, as trace.trace_step, mapped.
     inputs_fn: (key, batch) of one device -> preprocess.Inputs.
+    input: where windows are cut, `host` or `device`; see feed.batches.
   """
 
   predictor: predictor_lib.Predictor
@@ -37,6 +38,7 @@ class Run(NamedTuple):
   train_step: jax.stages.Wrapped
   trace_step: jax.stages.Wrapped
   inputs_fn: Callable
+  input: str = 'host'
 
 
 def resolve(

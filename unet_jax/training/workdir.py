@@ -93,9 +93,14 @@ def is_finished(workdir: pathlib.Path, total_steps: int, split: str) -> bool:
 
   A run ends after its last step, or by early stopping.
   """
+  path = workdir / 'evaluation' / f'{split}.json'
+  return has_ended(workdir, total_steps) and path.exists()
+
+
+def has_ended(workdir: pathlib.Path, total_steps: int) -> bool:
+  """Returns whether no step of a run is left."""
   last = workdir / checkpoint.FOLDER / str(total_steps)
-  has_ended = last.is_dir() or (workdir / STOPPED).exists()
-  return has_ended and (workdir / 'evaluation' / f'{split}.json').exists()
+  return last.is_dir() or (workdir / STOPPED).exists()
 
 
 def write_plan(workdir: pathlib.Path, plan: str) -> None:

@@ -2,23 +2,28 @@
 
 import jax
 
+from unet_jax import parallel
 from unet_jax.data import sources
 from unet_jax.data.checks.finding import Finding
 from unet_jax.doctor.check import Check
 from unet_jax.doctor.survey import Survey
 from unet_jax.training import memory
 
-# Share of the memory; the rest is for what `memory.step_bytes` leaves out.
-FULL = 0.9
-
 
 def check(survey: Survey) -> list[Finding]:
   """Compares the bytes that a step needs with those of a device."""
-  example = survey.read(survey.records[0].key)
+  available = parallel.device_bytes()
+  if not available:
+    return []
+  example = read_example(survey)
   stats = make_stats(survey, example)
   needed = memory.step_bytes(survey.config, stats, example)
-  kind = jax.local_devices()[0].device_kind
-  return compare(needed, memory.device_bytes(), kind)
+  return compare(needed, available, jax.local_devices()[0].device_kind)
+
+
+def read_example(survey: Survey) -> dict:
+  """Reads a training example; only its shapes and types count."""
+  return survey.read(next(x.key for x in survey.records if x.split == 'train'))
 
 
 def make_stats(survey: Survey, example: dict) -> sources.Stats:
@@ -29,19 +34,21 @@ def make_stats(survey: Survey, example: dict) -> sources.Stats:
 
 def say_largest_batch(survey: Survey) -> str:
   """Compiles steps of several batch sizes; returns a line on the largest."""
-  example = survey.read(survey.records[0].key)
+  example, room = read_example(survey), parallel.device_bytes()
+  if not room:
+    return 'the memory of the devices is unknown'
   stats = make_stats(survey, example)
-  largest = memory.largest_batch(survey.config, stats, example)
-  size = f'{memory.device_bytes() / memory.GIB:.1f} GiB of each device'
+  largest = memory.largest_batch(survey.config, stats, example, room=room)
+  size = f'{memory.FULL:.0%} of the {room / memory.GIB:.1f} GiB of a device'
   if not largest:
-    return f'no batch fits the {size}; lower config.image_size'
-  return f'config.batch_size={largest} is the largest that fits the {size}'
+    return f'no batch fits into {size}; lower config.image_size'
+  return f'config.batch_size={largest} is the largest that fits into {size}'
 
 
 def compare(needed: int, available: int, device: str) -> list[Finding]:
   """Compares a step's estimated bytes with those of a device."""
   severity = 'error' if needed > available else 'warning'
-  fits = needed <= FULL * available
+  fits = needed <= memory.FULL * available
   return [
     Finding(
       'note' if fits else severity,
