@@ -31,6 +31,11 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 CONFIGS = pathlib.Path(__file__).parents[1] / 'configs'
 # Limit for the whole suite: most processes import JAX, which takes seconds.
 MOST_PROCESSES = 30
+# The files that take more than 20 s, the longest first.
+LONGEST = (
+  *('run', 'step', 'overfit', 'unet', 'launch'),
+  *('parts', 'weights', 'lowering', 'layouts'),
+)
 IS_WORKER = 'PYTEST_XDIST_WORKER' in os.environ
 started = []  # The command lines of the processes that tests have started.
 
@@ -56,8 +61,9 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(items):
-  """Puts the longest file first, so that no worker has it alone at the end."""
-  items.sort(key=lambda item: item.path.name != 'test_run.py')
+  """Puts the longest files first, so that the workers end at the same time."""
+  place = {f'test_{name}.py': i for i, name in enumerate(LONGEST)}
+  items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
 @pytest.hookimpl(optionalhook=True)
