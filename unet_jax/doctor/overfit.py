@@ -168,6 +168,8 @@ def learn(
   state, losses, dice = parallel.replicate(parallel.on_host(run.init)), [], 0.0
   for step in range(1, STEPS + 1):
     state, metrics = run.train_step(state, placed)
+    # XLA for CPU can deadlock if many steps of several devices are queued.
+    jax.block_until_ready(metrics)
     if step % EVERY and step > 1:
       continue
     losses.append(float(jax.device_get(metrics['loss'])))
