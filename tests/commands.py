@@ -21,13 +21,14 @@ ROOT = pathlib.Path(__file__).parents[1]
 TINY = ('--config', 'configs/multiclass.py:tiny')
 
 
-def call(name, *args, check=True):
+def call(name, *args, check=True, cwd=ROOT):
   """Calls a command in this process, which has four devices.
 
   Args:
     name: name of the command, such as main.
     *args: arguments of the command.
     check: whether an exit code other than 0 fails the test.
+    cwd: the working folder.
 
   Returns:
     An object with the exit code as `returncode`, and `stdout`, `stderr`.
@@ -36,7 +37,7 @@ def call(name, *args, check=True):
   command = importlib.import_module(f'unet_jax.{path}')
   stdout, stderr = io.StringIO(), io.StringIO()
   with (
-    contextlib.chdir(ROOT),
+    contextlib.chdir(cwd),
     contextlib.redirect_stdout(stdout),
     contextlib.redirect_stderr(stderr),
   ):

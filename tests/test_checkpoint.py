@@ -1,7 +1,9 @@
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from unet_jax import checkpoint, errors
+from unet_jax import checkpoint, errors, parallel
 
 META = {'classes': ['a'], 'mean': [1.0]}
 
@@ -40,6 +42,20 @@ def test_a_checkpoint_restores_arrays_and_metadata(tmp_path):
     trees = checkpoint.restore(manager, 1, tree(0))
     np.testing.assert_array_equal(trees['averaged']['x'], [1, 1, 1])
     assert checkpoint.restore_meta(manager, 1) == META
+
+
+def test_one_device_writes_a_whole_array(tmp_path, monkeypatch):
+  x = parallel.replicate({'x': jnp.arange(8.0)})
+  assert len(x['x'].sharding.device_set) == 4
+
+  def cut(*_, **__):
+    raise AssertionError('an array is cut into the shares of devices')
+
+  with checkpoint.make_manager(tmp_path, has_scores=False) as manager:
+    monkeypatch.setattr(jax.lax, 'slice_in_dim', cut)
+    checkpoint.save(manager, 1, {'state': x}, META, None)
+    restored = checkpoint.restore(manager, 1, {'state': x})
+  np.testing.assert_array_equal(restored['state']['x'], np.arange(8))
 
 
 def test_a_step_that_is_not_there_is_named_with_those_that_are(tmp_path):

@@ -4,12 +4,18 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from unet_jax import errors, parallel
 
 FOLDER = 'checkpoints'
+
+# One device writes a whole array. By default each of N devices cuts a share of
+# every array, for which the first save compiles N small programs an array. The
+# public ways to say so print a warning, or lose the types of random keys.
+ocp.type_handlers.get_type_handler(jax.Array)._use_replica_parallel = False
 
 
 def rank(metrics: Mapping[str, float]) -> tuple[float, float]:
