@@ -60,8 +60,22 @@ def pytest_configure():
   subprocess.Popen.__init__ = counted
 
 
-def pytest_collection_modifyitems(items):
-  """Puts the longest files first, so that the workers end at the same time."""
+def pytest_addoption(parser):
+  """Adds --slow."""
+  parser.addoption(
+    '--slow',
+    action='store_true',
+    help='run the tests marked slow, and no others',
+  )
+
+
+def pytest_collection_modifyitems(config, items):
+  """Drops the slow tests, or all others with --slow; the longest come first."""
+  is_slow = config.getoption('--slow')
+  others = [x for x in items if bool(x.get_closest_marker('slow')) != is_slow]
+  items[:] = [x for x in items if x not in others]
+  config.hook.pytest_deselected(items=others)
+  # The workers of pytest-xdist then end at the same time.
   place = {f'test_{name}.py': i for i, name in enumerate(LONGEST)}
   items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
@@ -80,6 +94,7 @@ def pytest_sessionfinish(session):
   shutil.rmtree(SESSION, ignore_errors=True)
   config = session.config
   is_part = config.args_source == pytest.Config.ArgsSource.ARGS
+  is_part |= config.option.slow
   is_whole = not (is_part or config.option.keyword or config.option.markexpr)
   if is_whole and len(started) > MOST_PROCESSES:
     session.exitstatus = pytest.ExitCode.TESTS_FAILED
