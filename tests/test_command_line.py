@@ -102,3 +102,13 @@ def test_the_help_of_main_has_the_config():
   for part in ('  --config: ', '  --workdir: ', 'unet-jax keys'):
     assert part in done.stdout
   assert not done.stderr
+
+
+def test_show_prints_sizes_and_parameters_of_every_part():
+  done = call('show', '--config', 'tutorial', '--channels=1')
+  rows = [line.split() for line in done.stdout.splitlines()]
+  assert rows[0] == ['part', 'output', 'parameters']
+  sizes = {row[0]: row[1] for row in rows[1:-1]}
+  # Two convolutions 3x3 of 64 features from 1 and 64, with batch norm.
+  assert ['down0', '256x256x64', f'{9 * 65 * 64 + 2 * 64 + 4 * 64:,}'] in rows
+  assert sizes['head'] == '256x256x1'
