@@ -9,6 +9,7 @@ from unet_jax import errors
 from unet_jax.data import files, labels, layout, scan, splits, stored
 from unet_jax.data.checks import files as file_checks
 from unet_jax.data.checks import finding, sizes
+from unet_jax.data.checks import names as name_checks
 from unet_jax.data.spec import Spec
 
 
@@ -27,11 +28,7 @@ def open_files(spec: Spec, scanned: scan.Files) -> layout.Layout:
   classes = spec.classes or _find_classes(scanned, spec)
   finding.refuse(file_checks.check(scanned, spec, classes))
   if not classes:
-    raise errors.InputError(
-      f'no class names: list them in {root / "classes.txt"}, one name per '
-      'line, or set config.data.classes; for masks of 0 and 255 use '
-      'configs/binary.py:folder'
-    )
+    raise errors.InputError(name_checks.ask(scanned, masks.kind))
   images = _first(scanned.images)
   folders = [scan.MASKS]
   if masks.kind == 'folders':

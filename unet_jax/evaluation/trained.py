@@ -9,7 +9,7 @@ import ml_collections
 
 from unet_jax import build, checkpoint, errors, parallel
 from unet_jax import config as config_lib
-from unet_jax.data import files, sources
+from unet_jax.data import files, sources, spec, splits
 from unet_jax.evaluation import pictures, scores
 from unet_jax.evaluation import predictor as predictor_lib
 
@@ -94,3 +94,25 @@ def evaluate(
     f'{scores.baseline(result.counts, classes.num_foreground)}\n'
     f'written to {path}; {path.with_suffix(".png").name} shows a few images'
   )
+
+
+def evaluate_split(
+  model: Trained, workdir: pathlib.Path, split: str = ''
+) -> tuple[str, str]:
+  """Scores a split of a run's own data; see `evaluate`.
+
+  Args:
+    model: the model, from `load`.
+    workdir: folder of the run.
+    split: name of the split; '' is the last one that the data has.
+
+  Returns:
+    The name of the split, and the table.
+  """
+  data_spec = spec.read(model.config)
+  if not split:
+    opened = sources.open_layout(data_spec)
+    split = sources.split_names(data_spec, opened)[-1]
+  source = sources.open_split(data_spec, split, splits.load(workdir))
+  _, table = evaluate(model, source, workdir, split)
+  return split, table
