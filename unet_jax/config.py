@@ -29,6 +29,7 @@ RENAMED = {
 }
 # Removed key -> the only value whose effect this version still has.
 REMOVED = {'transfer.resize': 'never'}
+FILE = 'config.json'  # In the folder of a run.
 MACHINE = ('engine', 'input')  # A resumed run may change them.
 # Keys of config.loss that are weights of a term.
 TERMS = (
