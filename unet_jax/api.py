@@ -198,11 +198,10 @@ class Run:
   def _segment(self, image: np.ndarray) -> np.ndarray:
     from unet_jax.evaluation import predictor
 
+    resize = self.config.data.resize
+    model = self._model_for(image)
     planes = predictor.predict(
-      self._model.predictor,
-      self._model.variables,
-      image,
-      resize=self.config.data.resize,
+      model.predictor, model.variables, image, resize=resize
     )
     if self._overlap:
       return planes
@@ -214,12 +213,14 @@ class Run:
     import jax
 
     from unet_jax.data import files
+    from unet_jax.evaluation import predictor
 
     shape, resize = image.shape[:2], self.config.data.resize
+    model = self._model_for(image)
     if resize:
       image = files.rescale(image, resize, Image.Resampling.BOX)
-    logits = self._logits(image)
-    is_softmax = self._model.predictor.classes.exclusive
+    (logits,) = predictor.logits_of(model.predictor, model.variables, [image])
+    is_softmax = model.predictor.classes.exclusive
     activation = jax.nn.softmax if is_softmax else jax.nn.sigmoid
     probs = np.asarray(activation(logits))
     if not (is_softmax or self._overlap):  # The one plane of a binary run.
@@ -228,30 +229,11 @@ class Run:
       return probs
     return files.resize(probs, shape[::-1], Image.Resampling.BILINEAR)
 
-  def _logits(self, image: np.ndarray) -> np.ndarray:
-    from unet_jax.data import pipeline
+  def _model_for(self, image: np.ndarray):
+    from unet_jax.evaluation import trained
 
-    rows, cols = image.shape[:2]
-    below, right = (-side % pipeline.ROUND_TO for side in (rows, cols))
-    padded = np.pad(image, ((0, below), (0, right), (0, 0)), mode='edge')
-    logits = self._apply(self._model.variables, padded[None])
-    return np.asarray(logits[0, :rows, :cols])
-
-  @functools.cached_property
-  def _apply(self) -> Callable:
-    import jax
-
-    from unet_jax.nn import preprocess
-
-    predictor = self._model.predictor
-    apply_fn: Callable = predictor.model.apply
-
-    @jax.jit
-    def apply(variables: dict, image: jax.Array) -> jax.Array:
-      mean, std = predictor.mean, predictor.std
-      return apply_fn(variables, preprocess.normalise(image, mean, std))
-
-    return apply
+    side = self.config.data.resize or max(image.shape[:2])
+    return trained.with_window(self._model, [side])
 
 
 def load(workdir: Path, checkpoint: str = 'best') -> Run:
