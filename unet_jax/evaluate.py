@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from unet_jax import command_line
+from unet_jax import command_line, errors
 
 
 def main(argv: Sequence[str]) -> int:
@@ -38,7 +38,11 @@ def run(args: flags.FlagValues) -> None:
   if args.data_root:
     model.config.data.root = args.data_root
   saved = splits.load(workdir)
-  source = sources.open_split(spec.read(model.config), args.split, saved)
+  try:
+    source = sources.open_split(spec.read(model.config), args.split, saved)
+  except errors.InputError as error:  # Its remedy may be a flag of training.
+    text = str(error).replace('--config.data.root', '--data_root')
+    raise errors.InputError(text) from None
   _, table = trained.evaluate(model, source, workdir, args.split)
   print(table)
 
