@@ -244,10 +244,10 @@ def split_keys(
   else:
     keys = split_drawing.without_val(keys)
   if 'val' not in keys:
-    notes.append(
-      'no val split: "best" is the latest averaged weights (to hold '
-      'images out: --config.data.split.val_share=0.2)'
-    )
+    note = 'no val split: "best" is the latest averaged weights'
+    if spec.split.val_share:  # 0 is a choice.
+      note += ' (to hold images out: --config.data.split.val_share=0.2)'
+    notes.append(note)
   keys = {split: keys[split] for split in splits.SPLITS if keys.get(split)}
   if spec.weights:
     _check_weights(spec.weights, [counts[key] for key in keys['train']])
