@@ -538,6 +538,13 @@ def test_the_images_held_back_in_training_are_those_evaluated(tmp_path):
   (workdir / 'splits.json').write_text(json.dumps(swapped))
   done = call('evaluate', '--workdir', workdir, '--split', 'val')
   assert 'val split, 1 images' in done.stdout
+  moved = root.rename(tmp_path / 'moved')
+  done = call('evaluate', '--workdir', workdir, '--split=val', check=False)
+  assert done.stderr == (
+    f'error: config.data.root: no folder {root}; give it with --data_root\n'
+  )
+  call('evaluate', '--workdir', workdir, '--split=val', '--data_root', moved)
+  moved.rename(root)
   (root / 'images' / f'{saved["val"][0]}.png').unlink()
   (root / 'masks' / f'{saved["val"][0]}.png').unlink()
   done = call('evaluate', '--workdir', workdir, '--split', 'val', check=False)

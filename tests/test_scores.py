@@ -231,13 +231,21 @@ def test_baseline_is_what_constant_predictions_score():
   true = np.repeat([0, 1, 2], [60, 30, 10])
   everywhere = np.mean([2 * 30 / (2 * 30 + 70), 2 * 10 / (2 * 10 + 90)])
   counts = count(true, np.zeros_like(true), 3)[None]
-  text = scores.baseline(counts, 2)
+  text = scores.baseline(counts, 2, lr=1.0)
   assert f'everywhere {everywhere:.4f}' in text
   assert 'nowhere 0.0000' in text
   assert f'prior {np.mean([0.3, 0.1]):.4f}' in text
   assert '\n0.0000 is no better than a trivial prediction: ' in text
-  perfect = scores.baseline(count(true, true, 3)[None], 2)
+  assert text.endswith(', or set config.optim.lr nearer 0.002 (now 1)')
+  perfect = scores.baseline(count(true, true, 3)[None], 2, lr=1.0)
   assert perfect == text.splitlines()[0]
+
+
+@pytest.mark.parametrize('lr', [1e-3, 2e-3, 4e-3])
+def test_a_usual_learning_rate_is_not_to_be_changed(lr):
+  true = np.repeat([0, 1], [60, 40])
+  counts = count(true, np.zeros_like(true), 2)[None]
+  assert 'optim.lr' not in scores.baseline(counts, 1, lr)
 
 
 def test_table_has_a_line_a_class_and_a_dash_where_undefined():

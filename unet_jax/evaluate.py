@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from unet_jax import command_line
+from unet_jax import command_line, errors
 
 
 def main(argv: Sequence[str]) -> int:
@@ -41,7 +41,11 @@ def run(args: flags.FlagValues) -> None:
   model = trained.load(workdir, args.checkpoint)
   if args.data_root:
     model.config.data.root = args.data_root
-  _, table = trained.evaluate_split(model, workdir, args.split)
+  try:
+    _, table = trained.evaluate_split(model, workdir, args.split)
+  except errors.InputError as error:  # Its remedy may be a flag of training.
+    text = str(error).replace('--config.data.root', '--data_root')
+    raise errors.InputError(text) from None
   print(table)
 
 

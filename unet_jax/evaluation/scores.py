@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unet_jax import text_files
+from unet_jax import defaults, text_files
 
 NAMES = ('precision', 'recall', 'accuracy', 'iou', 'f1')
 
@@ -148,10 +148,11 @@ def trivial(
   }
 
 
-def baseline(counts: np.ndarray, num_foreground: int) -> str:
+def baseline(counts: np.ndarray, num_foreground: int, lr: float) -> str:
   """Describes the macro F1 of trivial predictions; warns of a run no better.
 
-  Takes the arguments of `score`: counts int64[N, K, 4], and so on.
+  Takes the arguments of `score`: counts int64[N, K, 4], and so on; and the
+  run's learning rate.
   """
   pooled = counts.sum(axis=0)[-num_foreground:]
   f1s = trivial(pooled[:, 0] + pooled[:, 2], pooled.sum(axis=-1))
@@ -162,8 +163,11 @@ def baseline(counts: np.ndarray, num_foreground: int) -> str:
   if 0 <= reached <= max(blind.values()):
     text += (
       f'\n{reached:.4f} is no better than a trivial prediction: train longer, '
-      'check the data with unet_jax.doctor, or set config.optim.lr nearer 2e-3'
+      'or check the data with unet_jax.doctor'
     )
+    usual = defaults.KEYS['optim.lr'].value
+    if not usual / 2 <= lr <= usual * 2:
+      text += f', or set config.optim.lr nearer {usual:g} (now {lr:g})'
   return text
 
 

@@ -50,9 +50,11 @@ def load(workdir: pathlib.Path, which: str = 'best') -> Trained:
       trees = checkpoint.restore(manager, step, targets)
     except Exception as error:  # Each layer of orbax raises its own types.
       raise errors.InputError(
-        f'checkpoint {step} of {workdir} can not be read '
-        f'({checkpoint.reason(error)}); try --checkpoint=latest, or another '
-        f'of {", ".join(map(str, manager.all_steps()))}'
+        f'checkpoint {step} of {workdir} cannot be read '
+        f'({checkpoint.reason(error)}); it has the steps '
+        f'{", ".join(map(str, manager.all_steps()))}: evaluate and predict '
+        'take another by --checkpoint=STEP, training starts from another by '
+        f'--init_from={workdir / checkpoint.FOLDER}/STEP'
       ) from error
   return Trained(config, predictor, trees['averaged'], step)
 
@@ -90,7 +92,7 @@ def evaluate(
   Returns:
     The scores by flat names, and a table, as text.
   """
-  classes = model.predictor.classes
+  classes, lr = model.predictor.classes, model.config.optim.lr
   sides = (max(source[i]['label'].shape[:2]) for i in range(len(source)))
   model = with_window(model, sides)
   result = predictor_lib.score_split(model.predictor, model.variables, source)
@@ -105,7 +107,7 @@ def evaluate(
   return result.row, (
     f'{split} split, {len(source)} images, weights of step {model.step}\n'
     f'{scores.table(report)}\n'
-    f'{scores.baseline(result.counts, classes.num_foreground)}\n'
+    f'{scores.baseline(result.counts, classes.num_foreground, lr)}\n'
     f'written to {path}; {path.with_suffix(".png").name} shows a few images'
   )
 

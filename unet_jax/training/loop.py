@@ -67,7 +67,9 @@ def train_and_evaluate(
   job_lib.begin(job, workdir, overwrite=overwrite)
   has_val = 'val' in dataset.splits
   with checkpoint.make_manager(workdir, has_scores=has_val) as manager:
-    steps_done, state, monitor = resume.restore(manager, state)
+    steps_done, state, monitor = resume.restore(
+      manager, state, config.total_steps
+    )
     if job.transfer:
       state = warm_start.start(config, dataset, run, state, job.transfer)
       workdir_lib.write_plan(workdir, planning.describe(job.transfer.plan))
@@ -126,6 +128,7 @@ def train(
     monitor.review,
     classes=dataset.classes,
     total_steps=config.total_steps,
+    lr=config.optim.lr,
     locate=locate,
   )
   for step in range(steps_done + 1, config.total_steps + 1):
@@ -144,7 +147,7 @@ def train(
       log.write(step, 'train', metrics | clock.read())
       for line in review(step, metrics, recent):
         log.say(step, line)
-      monitor.check(step, metrics, config.total_steps)
+      monitor.check(step, metrics, config.total_steps, config.optim.lr)
       recent = []
       clock.start()
     score = None

@@ -30,6 +30,28 @@ WRITTEN = (
 )
 
 
+def adopt_schedule(workdir: pathlib.Path, config):
+  """Returns the config with the schedule of the run in a folder.
+
+  The run may have been continued, or is now: with more steps than it had, its
+  schedule keeps its length. A schedule that the config sets stays.
+  """
+  path = workdir / CONFIG
+  if config.optim.schedule_steps or not path.exists():
+    return config
+  adopted = config.copy_and_resolve_references()
+  adopted.optim.schedule_steps = _schedule_steps(
+    config_lib.load(path), config.total_steps
+  )
+  return adopted
+
+
+def _schedule_steps(saved, total_steps: int) -> int:
+  """Returns a saved run's schedule_steps if it goes on to `total_steps`."""
+  is_longer = total_steps > saved.total_steps
+  return saved.optim.schedule_steps or is_longer * saved.total_steps
+
+
 def check(workdir: pathlib.Path, config, *, overwrite: bool) -> None:
   """Checks that a run may begin, resume, or be overwritten in a folder.
 
@@ -48,7 +70,11 @@ def check(workdir: pathlib.Path, config, *, overwrite: bool) -> None:
       'another folder with --workdir'
     )
   if saved.exists() and not overwrite:
-    differing = config_lib.differences(config_lib.load(saved), config)
+    before = config_lib.load(saved)
+    # A run may be continued, so a larger number of steps is no other config.
+    before.optim.schedule_steps = _schedule_steps(before, config.total_steps)
+    before.total_steps = max(before.total_steps, config.total_steps)
+    differing = config_lib.differences(before, config)
     if differing:
       raise errors.InputError(
         f'{workdir} holds a run with another config: {"; ".join(differing)}. '
@@ -57,8 +83,14 @@ def check(workdir: pathlib.Path, config, *, overwrite: bool) -> None:
       )
 
 
-def begin(workdir: pathlib.Path, config, *, overwrite: bool) -> None:
-  """Removes the old run if `overwrite` is set; writes a new run's config."""
+def begin(
+  workdir: pathlib.Path, config, split: str, *, overwrite: bool
+) -> None:
+  """Removes the old run if `overwrite` is set; writes a new run's config.
+
+  The config of a run that is continued is written, too, after the marks of its
+  earlier end are gone: stopped.txt, and the report of the final `split`.
+  """
   with _naming_workdir(workdir):
     for pattern in WRITTEN if overwrite else ():
       for path in workdir.glob(pattern):
@@ -66,8 +98,13 @@ def begin(workdir: pathlib.Path, config, *, overwrite: bool) -> None:
           shutil.rmtree(path)
         else:
           path.unlink()
-    if not (workdir / CONFIG).exists():
-      config_lib.save(config, workdir / CONFIG)
+    saved = workdir / CONFIG
+    if not saved.exists():
+      config_lib.save(config, saved)
+    elif config_lib.load(saved).total_steps < config.total_steps:
+      (workdir / STOPPED).unlink(missing_ok=True)
+      _report(workdir, split).unlink(missing_ok=True)
+      config_lib.save(config, saved)
 
 
 @contextlib.contextmanager
@@ -93,14 +130,21 @@ def is_finished(workdir: pathlib.Path, total_steps: int, split: str) -> bool:
 
   A run ends after its last step, or by early stopping.
   """
-  path = workdir / 'evaluation' / f'{split}.json'
-  return has_ended(workdir, total_steps) and path.exists()
+  is_scored = _report(workdir, split).exists()
+  return has_ended(workdir, total_steps) and is_scored
+
+
+def _report(workdir: pathlib.Path, split: str) -> pathlib.Path:
+  return workdir / 'evaluation' / f'{split}.json'
 
 
 def has_ended(workdir: pathlib.Path, total_steps: int) -> bool:
   """Returns whether no step of a run is left."""
   last = workdir / checkpoint.FOLDER / str(total_steps)
-  return last.is_dir() or (workdir / STOPPED).exists()
+  if last.is_dir() or not (workdir / STOPPED).exists():
+    return last.is_dir()
+  # A run that stopped early ends later if it is now given more steps.
+  return config_lib.load(workdir / CONFIG).total_steps >= total_steps
 
 
 def write_plan(workdir: pathlib.Path, plan: str) -> None:
