@@ -149,10 +149,14 @@ def _watch(seconds: float, on_notice: Callable[[dict[str, str]], None]) -> None:
         _end(notices[ENDED])
       on_notice(notices)
     shared.beat(DONE)
-  except jax.errors.JaxRuntimeError:
-    if not _is_leaving.is_set():
-      address = distributed.global_state.coordinator_address
-      _end(f'process 0 at {address} is gone')
+  except jax.errors.JaxRuntimeError as error:
+    lost(error)
+
+
+def lost(_: Any) -> None:
+  """Ends this process because process 0, which keeps the store, is gone."""
+  if not _is_leaving.is_set():
+    _end(f'process 0 at {distributed.global_state.coordinator_address} is gone')
 
 
 def _end(why: str) -> NoReturn:

@@ -84,10 +84,9 @@ def test_a_signal_to_one_process_saves_and_ends_both(tmp_path, to):
 
 @pytest.mark.parametrize('processes', [1, 2])
 def test_a_second_signal_ends_a_run_at_once(tmp_path, processes):
-  # The first step takes seconds.
   args = runs.flags(tmp_path, '--workdir', tmp_path / 'run')
-  run = runs.Run(processes, *args, '--config.batch_size=512')
-  run.wait_for(tmp_path / 'run/checkpoints')
+  run = runs.Run(processes, *args, '--config.batch_size=2048')
+  run.wait_for_step()  # Each takes about a second, and ten lie ahead.
   for _ in range(2):
     run.process.send_signal(signal.SIGTERM)
     time.sleep(1.2)
