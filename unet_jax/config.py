@@ -217,8 +217,18 @@ def save(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
 
 
 def load(path: pathlib.Path) -> ml_collections.ConfigDict:
-  """Reads a config that `save` wrote; lists come back as tuples."""
-  return from_dict(text_files.read_json(path, 'restore it'))
+  """Reads a config that `save` wrote; lists come back as tuples.
+
+  Raises:
+    InputError: if the file is damaged.
+  """
+  tree = text_files.read_json(path, 'restore it')
+  try:
+    return from_dict(tree)
+  except (AttributeError, KeyError, TypeError) as error:
+    raise errors.InputError(
+      f'{path} holds no config ({error}); restore it'
+    ) from None
 
 
 def from_dict(tree: dict) -> ml_collections.ConfigDict:

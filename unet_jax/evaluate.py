@@ -31,6 +31,7 @@ def define(args: flags.FlagValues) -> None:
     'Folder of the data, if it has moved since training.',
     flag_values=args,
   )
+  command_line.define_processes(args)
 
 
 def run(args: flags.FlagValues) -> None:
