@@ -10,7 +10,7 @@ import ml_collections
 from unet_jax import build, checkpoint, errors, parallel
 from unet_jax import config as config_lib
 from unet_jax.data import files, sources
-from unet_jax.evaluation import pictures, scores
+from unet_jax.evaluation import pictures, scores, tables
 from unet_jax.evaluation import predictor as predictor_lib
 
 
@@ -90,7 +90,7 @@ def evaluate(
     scores.write(report, path)
   return result.row, (
     f'{split} split, {len(source)} images, weights of step {model.step}\n'
-    f'{scores.table(report)}\n'
-    f'{scores.baseline(result.counts, classes.num_foreground)}\n'
+    f'{tables.table(report)}\n'
+    f'{tables.baseline(result.counts, classes.num_foreground)}\n'
     f'written to {path}; {path.with_suffix(".png").name} shows a few images'
   )

@@ -1,0 +1,81 @@
+"""Formats scores as text for the terminal."""
+
+import math
+
+import numpy as np
+
+from unet_jax.evaluation import scores
+
+NAMES = ('precision', 'recall', 'accuracy', 'iou', 'f1')  # Columns.
+# A class is rare if predicting it nowhere has this accuracy. Its accuracy says
+# something if it removes at least this share of that prediction's error.
+RARE, REMOVED = 0.9, 0.1
+
+
+def table(report: dict) -> str:
+  """Formats the pooled scores as plain text, a line for each class.
+
+  `blind F1` is the F1 of predicting every pixel as the class, the best F1 that
+  a prediction reaches without the image.
+  """
+  pooled, blind = report['pooled'], report['trivial_f1']['everywhere']
+  rows: list[tuple[str, ...]] = [('class', *NAMES, 'blind F1', 'support')]
+  rows += [
+    (name, *_cells(row), _cell(blind[name]), f'{row["support"]:.0f}')
+    for name, row in pooled['per_class'].items()
+  ]
+  rows += [(mean, *_cells(pooled[mean]), '', '') for mean in scores.MEANS]
+  width = max(len(row[0]) for row in rows)
+  return '\n'.join(
+    f'{row[0]:<{width}}' + ''.join(f'{cell:>11}' for cell in row[1:])
+    for row in rows
+  )
+
+
+def baseline(counts: np.ndarray, num_foreground: int) -> str:
+  """Describes the macro F1 of trivial predictions; warns of a run no better.
+
+  Takes the arguments of `score`: counts int64[N, K, 4], and so on.
+  """
+  pooled = counts.sum(axis=0)[-num_foreground:]
+  f1s = scores.trivial(pooled[:, 0] + pooled[:, 2], pooled.sum(axis=-1))
+  blind = {k: float(scores.mean(f1)) for k, f1 in f1s.items()}
+  parts = [f'{name} {f1:.4f}' for name, f1 in blind.items()]
+  text = f'macro F1 of trivial predictions: {", ".join(parts)}'
+  reached = scores.score(counts, num_foreground)
+  if 0 <= reached <= max(blind.values()):
+    text += (
+      f'\n{reached:.4f} is no better than a trivial prediction: train longer, '
+      'check the data with unet_jax.doctor, or set config.optim.lr nearer 2e-3'
+    )
+  return text
+
+
+def caution(report: dict) -> str:
+  """Names the classes whose accuracy says nothing; '' if there is none.
+
+  Such a class is rare, and the prediction removes less than the share REMOVED
+  of the error that is made by predicting the class nowhere.
+
+  Args:
+    report: from scores.report.
+  """
+  parts = []
+  for name, blind in report['trivial_accuracy']['nowhere'].items():
+    row = report['pooled']['per_class'][name]
+    gain = row['accuracy'] - blind
+    if blind >= RARE and row['support'] and gain < REMOVED * (1 - blind):
+      parts.append(
+        f'{name} (accuracy {row["accuracy"]:.4f}, or {blind:.4f} if no pixel '
+        f'is predicted as it; F1 {_cell(row["f1"])})'
+      )
+  return f'accuracy says nothing about {"; ".join(parts)}' if parts else ''
+
+
+def _cells(row: dict) -> list[str]:
+  return [_cell(row[name]) for name in NAMES]
+
+
+def _cell(score: float | None) -> str:
+  is_defined = score is not None and not math.isnan(score)
+  return f'{score:.4f}' if is_defined else '-'
