@@ -25,6 +25,8 @@ from commands import (
 )
 from PIL import Image
 
+from unet_jax import config as config_lib
+from unet_jax.evaluation import trained
 from unet_jax.training import logs
 
 
@@ -162,6 +164,12 @@ def test_evaluate_reproduces_the_scores_of_training(finished, tmp_path):
   logged = rows(workdir)[3]
   assert report['checkpoint_step'] == logged['step'] == 4
   assert report['pooled']['macro']['f1'] == logged['macro_f1']
+
+
+def test_a_run_keeps_the_window_that_it_chose(finished):
+  workdir, _ = finished
+  assert config_lib.load(workdir / 'config.json').window == 256
+  assert trained.load(workdir).predictor.window == 256
 
 
 def test_predict_writes_masks_at_the_images_own_size(finished, tmp_path):

@@ -29,6 +29,7 @@ RENAMED = {
 }
 # Removed key -> the only value whose effect this version still has.
 REMOVED = {'transfer.resize': 'never'}
+FILE = 'config.json'  # In the folder of a run.
 MACHINE = ('engine', 'input')  # A resumed run may change them.
 # Keys of config.loss that are weights of a term.
 TERMS = (
@@ -151,6 +152,13 @@ def _check_model(config: ml_collections.ConfigDict) -> None:
       f'config.transfer.batch_stats is reestimate, which '
       f'config.model.name={model.name} does not support; set it to keep'
     )
+  unit = 2 ** (model.depth + 1)
+  if config.window % unit:
+    raise errors.InputError(
+      f'config.window is {config.window}; with config.model.depth='
+      f'{model.depth} it must be a multiple of {unit}: set it to '
+      f'{-(-config.window // unit) * unit}, or to 0'
+    )
   if not any(config.loss[term] for term in TERMS):
     raise errors.InputError(
       'every term of config.loss has weight 0; give one a positive weight, '
@@ -243,9 +251,12 @@ def differences(
 ) -> list[str]:
   """Returns a line `key: old -> new` for each key that differs.
 
-  Ignores the keys in MACHINE, which belong to the machine, not to the run.
+  Ignores the keys in MACHINE, which belong to the machine, not to the run, and
+  a window of 0 in `new`, which leaves the window as it was chosen.
   """
   old, new = flatten(old), flatten(new)
+  if new.get('window') == 0:
+    old['window'] = 0
   missing = '(absent)'
   return [
     f'config.{key}: {old.get(key, missing)!r} -> {new.get(key, missing)!r}'

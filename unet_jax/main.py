@@ -8,6 +8,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from unet_jax import command_line, errors
+from unet_jax import config as config_lib
 
 
 def main(argv: Sequence[str]) -> int:
@@ -102,9 +103,13 @@ def run(args: flags.FlagValues) -> None:
 
 
 def default_workdir(config_filename: str) -> pathlib.Path:
-  """Returns runs/multiclass-catdog for configs/multiclass.py:catdog."""
-  path, _, variant = config_filename.partition(':')
-  name = pathlib.Path(path).stem
+  """Returns runs/multiclass-catdog for configs/multiclass.py:catdog.
+
+  A run's own config.json gives runs/NAME, where NAME is the run's folder.
+  """
+  text, _, variant = config_filename.partition(':')
+  path = pathlib.Path(text).absolute()
+  name = path.parent.name if path.name == config_lib.FILE else path.stem
   return pathlib.Path('runs') / (f'{name}-{variant}' if variant else name)
 
 

@@ -20,6 +20,12 @@ def num_channels(paths: list[pathlib.Path]) -> int:
   return 1
 
 
+def longer_side(path: pathlib.Path) -> int:
+  """Returns the length of an image's longer side, by its header."""
+  with _open(path) as image:
+    return max(image.size)
+
+
 def read_image(path: pathlib.Path, channels: int) -> np.ndarray:
   """Decodes a file as uint8[H, W, channels], channels 1 or 3.
 

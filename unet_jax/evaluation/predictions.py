@@ -46,6 +46,10 @@ def write(
   # The green channel is taken from colour images.
   is_green = settings.channels == 'green'
   num_channels = 3 if is_green else len(model.predictor.mean)
+  sides = (
+    [settings.resize] if settings.resize else map(files.longer_side, paths)
+  )
+  model = trained.with_window(model, sides)
   inputs = {path.resolve() for path in paths}
   written: set[pathlib.Path] = set()
   for path in paths:

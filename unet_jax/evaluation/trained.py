@@ -1,6 +1,7 @@
 """Loads and evaluates a trained model, from the folder of its run alone."""
 
 import pathlib
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ import ml_collections
 from unet_jax import build, checkpoint, errors, parallel
 from unet_jax import config as config_lib
 from unet_jax.data import files, sources
-from unet_jax.evaluation import pictures, scores, tables
+from unet_jax.evaluation import pictures, scores, tables, tiles
 from unet_jax.evaluation import predictor as predictor_lib
 
 
@@ -56,6 +57,17 @@ def load(workdir: pathlib.Path, which: str = 'best') -> Trained:
   return Trained(config, predictor, trees['averaged'], step)
 
 
+def with_window(model: Trained, sides: Iterable[int]) -> Trained:
+  """Returns the model with the window for images of these longer sides.
+
+  The window is that of the run; a run of an earlier version has none.
+  """
+  if model.predictor.window:
+    return model
+  window = tiles.choose(max(sides), model.config.model.depth)
+  return model._replace(predictor=model.predictor._replace(window=window))
+
+
 def abstract_variables(model: build.Model, channels: int) -> dict:
   """Returns the shapes and dtypes of a model's variables."""
   image = jax.ShapeDtypeStruct((1, 64, 64, channels), jnp.float32)
@@ -79,6 +91,8 @@ def evaluate(
     The scores by flat names, and a table, as text.
   """
   classes = model.predictor.classes
+  sides = (max(source[i]['label'].shape[:2]) for i in range(len(source)))
+  model = with_window(model, sides)
   result = predictor_lib.score_split(model.predictor, model.variables, source)
   panels = predictor_lib.draw(model.predictor, model.variables, source)
   report = scores.report(

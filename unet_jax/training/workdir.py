@@ -10,7 +10,7 @@ from unet_jax import checkpoint, errors, parallel
 from unet_jax import config as config_lib
 from unet_jax.data import splits
 
-CONFIG = 'config.json'
+CONFIG = config_lib.FILE
 METRICS = 'metrics.jsonl'
 TABLE = 'metrics.csv'
 PLAN = 'init_from.txt'
