@@ -29,6 +29,11 @@ def draw(classes, seed=0):
   return examples, logits
 
 
+def measure(examples, logits, classes, with_shapes=True):
+  samples = zip(examples, logits, strict=True)
+  return measuring.measure(samples, classes, step=7, with_shapes=with_shapes)
+
+
 def flat(examples, logits, classes):
   """Returns truth bool[P, K] and logits float32[P, K] of pixels that count."""
   truth, values = [], []
@@ -50,9 +55,7 @@ def flat(examples, logits, classes):
 def test_counts_of_each_image_are_scikit_learns(classes, monkeypatch):
   monkeypatch.setattr(measuring, 'CHUNK', 512)  # Several for an image.
   examples, logits = draw(classes)
-  record = measuring.measure(
-    examples, logits, classes, step=7, with_shapes=False
-  )
+  record = measure(examples, logits, classes, with_shapes=False)
   truth, values = flat(examples, logits, classes)
   assert record.names == ['im0', 'im1', 'im2', 'im3']
   assert record.counts.dtype == np.int64
@@ -74,9 +77,7 @@ def test_counts_of_each_image_are_scikit_learns(classes, monkeypatch):
 @pytest.mark.parametrize('classes', [EXCLUSIVE, BINARY, OVERLAPPING])
 def test_average_precision_of_a_split_is_scikit_learns(classes):
   examples, logits = draw(classes, seed=1)
-  record = measuring.measure(
-    examples, logits, classes, step=7, with_shapes=False
-  )
+  record = measure(examples, logits, classes, with_shapes=False)
   truth, values = (np.concatenate(x) for x in flat(examples, logits, classes))
   wide = values.astype(np.float64)
   probs = (
@@ -90,10 +91,9 @@ def test_average_precision_of_a_split_is_scikit_learns(classes):
 
 def test_measures_of_two_halves_add_up_to_those_of_the_whole():
   examples, logits = draw(EXCLUSIVE)
-  settings = dict(classes=EXCLUSIVE, step=7, with_shapes=True)
-  whole = measuring.measure(examples, logits, **settings)
+  whole = measure(examples, logits, EXCLUSIVE)
   halves = [
-    measuring.measure(examples[part], logits[part], **settings)
+    measure(examples[part], logits[part], EXCLUSIVE)
     for part in (slice(0, 1), slice(1, None))
   ]
   np.testing.assert_array_equal(
@@ -110,10 +110,8 @@ def test_void_pixels_belong_to_no_object():
   label[10:14, 10:14] = labels.VOID
   logits = np.full((20, 20, 1), -3, np.float32)
   logits[2:6, 2:6] = logits[10:14, 10:14] = 3
-  record = measuring.measure(
-    [dict(name='a', label=label)], [logits], BINARY, step=7, with_shapes=True
-  )
-  assert record.objects.tolist() == [[[1, 1, 1, 1]]]
+  record = measure([dict(name='a', label=label)], [logits], BINARY)
+  assert record.objects.tolist() == [[[1, 1, 1, 1, 1]]]
   np.testing.assert_array_equal(record.outlines, [[[1, 0, 1, 1]]])
   report = summary.summarise(record)
   assert report['objects']['a']['froc']['0.125'] == 1
@@ -124,7 +122,7 @@ def test_void_pixels_belong_to_no_object():
 def test_summary_counts_the_images_without_a_score():
   examples, logits = draw(BINARY)
   examples[1]['label'][:] = 0
-  record = measuring.measure(examples, logits, BINARY, step=7, with_shapes=True)
+  record = measure(examples, logits, BINARY, with_shapes=True)
   report = summary.summarise(record)
   assert report['outlines']['a']['hd95']['undefined'] == 1
   lower, upper = report['intervals']['f1_a']

@@ -39,7 +39,9 @@ def run(args: flags.FlagValues) -> None:
     model.config.data.root = args.data_root
   saved = splits.load(workdir)
   source = sources.open_split(spec.read(model.config), args.split, saved)
-  _, table = trained.evaluate(model, source, workdir, args.split)
+  _, table = trained.evaluate(
+    model, source, workdir, args.split, with_shapes=True
+  )
   print(table)
 
 

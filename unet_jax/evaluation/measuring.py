@@ -23,8 +23,7 @@ CHUNK = 2**18
 
 
 def measure(
-  examples: Iterable[dict],
-  logits: Iterable[np.ndarray],
+  samples: Iterable[tuple[dict, np.ndarray]],
   classes: labels.ClassSpec,
   *,
   step: int,
@@ -32,9 +31,10 @@ def measure(
 ) -> records.Record:
   """Measures the logits of each image against its label.
 
+  Each image is a group of its own.
+
   Args:
-    examples: the examples of a split; each image is a group of its own.
-    logits: float32[H, W, K] of each example, in the same order.
+    samples: the examples of a split, and the logits float32[H, W, K] of each.
     classes: classes of the planes.
     step: step of the checkpoint.
     with_shapes: whether to measure outlines and objects, which takes longer
@@ -42,7 +42,7 @@ def measure(
   """
   names, cells, shapes = [], [], []
   histogram = np.zeros((len(classes.planes), 2, curves.BINS), np.int64)
-  for example, x in zip(examples, logits, strict=True):
+  for example, x in samples:
     is_valid = ~labels.is_void(example['label'])
     truth = _all_planes(example['label'], classes)
     pixels = _measure_pixels(x, truth, is_valid, exclusive=classes.exclusive)
@@ -50,9 +50,7 @@ def measure(
     cells.append(pixels['cells'])
     histogram += pixels['histogram']
     if with_shapes:
-      pred = np.asarray(
-        counts.predicted_planes(jnp.asarray(x), exclusive=classes.exclusive)
-      )
+      pred = counts.predicted_planes(x, exclusive=classes.exclusive)
       binary = np.where(is_valid[..., None], pixels['logits'], -np.inf)
       foreground = [
         plane[..., -classes.num_foreground :]

@@ -23,7 +23,8 @@ def count(pred: np.ndarray, truth: np.ndarray) -> np.ndarray:
     truth: bool[H, W].
 
   Returns:
-    int64[4]: true objects, those found, predicted objects, those right.
+    int64[5]: true objects, those found, predicted objects, those right, and
+    true objects found by a right one.
   """
   square = np.ones((3, 3))
   true_of, num_true = ndimage.label(truth, square)
@@ -33,11 +34,13 @@ def count(pred: np.ndarray, truth: np.ndarray) -> np.ndarray:
   shape = num_true + 1, num_pred + 1
   pixels = np.bincount(pair.reshape(-1), minlength=shape[0] * shape[1])
   pixels = pixels.reshape(shape)
-  largest = pixels[1:, 1:].max(axis=1, initial=0)
-  is_found = largest >= SHARE * pixels[1:].sum(axis=1)
+  covers = pixels[1:, 1:] >= SHARE * pixels[1:].sum(axis=1, keepdims=True)
   inside = pixels[1:, 1:].sum(axis=0)
   is_right = inside >= SHARE * pixels[:, 1:].sum(axis=0)
-  return np.array([num_true, is_found.sum(), num_pred, is_right.sum()])
+  is_found, is_met = covers.any(axis=1), (covers & is_right).any(axis=1)
+  return np.array(
+    [num_true, is_found.sum(), num_pred, is_right.sum(), is_met.sum()]
+  )
 
 
 def count_levels(logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -48,7 +51,7 @@ def count_levels(logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
     truth: bool[H, W].
 
   Returns:
-    int64[len(LEVELS), 4].
+    int64[len(LEVELS), 5].
   """
   return np.stack([count(logits >= level, truth) for level in LEVELS])
 
@@ -59,9 +62,9 @@ def scores(counts: np.ndarray) -> dict[str, np.ndarray]:
   A score of 0 / 0 is NaN; F1 is so without any true or predicted object.
 
   Args:
-    counts: int64[..., 4] from `count`; sums over images pool their objects.
+    counts: int64[..., 5] from `count`; sums over images pool their objects.
   """
-  num_true, found, num_pred, right = np.moveaxis(
+  num_true, found, num_pred, right, _ = np.moveaxis(
     counts.astype(np.float64), -1, 0
   )
   with np.errstate(invalid='ignore'):
@@ -79,17 +82,19 @@ def froc(
   """Returns the recall at each number of false objects per image.
 
   It is the highest recall of a level that makes at most so many; 0 if each
-  makes more, since no prediction makes none. NaN without true objects.
+  makes more, since no prediction makes none. Only what a right object finds
+  counts, or a single object that covers the image would find all. NaN without
+  true objects.
 
   Args:
-    counts: int64[N, L, 4], from `count_levels`.
+    counts: int64[N, L, 5], from `count_levels`.
     rates: false objects per image.
   """
-  num_true, found, num_pred, right = np.moveaxis(counts.sum(axis=0), -1, 0)
+  num_true, _, num_pred, right, met = np.moveaxis(counts.sum(axis=0), -1, 0)
   false = (num_pred - right) / len(counts)  # [L]
   if not num_true[0]:
     return dict.fromkeys(rates, np.nan)
-  recall = found / num_true
+  recall = met / num_true
   return {
     rate: float(np.max(recall[false <= rate], initial=0)) for rate in rates
   }

@@ -36,8 +36,8 @@ class Record(NamedTuple):
   matrix: np.ndarray  # int64[N, K, K], see matrix.count.
   histogram: np.ndarray  # int64[K, 2, BINS], see curves.
   outlines: np.ndarray  # float64[N, F, 4], surface.NAMES; NaN: undefined.
-  objects: np.ndarray  # int64[N, F, 4], see objects.count.
-  levels: np.ndarray  # int64[N, F, L, 4], see objects.count_levels.
+  objects: np.ndarray  # int64[N, F, 5], see objects.count.
+  levels: np.ndarray  # int64[N, F, L, 5], see objects.count_levels.
 
 
 def write(record: Record, path: pathlib.Path) -> None:

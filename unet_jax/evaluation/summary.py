@@ -26,8 +26,8 @@ def summarise(record: records.Record) -> dict:
     outlines: {class: {score of surface: `mean` over the images where it is
       defined, and `undefined`, number of the other images}}.
     objects: {class: true, found, predicted and right objects of all images,
-      their recall, precision and f1, and froc: {false objects per image:
-      recall}}.
+      those met by a right one, recall, precision and f1, and froc: {false
+      objects per image: recall}}.
   The last two are there only if they were measured.
   """
   planes, num = list(record.planes), record.num_foreground
@@ -99,9 +99,9 @@ def summarise_outlines(outlines: np.ndarray) -> dict[str, dict[str, float]]:
 
 
 def summarise_objects(counted: np.ndarray, levels: np.ndarray) -> dict:
-  """Pools a class's objects, int64[N, 4] and int64[N, L, 4]."""
+  """Pools a class's objects, int64[N, 5] and int64[N, L, 5]."""
   pooled = counted.sum(axis=0)
-  names = ('true', 'found', 'predicted', 'right')
+  names = ('true', 'found', 'predicted', 'right', 'met')
   rates = objects.froc(levels)
   return {
     **dict(zip(names, pooled.tolist(), strict=True)),

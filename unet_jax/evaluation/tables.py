@@ -1,6 +1,7 @@
 """Formats scores as text for the terminal."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,6 +11,20 @@ NAMES = ('precision', 'recall', 'accuracy', 'iou', 'f1')  # Columns.
 # A class is rare if predicting it nowhere has this accuracy. Its accuracy says
 # something if it removes at least this share of that prediction's error.
 RARE, REMOVED = 0.9, 0.1
+
+
+def describe(report: dict) -> str:
+  """Formats all tables of a report, and its cautions; see summary.summarise."""
+  parts = [table(report), *_details(report)]
+  lower, upper = report['intervals']['macro_f1']
+  if not math.isnan(lower):
+    parts.append(
+      f'95 % interval of the macro F1, over the images: {lower:.4f} to '
+      f'{upper:.4f}'
+    )
+  if text := caution(report):
+    parts.append(text)
+  return '\n'.join(parts)
 
 
 def table(report: dict) -> str:
@@ -25,6 +40,31 @@ def table(report: dict) -> str:
     for name, row in pooled['per_class'].items()
   ]
   rows += [(mean, *_cells(pooled[mean]), '', '') for mean in scores.MEANS]
+  return _lay_out(rows)
+
+
+def _details(report: dict) -> list[str]:
+  """Formats the scores of curves, and of outlines and objects if measured."""
+  names = ('AP', 'AUROC', 'ECE', 'temper.', 'best thr.', 'its F1')
+  rows: list[tuple[str, ...]] = [('curves', *names)]
+  rows += [
+    (name, *map(_cell, row.values())) for name, row in report['curves'].items()
+  ]
+  parts = [_lay_out(rows)]
+  if 'outlines' in report:
+    outlines, found = report['outlines'], report['objects']
+    heads = ('bound. IoU', 'HD95', 'surf. Dice', 'clDice')
+    rows = [('shapes', *heads, 'obj. rec.', 'obj. prec.')]
+    for name, row in outlines.items():
+      means = (score['mean'] for score in row.values())
+      detection = (found[name][key] for key in ('recall', 'precision'))
+      rows.append((name, *map(_cell, (*means, *detection))))
+    parts.append(_lay_out(rows))
+  return parts
+
+
+def _lay_out(rows: Sequence[Sequence[str]]) -> str:
+  """Aligns the first column to the left, the others to the right."""
   width = max(len(row[0]) for row in rows)
   return '\n'.join(
     f'{row[0]:<{width}}' + ''.join(f'{cell:>11}' for cell in row[1:])
@@ -54,8 +94,8 @@ def baseline(counts: np.ndarray, num_foreground: int) -> str:
 def caution(report: dict) -> str:
   """Names the classes whose accuracy says nothing; '' if there is none.
 
-  Such a class is rare, and the prediction removes less than the share REMOVED
-  of the error that is made by predicting the class nowhere.
+  Such a class is rare, its accuracy is high, and less than the share REMOVED
+  of the error of predicting the class nowhere is removed.
 
   Args:
     report: from scores.report.
@@ -64,7 +104,8 @@ def caution(report: dict) -> str:
   for name, blind in report['trivial_accuracy']['nowhere'].items():
     row = report['pooled']['per_class'][name]
     gain = row['accuracy'] - blind
-    if blind >= RARE and row['support'] and gain < REMOVED * (1 - blind):
+    is_high = min(blind, row['accuracy']) >= RARE
+    if is_high and row['support'] and gain < REMOVED * (1 - blind):
       parts.append(
         f'{name} (accuracy {row["accuracy"]:.4f}, or {blind:.4f} if no pixel '
         f'is predicted as it; F1 {_cell(row["f1"])})'
