@@ -9,20 +9,47 @@ import subprocess
 import numpy as np
 import pytest
 from commands import call
+from PIL import Image
 
 from unet_jax import errors
 from unet_jax.evaluation import records
 from unet_jax.evaluation.report import advice, page
 from unet_jax.evaluation.report import run as run_lib
+from unet_jax.training import loop
 
 CHROMIUM = shutil.which('chromium') or shutil.which('google-chrome')
 
 
 @pytest.fixture(scope='module')
-def evaluated(finished, tmp_path_factory):
+def evaluated(load_config, tmp_path_factory):
   """Gives the folder of a tiny run, scored with all scores, and the output."""
-  workdir = tmp_path_factory.mktemp('report') / 'run <1>'
-  shutil.copytree(finished[0], workdir)
+  folder = tmp_path_factory.mktemp('report')
+  names = [f'im{i}' for i in range(16)]
+  rng = np.random.default_rng(0)
+  for kind in ('images', 'masks'):
+    (folder / kind).mkdir()
+  for name in names:
+    mask = rng.choice(3, (4, 5), p=(0.8, 0.1, 0.1)).repeat(10, 0).repeat(10, 1)
+    image = 60 * mask[..., None] + rng.integers(0, 90, (*mask.shape, 3))
+    for kind, array in (('images', image), ('masks', mask)):
+      path = folder / kind / f'{name}.png'
+      Image.fromarray(array.astype(np.uint8)).save(path)
+  for split, listed in zip(
+    ('train', 'val', 'test'), (names[:4], names[4:6], names[6:]), strict=True
+  ):
+    (folder / f'{split}.txt').write_text('\n'.join(listed))
+  settings = {'model.depth': 1, 'image_size': 32, 'total_steps': 4}
+  masks = {'data.masks.kind': 'index', 'data.masks.merge': {}}
+  where = {'data.source': 'folder', 'data.root': str(folder)}
+  config = load_config(
+    'multiclass:tiny',
+    **settings,
+    **masks,
+    **where,
+    **{'data.classes': ('a', 'b')},
+  )
+  workdir = folder / 'run <1>'
+  loop.train_and_evaluate(config, workdir)
   return workdir, call('evaluate', '--workdir', workdir).stdout
 
 
@@ -32,7 +59,7 @@ def test_the_page_of_a_run_needs_no_other_file(evaluated):
   assert f'{workdir}/report.html shows it' in output
   assert not re.search(r'(src|href|url\()=?"?(?!data:)https?:', text)
   assert text.count('url(data:image/jpeg;base64,') == 9
-  # Loss, F1, learning rate, gradients, and two curves of each lesion.
+  # Loss, F1, learning rate, gradients, and two curves of each class.
   assert text.count('<svg ') == 4 + 2 * 2
   assert html.escape(str(workdir)) in text
   assert '<1>' not in text
@@ -48,7 +75,7 @@ def test_the_page_shows_the_scores_of_the_evaluation(evaluated):
   for row in report['matrix']:
     for pixels in row:
       assert f'title="{pixels:,} pixels"' in text
-  for name in ('red_lesions', 'bright_lesions'):
+  for name in ('a', 'b'):
     objects = report['objects'][name]
     assert f'<td>{objects["true"]}</td><td>{objects["found"]}</td>' in text
 
@@ -122,13 +149,9 @@ def test_advice_follows_from_the_scores(evaluated):
   run = run_lib.read(workdir)
   report = json.loads(json.dumps(run.splits[0].report))
   del report['matrix']
-  report['pooled']['per_class']['red_lesions'].update(
-    precision=0.9, recall=0.3, f1=0.45
-  )
-  report['pooled']['per_class']['bright_lesions'].update(
-    precision=0.5, recall=0.5
-  )
-  report['curves']['red_lesions'].update(threshold=0.2, threshold_f1=0.6)
+  report['pooled']['per_class']['a'].update(precision=0.9, recall=0.3, f1=0.45)
+  report['pooled']['per_class']['b'].update(precision=0.5, recall=0.5)
+  report['curves']['a'].update(threshold=0.2, threshold_f1=0.6)
   report['pooled']['macro']['f1'] = 0.01
   report['intervals']['macro_f1'] = [0.0, 0.3]
   rows = [
@@ -139,9 +162,9 @@ def test_advice_follows_from_the_scores(evaluated):
   text = ' '.join(advice.advise(run._replace(splits=[split], rows=rows)))
   assert 'no better than a blind prediction' in text
   assert 'The interval is wide' in text
-  assert 'red_lesions: the model misses more than it invents' in text
+  assert 'a: the model misses more than it invents' in text
   assert 'with the threshold 0.200 instead of 0.5 F1 would be 0.600' in text
-  assert 'bright_lesions: the model' not in text
+  assert 'b: the model' not in text
   assert 'still rising at the end' in text
   assert 'The loss is 3 on val and 1 in training' in text
   worst = split.record.names[records.rank(split.record)[0][0]]
