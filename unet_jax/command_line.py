@@ -12,6 +12,7 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from unet_jax import config as config_lib
 from unet_jax import config_files, defaults, errors, lookup, overrides
 
 # For `Command.configs`.
@@ -27,6 +28,7 @@ class Command(NamedTuple):
   start: Callable[[flags.FlagValues], None] | None = None
   configs: Mapping[str, str] = {}  # Flag of a config file -> its help.
   required: tuple[str, ...] = ()  # Required flags besides `configs`.
+  words: str = ''  # Flag that arguments without a flag belong to.
 
 
 class _TextShown(Exception):
@@ -248,7 +250,9 @@ def _parse(command: Command, argv: Sequence[str]) -> flags.FlagValues:
     raise errors.InputError(text) from None
   except Exception as error:  # Raised by absl or ml_collections.
     raise errors.InputError(_explain_flag(error)) from None
-  if len(rest) > 1:
+  if command.words:
+    args[command.words].value = [*(args[command.words].value or ()), *rest[1:]]
+  elif len(rest) > 1:
     raise errors.InputError(f'unexpected argument {rest[1]!r}; see --help')
   _require(command, args)
   return args
@@ -274,6 +278,7 @@ def _define(
 ) -> flags.FlagValues:
   """Defines the command's flags and absl's, for one call."""
   args = flags.FlagValues()
+  args.set_gnu_getopt(bool(command.words))  # Flags may follow words.
   for name, what in command.configs.items():
     config_flags.DEFINE_config_file(
       name,

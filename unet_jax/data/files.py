@@ -157,7 +157,10 @@ def _read_grey(path: pathlib.Path) -> np.ndarray:
 
 
 def write_png(array: np.ndarray, path: pathlib.Path) -> None:
-  """Writes uint8[H, W] or [H, W, 3]; makes the folder if it is missing."""
+  """Writes uint8[H, W] or [H, W, 3]; makes the folder if it is missing.
+
+  A path that ends with .jpg gets a JPEG instead, a tenth as large.
+  """
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(array).save(path)

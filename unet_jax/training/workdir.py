@@ -32,6 +32,7 @@ WRITTEN = (
   splits.FILE,
   checkpoint.FOLDER,
   'evaluation',
+  'report.html',
   'broken-[0-9]*',
   'events.out.tfevents.*',
 )
