@@ -136,18 +136,18 @@ def test_slurm_gives_the_place_and_all_gpus_to_a_process_alone_on_its_node(
 
 
 def test_a_process_is_gone_if_its_beat_stays_the_same_for_too_long():
-  pulse = peers.Pulse(count=3, seconds=30, now=0)
+  pulse = peers.Pulse(num_processes=3, seconds=30, now=0)
   assert pulse.gone({0: '1', 1: '1', 2: '1'}, now=10) == []
   assert pulse.gone({0: '2', 1: '1', 2: '2'}, now=39) == []
   assert pulse.gone({0: '3', 1: '1', 2: '3'}, now=41) == [1]
 
 
 def test_a_process_that_never_gave_a_beat_is_gone():
-  pulse = peers.Pulse(count=2, seconds=30, now=0)
+  pulse = peers.Pulse(num_processes=2, seconds=30, now=0)
   assert pulse.gone({0: '9'}, now=31) == [1]
 
 
 def test_a_process_that_is_done_is_not_gone():
-  pulse = peers.Pulse(count=2, seconds=30, now=0)
+  pulse = peers.Pulse(num_processes=2, seconds=30, now=0)
   assert pulse.gone({0: '1', 1: peers.DONE}, now=1) == []
   assert pulse.gone({0: '2', 1: peers.DONE}, now=100) == []

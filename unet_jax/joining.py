@@ -49,7 +49,7 @@ def join(place: Place, timeout: float, facts: Mapping[str, str]) -> None:
   Raises:
     InputError: a process does not come, or differs.
   """
-  facts = versions() | facts
+  facts = {**versions(), **facts}
   host = socket.gethostname()
   message = {'process': place.process_id, 'host': host, 'facts': facts}
   if place.process_id:
@@ -103,14 +103,18 @@ def find_place(
     )
   if int(os.environ.get('SLURM_STEP_NUM_TASKS', '1')) == 1:
     return None
-  found = clusters.ClusterEnv.auto_detect_unset_distributed_params(
-    *(None, None, None, None, 'slurm', None)
+  address, count, process, devices = (
+    clusters.ClusterEnv.auto_detect_unset_distributed_params(
+      *(None, None, None, None, 'slurm', None)
+    )
   )
+  assert address
+  assert count
   # JAX would give each process a single GPU, even if it is alone on its node.
   is_alone = re.fullmatch(
     r'1(\(x\d+\))?', os.environ.get('SLURM_STEP_TASKS_PER_NODE', '')
   )
-  return Place(*found[:3], local_device_ids=None if is_alone else found[3])
+  return Place(address, count, process or 0, None if is_alone else devices)
 
 
 def versions() -> dict[str, str]:

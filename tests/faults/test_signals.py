@@ -6,8 +6,9 @@ import signal
 import time
 
 import pytest
-import runs
 from commands import assert_same_weights
+
+import runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 
