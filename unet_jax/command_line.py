@@ -162,7 +162,7 @@ def start_jax(args: flags.FlagValues) -> None:
       if key not in config_lib.MACHINE
     }
     joining.join(place, args.peer_timeout, facts)
-    peers.watch(args.peer_timeout, preemption.on_notices)
+    peers.watch(place.coordinator, args.peer_timeout, preemption.on_notices)
 
 
 def _fail(error: errors.InputError) -> int:
