@@ -31,7 +31,8 @@ def define(args: flags.FlagValues) -> None:
 
 def run(args: flags.FlagValues) -> None:
   """Scores a split, and prints the scores."""
-  from unet_jax.data import sources, spec, splits  # Late, for a fast --help.
+  from unet_jax import parallel  # Late, for a fast --help.
+  from unet_jax.data import sources, spec, splits
   from unet_jax.evaluation import trained
 
   workdir = pathlib.Path(args.workdir)
@@ -41,7 +42,7 @@ def run(args: flags.FlagValues) -> None:
   saved = splits.load(workdir)
   source = sources.open_split(spec.read(model.config), args.split, saved)
   _, table = trained.evaluate(model, source, workdir, args.split)
-  print(table)
+  parallel.say(table)
 
 
 COMMAND = command_line.Command(

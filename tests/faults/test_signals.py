@@ -12,7 +12,8 @@ import runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 
-TIMES = {signal.SIGTERM: 20, signal.SIGKILL: 50}
+# By the number of processes.
+TIMES = {signal.SIGTERM: {1: 20, 2: 20}, signal.SIGKILL: {1: 40, 2: 10}}
 
 
 @pytest.fixture(scope='module', params=[1, 2])
@@ -35,7 +36,7 @@ def test_ended_at_random_moments_a_run_ends_as_an_unbroken_one(
   while True:
     workdir = tmp_path / f'run{num_runs}'
     run = runs.Run(processes, *args, '--workdir', workdir)
-    if num_ended < TIMES[number]:
+    if num_ended < TIMES[number][processes]:
       if rng.random() < 0.7:
         run.wait_for_step()
         time.sleep(rng.random())
@@ -51,7 +52,7 @@ def test_ended_at_random_moments_a_run_ends_as_an_unbroken_one(
       assert_same_weights(workdir, unbroken)
       assert_same_weights(workdir, unbroken, 'best')
       num_runs += 1
-      if num_ended >= TIMES[number]:
+      if num_ended >= TIMES[number][processes]:
         break
       continue
     num_ended += 1
