@@ -66,7 +66,14 @@ def make_manager(
     ),
   )
   # With best_fn, max_to_keep deletes even the newest if its score is low.
-  return ocp.CheckpointManager(folder, options=options)
+  try:
+    return ocp.CheckpointManager(folder, options=options)
+  except ValueError as error:
+    raise errors.InputError(
+      f'{folder} cannot be opened ({reason(error)}): a file '
+      '_CHECKPOINT_METADATA in it is damaged; remove that file, which holds '
+      'nothing of the run'
+    ) from None
 
 
 def _add_checksums(folder: pathlib.Path) -> None:
