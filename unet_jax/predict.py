@@ -29,7 +29,6 @@ def define(args: flags.FlagValues) -> None:
   flags.DEFINE_string(
     'checkpoint', 'best', 'best, latest or a step.', flag_values=args
   )
-  command_line.define_processes(args)
 
 
 def run(args: flags.FlagValues) -> None:
