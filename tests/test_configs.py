@@ -205,6 +205,15 @@ def test_old_names_and_new_ones_are_different_keys():
   assert not gone & set(defaults.KEYS)
 
 
+def test_an_old_run_with_no_val_share_held_back_a_fifth(load_config):
+  tree = old_tree(load_config, **{'data.split.val_share': 0.0})
+  assert config_lib.from_dict(tree).data.split.val_share == 0
+  del tree['optim']['schedule_steps']  # So the run is older than -1.
+  assert config_lib.from_dict(tree).data.split.val_share == -1
+  tree['data']['split']['val_share'] = 0.25
+  assert config_lib.from_dict(tree).data.split.val_share == 0.25
+
+
 def test_a_key_that_an_old_run_saved_comes_back_by_its_new_name(load_config):
   tree = old_tree(load_config, **{'loss.beta': 0.9, 'loss.radius': 3})
   del tree['loss']['tversky_beta'], tree['loss']['cldice_radius']

@@ -1,5 +1,6 @@
 """Decoding: values as stored, and faults named."""
 
+import os
 import struct
 import zlib
 
@@ -46,49 +47,99 @@ def save_png(path, bits, kind, rows, width):
   return path
 
 
-@pytest.mark.parametrize('suffix', ['.png', '.gif', '.tif'])
-def test_palette_mask_is_read_as_its_indices(tmp_path, suffix):
-  path = save_palette(tmp_path / f'x{suffix}', INDEX)
-  with Image.open(path) as image:
-    assert not np.array_equal(image.convert('L'), INDEX)
-  np.testing.assert_array_equal(files.read_mask(path, as_index=True), INDEX)
-
-
-@pytest.mark.parametrize('suffix', ['.png', '.tif', '.tiff', '.ppm', '.gif'])
-def test_grey_mask_keeps_its_values(tmp_path, suffix):
-  path = save(tmp_path / f'x{suffix}', INDEX)
-  np.testing.assert_array_equal(files.read_mask(path, as_index=True), INDEX)
-
-
-def test_one_bit_mask_is_boolean(tmp_path):
-  path = save(tmp_path / 'x.png', INDEX > 0)
-  mask = files.read_mask(path, as_index=False)
-  assert mask.dtype == bool
-  np.testing.assert_array_equal(mask, INDEX > 0)
-
-
-@pytest.mark.parametrize(('bits', 'rows'), [(2, [b'\x1b']), (4, [b'\x01\x23'])])
-def test_grey_of_few_bits_is_an_index_or_a_brightness(tmp_path, bits, rows):
-  path = save_png(tmp_path / 'x.png', bits, 0, rows, width=4)
-  index = files.read_mask(path, as_index=True)
-  np.testing.assert_array_equal(index, [[0, 1, 2, 3]])
-  brightness = files.read_mask(path, as_index=False)
-  np.testing.assert_array_equal(brightness, index * (255 // (2**bits - 1)))
-
-
-@pytest.mark.parametrize('mode', ['RGB', 'RGBA', 'LA'])
-def test_mask_with_channels_is_refused(tmp_path, mode):
-  path = save(tmp_path / 'x.png', GREY, mode)
-  with pytest.raises(errors.InputError, match=rf'x\.png.*{mode}.*8-bit'):
-    files.read_mask(path, as_index=True)
-
-
 @pytest.mark.parametrize('suffix', ['.png', '.tif', '.ppm'])
 def test_color_image_is_read_exactly(tmp_path, suffix):
   path = save(tmp_path / f'x{suffix}', COLOR)
   image = files.read_image(path, 3)
   assert image.dtype == np.uint8
   np.testing.assert_array_equal(image, COLOR)
+
+
+@pytest.mark.parametrize(
+  'suffix', ['.bmp', '.webp', '.jp2', '.pnm', '.tga', '.avif', '.jfif']
+)
+def test_image_of_a_newer_ending_is_read(tmp_path, suffix):
+  smooth = np.linspace(50, 200, 4096).reshape(64, 64).astype(np.uint8)
+  color = np.stack([smooth, smooth[::-1], smooth.T], axis=-1)
+  is_lossy = suffix in ('.avif', '.jfif')
+  options = {} if is_lossy or suffix != '.webp' else {'lossless': True}
+  kind = {'.jfif': 'JPEG', '.pnm': 'PPM'}.get(suffix)
+  path = save(tmp_path / f'x{suffix}', color, format=kind, **options)
+  np.testing.assert_allclose(
+    files.read_image(path, 3), color.astype(int), atol=12 if is_lossy else 0
+  )
+
+
+def test_the_content_decides_and_not_the_ending(tmp_path):
+  path = save(tmp_path / 'x.jpg', COLOR, format='PNG')
+  np.testing.assert_array_equal(files.read_image(path, 3), COLOR)
+  for kind in ('EPS', 'PCX', 'TGA'):  # EPS would start Ghostscript.
+    path = save(tmp_path / 'y.png', COLOR, format=kind)
+    with pytest.raises(errors.InputError, match=r'y\.png: not a readable'):
+      files.read_image(path, 3)
+
+
+@pytest.mark.parametrize(
+  ('suffix', 'count'), [('.tif', 8), ('.gif', 3), ('.webp', 2), ('.png', 2)]
+)
+def test_pages_are_refused_with_their_number(tmp_path, suffix, count):
+  pages = [Image.fromarray(np.roll(GREY, i, axis=1)) for i in range(count)]
+  path = tmp_path / f'stack{suffix}'
+  pages[0].save(path, save_all=True, append_images=pages[1:])
+  message = rf'stack\{suffix}: it has {count} pages.*stack_0000\{suffix}'
+  with pytest.raises(errors.InputError, match=message):
+    files.read_image(path, 3)
+
+
+def test_a_preview_is_no_page(tmp_path):
+  path = tmp_path / 'x.tif'
+  page, preview = Image.fromarray(GREY), Image.fromarray(GREY[::2, ::2])
+  preview.encoderinfo = {'tiffinfo': {254: 1}}  # A reduced copy.
+  page.save(path, save_all=True, append_images=[preview])
+  with Image.open(path) as image:
+    assert image.n_frames == 2
+  np.testing.assert_array_equal(files.read_image(path, 1)[..., 0], GREY)
+  photo = tmp_path / 'x.jpg'
+  page.save(photo, 'MPO', save_all=True, append_images=[preview], quality=100)
+  np.testing.assert_allclose(
+    files.read_image(photo, 1)[..., 0], GREY.astype(int), atol=3
+  )
+
+
+def save_tiff(path, array):
+  """Writes [H, W, C] of any type as a TIFF, which Pillow cannot do."""
+  height, width, channels = array.shape
+  kind = {'u': 1, 'i': 2, 'f': 3}[array.dtype.kind]
+  tags = [(256, width), (257, height), (258, 8 * array.itemsize), (259, 1)]
+  tags += [(262, 1), (273, 4096), (277, channels), (278, height)]
+  tags += [(279, array.nbytes), (339, kind)]
+  entries = b''.join(struct.pack('<HHII', tag, 4, 1, x) for tag, x in tags)
+  head = b'II*\0' + struct.pack('<IH', 8, len(tags)) + entries + bytes(4)
+  path.write_bytes(head.ljust(4096, b'\0') + array.tobytes())
+  return path
+
+
+@pytest.mark.parametrize(
+  ('array', 'form'),
+  [
+    (GREY[..., None].astype(np.float64), '1 channel of floating-point.* 64'),
+    (np.stack([GREY] * 5, axis=-1), '5 channels of whole numbers of 8 bits'),
+  ],
+)
+def test_a_sound_tiff_that_cannot_be_read_is_called_by_its_form(
+  tmp_path, array, form
+):
+  path = save_tiff(tmp_path / 'x.tif', array)
+  with pytest.raises(errors.InputError, match=rf'x\.tif: a TIFF of {form}'):
+    files.read_image(path, 3)
+
+
+def test_a_fourth_channel_is_not_dropped(tmp_path):
+  path = tmp_path / 'x.tif'
+  planes = np.dstack([COLOR, GREY])
+  Image.frombytes('RGBX', planes.shape[1::-1], planes.tobytes()).save(path)
+  with pytest.raises(errors.InputError, match=r'x\.tif: it has 4 channels'):
+    files.read_image(path, 3)
 
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.gif'])
@@ -174,6 +225,17 @@ def test_12_bits_in_16_are_refused_and_not_made_black(tmp_path, suffix):
     files.read_image(path, 1)
 
 
+def test_dark_frame_of_a_bright_set_is_read(tmp_path):
+  dark = save(tmp_path / 'x.png', DEEP >> 4)
+  bright = save(tmp_path / 'y.png', DEEP)
+  (tmp_path / 'z.png').write_text('damaged')
+  others = [dark, tmp_path / 'z.png', bright]
+  image = files.read_image(dark, 1, lambda: files.has_bright(others))
+  np.testing.assert_array_equal(image[..., 0], DEEP >> 12)
+  with pytest.raises(errors.InputError, match='16-bit.*4096'):
+    files.read_image(dark, 1, lambda: files.has_bright(others[:2]))
+
+
 def test_values_that_are_no_brightness_are_refused(tmp_path):
   path = save(tmp_path / 'x.tif', GREY.astype(np.float32))
   with pytest.raises(errors.InputError, match=r'x\.tif: .*8 or 16 bits'):
@@ -181,17 +243,6 @@ def test_values_that_are_no_brightness_are_refused(tmp_path):
   path = save(tmp_path / 'y.tif', GREY.astype(np.int32))
   with pytest.raises(errors.InputError, match=r'y\.tif: .*8 or 16 bits'):
     files.read_image(path, 3)
-
-
-def test_16_bit_mask_is_an_index_or_a_brightness(tmp_path):
-  path = save(tmp_path / 'x.png', INDEX.astype(np.uint16))
-  np.testing.assert_array_equal(files.read_mask(path, as_index=True), INDEX)
-  path = save(tmp_path / 'y.png', DEEP)
-  np.testing.assert_array_equal(
-    files.read_mask(path, as_index=False), DEEP >> 8
-  )
-  with pytest.raises(errors.InputError, match='65527 is above 255'):
-    files.read_mask(path, as_index=True)
 
 
 def test_planes_are_arrays_of_three_axes(tmp_path):
@@ -204,6 +255,42 @@ def test_planes_are_arrays_of_three_axes(tmp_path):
   (tmp_path / 'z.npy').write_bytes((tmp_path / 'x.npy').read_bytes()[:-3])
   with pytest.raises(errors.InputError, match=r'z\.npy: not a readable'):
     files.read_planes(tmp_path / 'z.npy')
+
+
+@pytest.mark.parametrize(
+  'header',
+  [
+    "{'descr': '|u1', 'fortran_order': False, 'shape': (9" + 12 * '0' + ',)}',
+    "{'descr': '|O', 'fortran_order': False, 'shape': (1,)}",
+    "{'descr': [('" + 50 * '(' + "', 'x')], 'shape': ()}",
+    '((' * 90,
+    "{'shape': ",
+    '\0' * 20,
+  ],
+)
+def test_junk_in_the_header_of_an_array_is_one_line(tmp_path, header):
+  path = tmp_path / 'x.npy'
+  text = header.encode().ljust(117) + b'\n'
+  path.write_bytes(b'\x93NUMPY\x01\0' + struct.pack('<H', len(text)) + text)
+  with pytest.raises(errors.InputError, match='not a readable .npy') as caught:
+    files.read_planes(path)
+  assert '\n' not in str(caught.value)
+
+
+def test_archive_of_arrays_is_called_so(tmp_path):
+  with (tmp_path / 'x.npy').open('wb') as file:
+    np.savez(file, INDEX)
+  with pytest.raises(errors.InputError, match='an .npz archive'):
+    files.read_planes(tmp_path / 'x.npy')
+
+
+def test_what_is_no_file_is_not_read(tmp_path):
+  os.mkfifo(tmp_path / 'x.png')  # Reading it would wait for ever.
+  os.mkfifo(tmp_path / 'x.npy')
+  with pytest.raises(errors.InputError, match=r'x\.png: not a regular file'):
+    files.read_image(tmp_path / 'x.png', 3)
+  with pytest.raises(errors.InputError, match=r'x\.npy: not a regular file'):
+    files.read_planes(tmp_path / 'x.npy')
 
 
 @pytest.mark.filterwarnings('ignore::UserWarning')  # Raised for torn TIFFs.
@@ -224,7 +311,7 @@ def test_file_that_is_missing_or_no_image_is_named(tmp_path):
     files.read_image(path, 3)
   path.write_text('not an image')
   with pytest.raises(errors.InputError, match=r'x\.png: not a readable'):
-    files.read_mask(path, as_index=True)
+    files.read_image(path, 1)
 
 
 def test_rescale_keeps_the_proportions_and_nearest_makes_no_new_values():

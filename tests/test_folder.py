@@ -1,5 +1,8 @@
 """Folders of images and masks."""
 
+import os
+import unicodedata
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -81,6 +84,30 @@ def test_classes_file_names_the_foreground(write_folder, open_folder):
   (root / 'classes.txt').write_text('background\ncat\n\ndog\n', 'utf-8-sig')
   assert open_folder(root, 'index', classes=()).classes == ('cat', 'dog')
   assert open_folder(root, 'index', classes=('x',)).classes == ('x',)
+
+
+@pytest.mark.parametrize(
+  'lines',
+  [
+    'Background\ncat\ndog',
+    '_background_\ncat\ndog',
+    '__ignore__\n_background_\ncat\ndog',
+    'cat\ndog',
+  ],
+)
+def test_background_in_any_spelling_is_no_class(
+  write_folder, open_folder, lines
+):
+  root = write_folder(mask='index')
+  (root / 'classes.txt').write_text(lines)
+  assert open_folder(root, 'index', classes=()).classes == ('cat', 'dog')
+
+
+def test_background_that_is_not_the_first_is_refused(write_folder, open_folder):
+  root = write_folder(mask='index')
+  (root / 'classes.txt').write_text('cat\nBackground\ndog\n')
+  with pytest.raises(errors.InputError, match='Background is not the first'):
+    open_folder(root, 'index', classes=())
 
 
 def test_without_class_names_the_remedy_is_reported(write_folder, open_folder):
@@ -170,6 +197,79 @@ def test_listed_name_without_a_file_is_named(write_folder, open_folder, name):
   message = rf'val\.txt names 1 .*the folder images lacks: {name}'
   with pytest.raises(errors.InputError, match=message):
     open_folder(root)
+
+
+def test_names_are_the_same_in_every_form_of_unicode(write_folder, open_folder):
+  names = {form: unicodedata.normalize(form, 'é') for form in ('NFC', 'NFD')}
+  root = write_folder(['a', names['NFD']])
+  for suffix in ('', '_mask'):
+    for path in [*(root / 'masks').iterdir()]:
+      name = unicodedata.normalize('NFC', path.stem)
+      path.rename(root / 'masks' / f'{name}{suffix}.png')
+    (root / 'train.txt').write_text(names['NFC'], 'utf-8')
+    assert open_folder(root).keys == {'train': [names['NFD']]}
+    open_folder(root).read(names['NFD'])
+
+
+def test_hidden_folders_are_no_classes(write_folder, open_folder):
+  root = write_folder(mask='folders')
+  (root / 'GT/.ipynb_checkpoints').mkdir()
+  assert open_folder(root, 'folders', classes=()).classes == ('a', 'b')
+
+
+def test_files_that_are_left_out_are_listed(write_folder, open_folder):
+  root = write_folder()
+  assert open_folder(root).notes == ()
+  old = (root / 'images/a.png').read_bytes()
+  for name in ('x.heic', 'a.bmp', 'b.json', '.hidden.heic', 'Thumbs.db'):
+    (root / 'images' / name).touch()
+  os.mkfifo(root / 'images/pipe.png')
+  (note,) = open_folder(root).notes
+  assert note.startswith(f'3 files in {root}/images left out (')
+  assert ': a.bmp, pipe.png, x.heic; save what is needed as .png' in note
+  assert (root / 'images/a.png').read_bytes() == old
+  np.testing.assert_array_equal(
+    open_folder(root).read('a').image, read_png(root / 'images/a.png')
+  )
+
+
+def test_files_in_folders_below_are_not_called_missing(
+  write_folder, open_folder
+):
+  root = write_folder()
+  (root / 'images').rename(root / 'p1')
+  (root / 'images').mkdir()
+  (root / 'p1').rename(root / 'images/p1')
+  with pytest.raises(errors.InputError, match=r'only folders .* \(p1\)'):
+    open_folder(root)
+
+
+@pytest.mark.parametrize('name', [b'caf\xe9.png', b'\x1b[31mred.png'])
+def test_name_that_cannot_be_shown_is_refused(write_folder, open_folder, name):
+  root = write_folder()
+  path = os.fsencode(root / 'images') + b'/' + name
+  os.rename(root / 'images/a.png', path)
+  with pytest.raises(errors.InputError, match='rename it') as caught:
+    open_folder(root)
+  assert str(caught.value).isascii()
+  assert str(caught.value).isprintable()
+
+
+def test_dark_frame_and_wide_masks_of_a_set_are_read(write_folder, open_folder):
+  root = write_folder()
+  for i, path in enumerate(sorted((root / 'images').iterdir())):
+    grey = read_png(path)[..., 0].astype(np.uint16)
+    Image.fromarray(grey * (3 if i == 1 else 257)).save(path)
+  masks = {}
+  for i, path in enumerate(sorted((root / 'masks').iterdir())):
+    masks[path.stem] = read_png(path)
+    dtype = np.uint8 if i % 2 else np.uint16
+    Image.fromarray(masks[path.stem].astype(dtype)).save(path)
+  opened = open_folder(root)
+  for name, mask in masks.items():
+    np.testing.assert_array_equal(opened.read(name).mask, mask)
+  assert opened.read('a').image.max() == 255
+  assert opened.read('b').image.max() == 255 * 3 // 256
 
 
 def test_images_of_a_folder_are_found_by_name_and_nothing_else(tmp_path):

@@ -139,9 +139,13 @@ def test_an_unfrozen_part_starts_with_a_fresh_state():
         assert np.any(before != after)
 
 
-def rates(name, warmup=0.0, total_steps=8):
+def rates(name, warmup=0.0, total_steps=8, schedule_steps=0):
   schedule = optimizer.make_schedule(
-    name, lr=1.0, warmup=warmup, total_steps=total_steps
+    name,
+    lr=1.0,
+    warmup=warmup,
+    total_steps=total_steps,
+    schedule_steps=schedule_steps,
   )
   return [float(schedule(jnp.int32(i))) for i in range(total_steps + 1)]
 
@@ -153,6 +157,15 @@ def test_schedules_equal_those_worked_out_by_hand():
   np.testing.assert_allclose(
     rates('step'), [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01, 0.01], rtol=1e-6
   )
+
+
+@pytest.mark.parametrize('name', ['cosine', 'constant', 'step'])
+def test_a_longer_run_keeps_its_schedule_and_goes_on_by_hand(name):
+  rate = rates(name, warmup=0.25, total_steps=12, schedule_steps=8)
+  np.testing.assert_allclose(rate[:8], rates(name, warmup=0.25)[:8], rtol=1e-6)
+  restart = [0.1 * (1 + np.cos(np.pi * i / 4)) / 2 for i in range(5)]
+  later = {'cosine': restart, 'constant': [1] * 5, 'step': [0.01] * 5}[name]
+  np.testing.assert_allclose(rate[8:], later, rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.parametrize('name', ['cosine', 'constant', 'step'])

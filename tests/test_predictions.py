@@ -48,5 +48,7 @@ def test_overlapping_classes_have_a_mask_each():
   classes = labels.ClassSpec(('a', 'b', 'c'), 3, exclusive=False)
   masks = predictions.masks(PLANES, classes)
   assert list(masks) == ['_a', '_b', '_c']
+  named = labels.ClassSpec(('../a', 'b', 'c'), 3, exclusive=False)
+  assert list(predictions.masks(PLANES, named))[0] == '_..%2Fa'
   for i, mask in enumerate(masks.values()):
     np.testing.assert_array_equal(mask, PLANES[..., i])

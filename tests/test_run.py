@@ -88,7 +88,7 @@ def test_the_report_has_the_promised_shape(finished):
   for part in ('pooled', 'per_image'):
     assert list(report[part]['per_class']) == classes
     for mean in ('macro', 'micro', 'weighted'):
-      assert set(report[part][mean]) == {
+      assert set(report[part][mean]) >= {
         *('precision', 'recall', 'accuracy', 'iou', 'f1')
       }
   assert report['num_images'] == 20
@@ -235,6 +235,40 @@ def test_killed_and_resumed_ends_as_unbroken_bit_for_bit(tmp_path):
     for folder in (whole, broken)
   ]
   assert same[0] == same[1]
+
+
+@pytest.mark.process
+def test_a_run_holds_its_folder_and_saves_when_a_signal_ends_it(tmp_path):
+  args = (
+    *(*small(tmp_path), '--config.engine=xla', '--config.precision=float32'),
+    *('--config.total_steps=400', '--config.eval_every=400'),
+    '--config.save_every=400',
+  )
+  process = start(
+    *('-m', 'unet_jax.main', *args),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    env=os.environ | {'JAX_NUM_CPU_DEVICES': '4'},
+  )
+  while not process.stdout.readline().startswith('step '):
+    assert process.poll() is None
+  other = call('main', *args, '--overwrite', check=False)
+  assert other.returncode == 1
+  assert f'is in use by process {process.pid} on ' in other.stderr
+  process.send_signal(signal.SIGTERM)
+  _, stderr = process.communicate()
+  assert process.returncode == 75
+  (line,) = stderr.splitlines()
+  match = re.fullmatch(
+    r'preempted by SIGTERM: step (\d+) is saved in (\S+); the same command, '
+    'without --overwrite, resumes',
+    line,
+  )
+  assert match[2] == str(tmp_path / 'run')
+  done = call('main', *args)
+  assert f'resumed from step {match[1]}' in done.stdout
+  call('main', *args, '--workdir', tmp_path / 'whole')
+  assert_same_weights(tmp_path / 'run', tmp_path / 'whole')
 
 
 def test_an_unreadable_newest_checkpoint_is_moved_aside(finished, tmp_path):
@@ -538,6 +572,13 @@ def test_the_images_held_back_in_training_are_those_evaluated(tmp_path):
   (workdir / 'splits.json').write_text(json.dumps(swapped))
   done = call('evaluate', '--workdir', workdir, '--split', 'val')
   assert 'val split, 1 images' in done.stdout
+  moved = root.rename(tmp_path / 'moved')
+  done = call('evaluate', '--workdir', workdir, '--split=val', check=False)
+  assert done.stderr == (
+    f'error: config.data.root: no folder {root}; give it with --data_root\n'
+  )
+  call('evaluate', '--workdir', workdir, '--split=val', '--data_root', moved)
+  moved.rename(root)
   (root / 'images' / f'{saved["val"][0]}.png').unlink()
   (root / 'masks' / f'{saved["val"][0]}.png').unlink()
   done = call('evaluate', '--workdir', workdir, '--split', 'val', check=False)

@@ -124,9 +124,15 @@ def test_constant_images_get_a_std_of_1(write_folder, load):
   [
     (
       {},
-      0.0,
+      -1.0,
       {'train': 4, 'val': 1},
       ('val is 1 of 5 images', 'final evaluation is on val'),
+    ),
+    (
+      {},
+      0.0,
+      {'train': 5},
+      ('"best" is the latest', 'on train, whose scores say nothing about new'),
     ),
     (
       {},
@@ -136,7 +142,7 @@ def test_constant_images_get_a_std_of_1(write_folder, load):
     ),
     (
       {'train': 'abc'},
-      0.0,
+      -1.0,
       {'train': 3},
       ('"best" is the latest', 'on train, whose scores say nothing about new'),
     ),
@@ -171,6 +177,35 @@ def test_missing_splits_are_drawn_or_reported(
   assert len(dataset.notes) == len(notes)
   for note, text in zip(dataset.notes, notes, strict=True):
     assert text in note
+
+
+def test_val_of_few_patients_is_one_of_them(write_folder, load):
+  names = [f'p{patient}_{i}' for patient in range(3) for i in range(4)]
+  root = write_folder(names)
+  for name in names[4:]:  # Only the first patient has foreground.
+    Image.new('L', (48, 40)).save(root / 'masks' / f'{name}.png')
+  dataset = load('binary:folder', root=str(root), group=r'(p\d)_')
+  train, val = (
+    {name[:2] for name in dataset.splits[x].keys} for x in ('train', 'val')
+  )
+  assert len(val) == 1
+  assert train == {'p0', 'p1', 'p2'} - val
+  assert (
+    'val is 4 of 12 images, the nearest to 2 that whole groups make, drawn by '
+    'seed and stratified by class, 3 groups kept whole'
+  ) in dataset.notes
+  lacking = 'no pixel of the val split is foreground: there is no score for it'
+  assert any(note.startswith(lacking) for note in dataset.notes)
+
+
+def test_one_image_is_refused_with_the_way_to_train_on_it(write_folder, load):
+  root = str(write_folder('a'))
+  with pytest.raises(
+    errors.InputError, match=r'--config.data.split.val_share=0'
+  ):
+    load('binary:folder', root=root)
+  dataset = load('binary:folder', root=root, val_share=0.0)
+  assert list(dataset.splits) == ['train']
 
 
 def test_overlap_is_counted_over_all_splits(write_folder, load):
@@ -242,6 +277,8 @@ def test_open_split_gives_what_load_gives(write_folder, load_config):
   message = '--split test: the data has no such split, only train, val'
   with pytest.raises(errors.InputError, match=message):
     sources.open_split(spec.read(config), 'test', saved)
+  set_data(config, val_share=0.0)
+  assert len(sources.open_split(spec.read(config), 'train', saved)) == 8
 
 
 @pytest.mark.parametrize(

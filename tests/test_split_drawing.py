@@ -11,7 +11,7 @@ ALIKE = np.ones((10, 1), bool)
 
 
 @pytest.mark.parametrize(
-  ('share', 'num_val'), [(0.0, 0), (0.01, 1), (0.2, 2), (0.25, 2), (0.9, 9)]
+  ('share', 'num_val'), [(0.01, 1), (0.2, 2), (0.25, 2), (0.9, 9)]
 )
 def test_share_is_held_out_exactly(share, num_val):
   assert split_drawing.hold_back(NAMES, ALIKE, share, seed=0).sum() == num_val
@@ -27,14 +27,21 @@ def test_seed_alone_decides_which_images_are_held_out():
   )
 
 
-@pytest.mark.parametrize(('count', 'share'), [(1, 0.2), (3, 0.9)])
-def test_nothing_left_to_train_on_is_reported(count, share):
-  with pytest.raises(
-    errors.InputError, match='val_share.*leaves none.*add images'
-  ):
-    split_drawing.hold_back(NAMES[:count], ALIKE[:count], share, seed=0)
+def test_an_image_is_left_to_train_on():
+  is_val = split_drawing.hold_back(NAMES[:3], ALIKE[:3], 0.9, seed=0)
+  assert is_val.sum() == 2
+
+
+@pytest.mark.parametrize(
+  ('groups', 'what'), [('a', 'one image '), ('aaa', '3 images of one group ')]
+)
+def test_nothing_left_to_train_on_is_reported(groups, what):
+  message = f'{what}cannot be split .*: --config.data.split.val_share=0$'
+  alike = ALIKE[: len(groups)]
+  with pytest.raises(errors.InputError, match=message):
+    split_drawing.hold_back(groups, alike, 0.2, seed=0)
   with pytest.raises(errors.InputError, match='folds is 5, but there are'):
-    split_drawing.draw_folds(NAMES[:count], ALIKE[:count], 5, seed=0)
+    split_drawing.draw_folds(groups, alike, 5, seed=0)
 
 
 @pytest.mark.parametrize('seed', range(5))
@@ -73,20 +80,54 @@ def test_groups_stay_together():
   assert np.bincount(fold_of).min() >= 15
 
 
+@pytest.mark.parametrize(
+  ('sizes', 'share', 'num_val'),
+  [
+    ((4, 4, 4), 0.2, 4),
+    ((5, 5), 0.2, 5),
+    ((8, 2), 0.2, 2),
+    ((8, 2), 0.9, 8),
+    ((10, 3, 2), 0.2, 3),
+    ((10,) * 13, 0.05, 10),
+  ],
+)
+@pytest.mark.parametrize('seed', range(3))
+def test_val_has_the_whole_groups_that_are_nearest_to_its_share(
+  sizes, share, num_val, seed
+):
+  groups = np.repeat(np.arange(len(sizes)), sizes).astype(str).tolist()
+  alike = np.ones((len(groups), 1), bool)
+  is_val = split_drawing.hold_back(groups, alike, share, seed)
+  assert is_val.sum() == num_val
+  assert not {*np.array(groups)[is_val]} & {*np.array(groups)[~is_val]}
+
+
+@pytest.mark.parametrize('seed', range(50))
+def test_no_part_is_empty_if_there_are_groups_enough(seed):
+  rng = np.random.default_rng(seed)
+  num_groups = int(rng.integers(2, 7))
+  sizes = rng.integers(1, 12, num_groups)
+  groups = np.repeat(np.arange(num_groups), sizes).astype(str).tolist()
+  presence = rng.random((len(groups), 3)) < rng.random(3)
+  share = rng.uniform(0.01, 0.9)
+  is_val = split_drawing.hold_back(groups, presence, share, seed)
+  assert 0 < is_val.sum() < len(groups)
+  fold_of = split_drawing.draw_folds(groups, presence, num_groups, seed)
+  np.testing.assert_array_equal(np.unique(fold_of), np.arange(num_groups))
+
+
 def test_group_is_a_part_of_the_name_or_a_column(tmp_path):
   names = ['p1_left', 'p1_right', 'p2_left']
   by_name = split_drawing.group(names, r'^(p\d+)_', tmp_path)
   assert by_name == ['p1', 'p1', 'p2']
   assert len(set(split_drawing.group(names, '', tmp_path))) == 3
   table = tmp_path / 'eyes.csv'
-  table.write_text(
-    'image,age,patient\np2_left,7,B\np1_right,8,A\np1_left,8,A\n'
-  )
-  assert split_drawing.group(names, 'eyes.csv:patient', tmp_path) == [
-    'A',
-    'A',
-    'B',
-  ]
+  for encoding in ('utf-16', 'utf-8-sig', 'utf-8'):
+    table.write_text(
+      'image,age,patient\np2_left,7,B\np1_right,8,A\np1_left,8,A\n', encoding
+    )
+    by_table = split_drawing.group(names, 'eyes.csv:patient', tmp_path)
+    assert by_table == ['A', 'A', 'B']
   for rule, message in [
     (r'^(q\d+)_', 'does not match p1_left'),
     ('eyes.csv:doctor', 'has no column doctor .it has: image, age, patient'),

@@ -1,5 +1,7 @@
 """Lists and ranges of names."""
 
+import unicodedata
+
 import pytest
 from settings import set_data
 
@@ -12,6 +14,35 @@ def test_lists_keep_their_order_and_skip_blank_lines(tmp_path):
   (tmp_path / 'test.txt').write_text('\ufeffd\n', 'utf-8')
   lists = splits.read_lists(tmp_path)
   assert lists == {'train': ['b', 'a', 'c'], 'test': ['d']}
+
+
+@pytest.mark.parametrize('encoding', ['utf-16', 'utf-16-le', 'utf-16-be'])
+def test_lists_of_windows_are_read(tmp_path, encoding):
+  mark = '' if encoding == 'utf-16' else '\ufeff'
+  content = f'{mark}größe\r\nb\r\n'.encode(encoding)
+  (tmp_path / 'train.txt').write_bytes(content)
+  assert splits.read_lists(tmp_path) == {'train': ['größe', 'b']}
+
+
+@pytest.mark.parametrize(
+  'content',
+  [
+    'größe'.encode('cp1252'),
+    'ab'.encode('utf-16-le'),
+    b'a\x1b[31m',
+    b'\x89PNG',
+  ],
+)
+def test_list_that_is_no_text_is_named(tmp_path, content):
+  (tmp_path / 'val.txt').write_bytes(content)
+  with pytest.raises(errors.InputError, match=r'val\.txt is not text in UTF-8'):
+    splits.read_lists(tmp_path)
+
+
+def test_list_that_is_a_folder_is_named(tmp_path):
+  (tmp_path / 'train.txt').mkdir()
+  with pytest.raises(errors.InputError, match=r'train\.txt cannot be read'):
+    splits.read_lists(tmp_path)
 
 
 def test_no_list_at_all_is_not_an_error(tmp_path):
@@ -44,6 +75,11 @@ def test_names_may_have_dashes_themselves(load_config):
     load_config, names, train='eye-1-left-eye-1-right', val='eye-2-left'
   )
   assert lists == {'train': names[:2], 'val': names[2:]}
+
+
+def test_ranges_are_found_in_every_form_of_unicode(load_config):
+  names = [unicodedata.normalize('NFD', name) for name in ('ä1', 'ä2', 'ä3')]
+  assert ranges(load_config, names, train='ä1-ä2') == {'train': names[:2]}
 
 
 @pytest.mark.parametrize(

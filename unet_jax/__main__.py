@@ -12,6 +12,7 @@ from unet_jax import (
   lookup,
   predict,
   prepare,
+  report,
   show,
 )
 from unet_jax import main as train
@@ -24,6 +25,7 @@ VERBS = {
   'predict': predict,
   'prepare': prepare,
   'compare': compare,
+  'report': report,
   'show': show,
 }
 HELP = ('help', '-h', '--help')

@@ -8,9 +8,10 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from unet_jax import errors, parallel
+from unet_jax import checksums, errors, parallel
 
 FOLDER = 'checkpoints'
+SUMMED = 'checksums'  # In the metadata of a step that has a file of checksums.
 
 # One device writes a whole array. By default each of N devices cuts a share of
 # every array, for which the first save compiles N small programs an array. The
@@ -41,15 +42,28 @@ def make_manager(
         get_metric_fn=rank, n=1, keep_checkpoints_without_metrics=False
       )
     )
+  folder = workdir.absolute() / FOLDER
   options = policies.CheckpointManagerOptions(
     best_fn=rank if has_scores else None,
     preservation_policy=policies.AnyPreservationPolicy(keep),
     # A killed run leaves a checkpoint half written.
     cleanup_tmp_directories=not read_only,
     read_only=read_only,
+    async_options=ocp.options.AsyncOptions(
+      post_finalization_callback=lambda: _add_checksums(folder)
+    ),
   )
   # With best_fn, max_to_keep deletes even the newest if its score is low.
-  return ocp.CheckpointManager(workdir.absolute() / FOLDER, options=options)
+  return ocp.CheckpointManager(folder, options=options)
+
+
+def _add_checksums(folder: pathlib.Path) -> None:
+  """Adds them to the step that orbax will rename from its temporary name.
+
+  So no step is complete without them, and the loop does not wait for them.
+  """
+  for unfinished in folder.glob('*.orbax-checkpoint-tmp*'):
+    checksums.write(unfinished)
 
 
 def save(
@@ -76,7 +90,9 @@ def save(
   metrics = None if score is None else {'score': score, 'step': step}
   saved = manager.save(
     step,
-    args=ocp.args.Composite(meta=ocp.args.JsonSave(meta), **items),
+    args=ocp.args.Composite(
+      meta=ocp.args.JsonSave(meta | {SUMMED: checksums.FILE}), **items
+    ),
     metrics=metrics,
   )
   if not saved:
@@ -96,7 +112,15 @@ def restore(
     step: number of the step.
     targets: trees of arrays or jax.ShapeDtypeStructs, by name, which give the
       shapes, dtypes and shardings to restore to.
+
+  Raises:
+    ValueError: a file of the step is damaged; or an error of orbax.
   """
+  if not verify(manager, step):
+    parallel.say(
+      f'checkpoint {step} is of an earlier version, without checksums: it is '
+      'used as it is'
+    )
   items = {
     name: ocp.args.StandardRestore(tree) for name, tree in targets.items()
   }
@@ -105,9 +129,41 @@ def restore(
 
 
 def restore_meta(manager: ocp.CheckpointManager, step: int) -> dict:
-  """Reads the metadata of a checkpoint."""
+  """Reads the metadata of a checkpoint; raises ValueError if it is damaged."""
+  verify(manager, step, 'meta/')
+  meta = _read_meta(manager, step)
+  meta.pop(SUMMED, None)
+  return meta
+
+
+def _read_meta(manager: ocp.CheckpointManager, step: int) -> dict:
   args = ocp.args.Composite(meta=ocp.args.JsonRestore())
   return manager.restore(step, args=args)['meta']
+
+
+def verify(manager: ocp.CheckpointManager, step: int, part: str = '') -> bool:
+  """Compares the files of a step with their checksums.
+
+  Args:
+    manager: from `make_manager`.
+    step: number of the step.
+    part: a folder of the step, such as 'meta/'; '' is all files.
+
+  Returns:
+    Whether the step has checksums; earlier versions wrote none.
+
+  Raises:
+    ValueError: a file is damaged, or the checksums are gone.
+  """
+  manager.wait_until_finished()
+  folder = pathlib.Path(manager.directory) / str(step)
+  if (folder / checksums.FILE).exists():
+    if fault := checksums.fault(folder, part):
+      raise ValueError(fault)
+    return True
+  if SUMMED in _read_meta(manager, step):
+    raise ValueError(f'{checksums.FILE} is missing')
+  return False
 
 
 def latest_meta(manager: ocp.CheckpointManager) -> dict:
@@ -141,6 +197,12 @@ def restore_latest(
   steps = sorted(manager.all_steps(), reverse=True)
   for step in steps:
     try:
+      verify(manager, step, 'metrics/')  # The best step is chosen by these.
+    except Exception as error:
+      _move_aside(manager, step, reason(error))
+  for step in sorted(manager.all_steps(), reverse=True):
+    try:
+      restore_meta(manager, step)
       return step, restore(manager, step, targets)
     except Exception as error:  # Each layer of orbax raises errors of its own.
       _move_aside(manager, step, reason(error))
@@ -189,6 +251,15 @@ def find_step(manager: ocp.CheckpointManager, which: str) -> int:
   if which == 'latest':
     return steps[-1]
   if which == 'best':
+    for step in steps:
+      try:
+        verify(manager, step, 'metrics/')
+      except Exception as error:
+        raise errors.InputError(
+          f'the score of checkpoint {step} of {manager.directory.parent} is '
+          f'unreadable ({reason(error)}), so the best checkpoint is unknown; '
+          f'name latest, or one of {", ".join(map(str, steps))}'
+        ) from None
     best = manager.best_step()
     return steps[-1] if best is None else best
   if which.isdigit() and int(which) in steps:

@@ -12,6 +12,7 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from unet_jax import config as config_lib
 from unet_jax import config_files, defaults, errors, lookup, overrides
 
 # For `Command.configs`.
@@ -27,6 +28,7 @@ class Command(NamedTuple):
   start: Callable[[flags.FlagValues], None] | None = None
   configs: Mapping[str, str] = {}  # Flag of a config file -> its help.
   required: tuple[str, ...] = ()  # Required flags besides `configs`.
+  words: str = ''  # Flag that arguments without a flag belong to.
 
 
 class _TextShown(Exception):
@@ -115,12 +117,18 @@ def run(command: Command) -> None:
   except _TextShown:
     sys.exit(0)
   except errors.InputError as error:
-    _leave(_fail(error))
-  except Exception:
+    _fail(error)
+    _end(error)
+  except errors.Preempted as notice:
+    sys.stdout.flush()
+    print(notice, file=sys.stderr, flush=True)
+    _peers().leave(notice.code)
+  except Exception as error:
     if not _has_peers():
       raise
+    _peers().await_end(error)
     traceback.print_exc()
-    _leave(1)
+    _end(error)
   except KeyboardInterrupt as error:
     sys.stdout.flush()
     print('interrupted', *error.args, sep='; ', file=sys.stderr, flush=True)
@@ -129,11 +137,52 @@ def run(command: Command) -> None:
     os._exit(130)
 
 
-def start_jax(args: flags.FlagValues) -> None:
-  """Prepares the process for JAX, and for the engine that a config names."""
-  from unet_jax import build  # Late, for a fast --help.
+def define_processes(args: flags.FlagValues) -> None:
+  """Defines the flags by which the processes of a command find each other."""
+  flags.DEFINE_string(
+    'coordinator',
+    '',
+    'HOST:PORT of process 0, if there are several processes.',
+    flag_values=args,
+  )
+  flags.DEFINE_integer(
+    'num_processes',
+    1,
+    'Number of processes, on all machines.',
+    flag_values=args,
+  )
+  flags.DEFINE_integer(
+    'process_id', 0, 'Index of this process, from 0.', flag_values=args
+  )
+  flags.DEFINE_float(
+    'peer_timeout',
+    30,
+    'Seconds after which a silent process is gone, and ends the others.',
+    lower_bound=1,
+    flag_values=args,
+  )
 
-  build.start(args.config.engine if 'config' in args else 'auto')
+
+def start_jax(args: flags.FlagValues) -> None:
+  """Prepares the process for JAX, for its engine and for other processes."""
+  from unet_jax import build, joining, peers, preemption  # For a fast --help.
+
+  has_config = 'config' in args
+  build.start(args.config.engine if has_config else 'auto')
+  if 'coordinator' not in args:
+    return
+  place = joining.find_place(
+    args.coordinator, args.num_processes, args.process_id
+  )
+  if place:
+    flat = config_lib.flatten(args.config) if has_config else {}
+    facts = {
+      f'config.{key}': repr(value)
+      for key, value in flat.items()
+      if key not in config_lib.MACHINE
+    }
+    joining.join(place, args.peer_timeout, facts)
+    peers.watch(args.peer_timeout, preemption.on_notices)
 
 
 def _fail(error: errors.InputError) -> int:
@@ -142,25 +191,26 @@ def _fail(error: errors.InputError) -> int:
   return 1
 
 
-def _leave(code: int) -> NoReturn:
-  """Exits; at once if other processes take part in the run.
+def _end(error: Exception) -> NoReturn:
+  """Exits with 1; at once, and with a word to them, if there are others.
 
-  Otherwise JAX, at its exit, would wait five minutes for the others, which wait
-  for this process.
+  Otherwise JAX, at its exit, would wait for the others, which wait for this
+  process.
   """
   if not _has_peers():
-    sys.exit(code)
-  sys.stdout.flush()
-  sys.stderr.flush()
-  os._exit(code)
+    sys.exit(1)
+  _peers().fail(str(error).partition('\n')[0] or type(error).__name__)
+
+
+def _peers():
+  from unet_jax import peers  # Late, for a fast --help.
+
+  return peers
 
 
 def _has_peers() -> bool:
   """Returns whether the process has joined others; imports no JAX for it."""
-  jax = sys.modules.get('jax')
-  return bool(
-    jax and jax.distributed.is_initialized() and jax.process_count() > 1
-  )
+  return 'jax' in sys.modules and _peers().exist()
 
 
 def _interrupt(number: int, frame) -> None:
@@ -200,7 +250,9 @@ def _parse(command: Command, argv: Sequence[str]) -> flags.FlagValues:
     raise errors.InputError(text) from None
   except Exception as error:  # Raised by absl or ml_collections.
     raise errors.InputError(_explain_flag(error)) from None
-  if len(rest) > 1:
+  if command.words:
+    args[command.words].value = [*(args[command.words].value or ()), *rest[1:]]
+  elif len(rest) > 1:
     raise errors.InputError(f'unexpected argument {rest[1]!r}; see --help')
   _require(command, args)
   return args
@@ -226,6 +278,7 @@ def _define(
 ) -> flags.FlagValues:
   """Defines the command's flags and absl's, for one call."""
   args = flags.FlagValues()
+  args.set_gnu_getopt(bool(command.words))  # Flags may follow words.
   for name, what in command.configs.items():
     config_flags.DEFINE_config_file(
       name,

@@ -115,7 +115,12 @@ def _check_data(config: ml_collections.ConfigDict) -> None:
       f'config.data.split.fold is {split.fold} of {split.folds} folds; set '
       'config.data.split.folds to 2 or more, and fold to less than that'
     )
-  if split.folds and split.val_share:
+  if -1 < split.val_share < 0:
+    raise errors.InputError(
+      f'config.data.split.val_share is {split.val_share}; it must be -1, or a '
+      'number from 0 to 0.9'
+    )
+  if split.folds and split.val_share > 0:
     raise errors.InputError(
       'config.data.split.val_share and config.data.split.folds both draw val; '
       'set one to 0'
@@ -212,8 +217,18 @@ def save(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
 
 
 def load(path: pathlib.Path) -> ml_collections.ConfigDict:
-  """Reads a config that `save` wrote; lists come back as tuples."""
-  return from_dict(text_files.read_json(path, 'restore it'))
+  """Reads a config that `save` wrote; lists come back as tuples.
+
+  Raises:
+    InputError: if the file is damaged.
+  """
+  tree = text_files.read_json(path, 'restore it')
+  try:
+    return from_dict(tree)
+  except (AttributeError, KeyError, TypeError) as error:
+    raise errors.InputError(
+      f'{path} holds no config ({error}); restore it'
+    ) from None
 
 
 def from_dict(tree: dict) -> ml_collections.ConfigDict:
@@ -232,13 +247,17 @@ def from_dict(tree: dict) -> ml_collections.ConfigDict:
     return tuple(value) if isinstance(value, list) else value
 
   saved = flatten(ml_collections.ConfigDict(tuples(tree)))
+  is_older = 'optim.schedule_steps' not in saved
   for key, harmless in REMOVED.items():
     if saved.pop(key, harmless) != harmless:
       raise errors.InputError(
         f'config.{key} of this run is not {harmless!r}, and this version has '
         'no such key; use the version that trained the run'
       )
-  return knob_lib.unflatten(flatten(defaults.get_config()) | rename(saved))
+  saved = rename(saved)
+  if is_older and saved.get('data.split.val_share') == 0:
+    saved['data.split.val_share'] = -1.0  # Its meaning before that key existed.
+  return knob_lib.unflatten(flatten(defaults.get_config()) | saved)
 
 
 def rename(settings: dict[str, Any]) -> dict[str, Any]:

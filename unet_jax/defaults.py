@@ -56,7 +56,10 @@ MAIN = {
     0, (0, 2**15), 'Longer side in pixels after scaling; 0 scales nothing.'
   ),
   'data.split.val_share': number(
-    0.0, (0.0, 0.9), 'Share of train that becomes val if there is no val.'
+    -1.0,
+    (-1.0, 0.9),
+    'Share of train that becomes val if there is no val. 0 holds nothing back; '
+    '-1 holds back a fifth where there are no lists or ranges.',
   ),
   'image_size': number(128, (1, 2**15), 'Side in pixels of the random crops.'),
   'batch_size': number(8, (1, 2**20), 'Images per step, over all devices.'),
@@ -224,8 +227,16 @@ OTHER = {
     ('cosine', 'constant', 'step'),
     'The learning rate falls to 0, stays, or falls to 1/10 and 1/100.',
   ),
+  'optim.schedule_steps': number(
+    0,
+    (0, COUNT[1]),
+    'Steps by which the learning rate changes and parts are unfrozen; 0: '
+    '`total_steps`. A run that is continued keeps those it began with. In '
+    'later steps constant and step stay where they are, and cosine begins anew '
+    'at a tenth of lr and falls to 0 at the end.',
+  ),
   'optim.warmup': number(
-    0.1, SHARE, 'Share of the steps in which the learning rate rises.'
+    0.1, SHARE, 'Share of these steps in which the learning rate rises.'
   ),
   'optim.weight_decay': number(
     0.0, SHARE, 'Share of a kernel, times the learning rate, per step of adamw.'

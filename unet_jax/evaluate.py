@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from unet_jax import command_line
+from unet_jax import command_line, errors
 
 
 def main(argv: Sequence[str]) -> int:
@@ -31,6 +31,7 @@ def define(args: flags.FlagValues) -> None:
     'Folder of the data, if it has moved since training.',
     flag_values=args,
   )
+  command_line.define_processes(args)
 
 
 def run(args: flags.FlagValues) -> None:
@@ -41,7 +42,11 @@ def run(args: flags.FlagValues) -> None:
   model = trained.load(workdir, args.checkpoint)
   if args.data_root:
     model.config.data.root = args.data_root
-  _, table = trained.evaluate_split(model, workdir, args.split)
+  try:
+    _, table = trained.evaluate_split(model, workdir, args.split)
+  except errors.InputError as error:  # Its remedy may be a flag of training.
+    text = str(error).replace('--config.data.root', '--data_root')
+    raise errors.InputError(text) from None
   print(table)
 
 

@@ -42,29 +42,15 @@ def define(args: flags.FlagValues) -> None:
     'Number of folds to cross-validate in, each a run in WORKDIR/foldN.',
     flag_values=args,
   )
-  flags.DEFINE_string(
-    'coordinator',
-    '',
-    'HOST:PORT of process 0, if there are several processes.',
-    flag_values=args,
-  )
-  flags.DEFINE_integer(
-    'num_processes',
-    1,
-    'Number of processes, on all machines.',
-    flag_values=args,
-  )
-  flags.DEFINE_integer(
-    'process_id', 0, 'Index of this process, from 0.', flag_values=args
-  )
+  command_line.define_processes(args)
 
 
 def start(args: flags.FlagValues) -> None:
-  """Prepares the process for JAX, and connects it to the other processes."""
-  from unet_jax import parallel  # Late, for a fast --help.
+  """Prepares the process for JAX, and for the signals that end a job."""
+  from unet_jax import preemption  # Late, for a fast --help.
 
   command_line.start_jax(args)
-  parallel.join(args.coordinator, args.num_processes, args.process_id)
+  preemption.listen()
 
 
 def run(args: flags.FlagValues) -> None:
@@ -73,8 +59,10 @@ def run(args: flags.FlagValues) -> None:
   Raises:
     InputError: if the run can't begin, or ends in a fault.
     KeyboardInterrupt: after Ctrl-C; its text says how to resume.
+    Preempted: after another signal; its text says how to resume.
   """
-  from unet_jax.experiments import folds  # Late, for a fast --help.
+  from unet_jax import preemption  # Late, for a fast --help.
+  from unet_jax.experiments import folds
   from unet_jax.training import loop
 
   config_file = config_flags.get_config_filename(args['config'])
@@ -95,6 +83,10 @@ def run(args: flags.FlagValues) -> None:
     raise KeyboardInterrupt(
       'the same command, without --overwrite, resumes from the last '
       f'checkpoint in {workdir}, if there is one'
+    ) from None
+  except errors.Preempted as notice:
+    raise errors.Preempted(
+      f'{notice} in {workdir}; {preemption.RESUME}'
     ) from None
   if fault:
     raise errors.InputError(

@@ -289,30 +289,3 @@ def say(text: str) -> None:
   """Prints text on the first process only."""
   if is_first():
     print(text, flush=True)
-
-
-def join(coordinator: str, num_processes: int, process_id: int) -> None:
-  """Connects to the other processes of a run.
-
-  Args:
-    coordinator: HOST:PORT of process 0. If empty, JAX finds the processes under
-      SLURM; elsewhere there is only this one.
-    num_processes: number of processes.
-    process_id: number of this process, from 0.
-
-  Raises:
-    InputError: the arguments contradict each other.
-  """
-  if not 0 <= process_id < num_processes:
-    raise errors.InputError(
-      f'--process_id {process_id}: it must be from 0 to {num_processes - 1}, '
-      f'since --num_processes is {num_processes}'
-    )
-  if coordinator:
-    jax.distributed.initialize(coordinator, num_processes, process_id)
-  elif num_processes > 1:
-    raise errors.InputError(
-      f'--num_processes {num_processes} needs --coordinator HOST:PORT'
-    )
-  elif int(os.environ.get('SLURM_STEP_NUM_TASKS', '1')) > 1:
-    jax.distributed.initialize()

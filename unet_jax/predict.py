@@ -29,15 +29,17 @@ def define(args: flags.FlagValues) -> None:
   flags.DEFINE_string(
     'checkpoint', 'best', 'best, latest or a step.', flag_values=args
   )
+  command_line.define_processes(args)
 
 
 def run(args: flags.FlagValues) -> None:
   """Writes a mask and an overlay for each image."""
-  from unet_jax.evaluation import (  # Late, for a fast --help.
-    predictions,
-    trained,
-  )
+  from unet_jax.data import folder  # Late, for a fast --help.
+  from unet_jax.evaluation import predictions, trained
 
+  for text in args.input:
+    for line in folder.left_out(pathlib.Path(text)):
+      print(line)
   paths = predictions.find_images(args.input)
   output = pathlib.Path(args.output)
   model = trained.load(pathlib.Path(args.workdir), args.checkpoint)

@@ -1,44 +1,59 @@
 """Image and mask files -> uint8 arrays, with every fault named in one line."""
 
 import pathlib
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
 from unet_jax import errors
+from unet_jax.data import opening
 
-SUFFIXES = ('.png', '.jpg', '.jpeg', '.tif', '.tiff', '.gif', '.ppm')
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+DIM = 16  # Upper 8 bits below which a 16-bit file has at most 12 bits.
 
 
 def num_channels(paths: list[pathlib.Path]) -> int:
   """Returns 1 if the files, by their headers, are all grey, else 3."""
   for path in paths:
-    with _open(path) as image:
-      if image.mode not in ('1', 'L', 'LA', 'I') and not _is_deep_grey(image):
+    with opening.open_image(path) as image:
+      _refuse_wide(image, path)
+      if image.mode not in ('1', 'L', 'LA', 'I') and not opening.is_deep_grey(
+        image
+      ):
         return 3
   return 1
 
 
 def longer_side(path: pathlib.Path) -> int:
   """Returns the length of an image's longer side, by its header."""
-  with _open(path) as image:
+  with opening.open_image(path) as image:
     return max(image.size)
 
 
-def read_image(path: pathlib.Path, channels: int) -> np.ndarray:
+def read_image(
+  path: pathlib.Path,
+  channels: int,
+  may_be_dark: Callable[[], bool] = lambda: False,
+) -> np.ndarray:
   """Decodes a file as uint8[H, W, channels], channels 1 or 3.
 
   The image is rotated as its EXIF says. 16-bit values keep their upper 8 bits.
+
+  Args:
+    path: of the file.
+    channels: number of channels.
+    may_be_dark: returns whether a file of 16 bits may have low values alone, as
+      it may if others of its set are brighter; see `has_bright`.
 
   Raises:
     InputError: if the file is damaged, has transparent pixels, or has 16 bits
       of which the upper ones are hardly used.
   """
-  with _open(path) as image:
+  with opening.open_image(path) as image:
+    _refuse_wide(image, path)
     is_deep = _is_deep(image)  # Pillow forgets this when it decodes.
-    _decode(ImageOps.exif_transpose, path, image, in_place=True)
-    _decode(image.load, path)
+    opening.decode(ImageOps.exif_transpose, path, image, in_place=True)
+    opening.decode(image.load, path)
     if image.has_transparency_data:
       alpha = np.asarray(image.convert('RGBA').getchannel('A'))  # [H, W]
       if alpha.min() < 255:
@@ -46,18 +61,35 @@ def read_image(path: pathlib.Path, channels: int) -> np.ndarray:
           f'{path}: some of its pixels are transparent; save it without an '
           'alpha channel, on the background that it should have'
         )
-    if image.mode == 'I' or _is_deep_grey(image):
+    if image.mode == 'I' or opening.is_deep_grey(image):
       grey = (np.asarray(image) >> 8).astype(np.uint8)
       array = np.repeat(grey[..., None], channels, axis=-1)
     else:
       array = np.asarray(image.convert('L' if channels == 1 else 'RGB'))
-  if is_deep and array.max() < 16:
+  if is_deep and array.max() < DIM and not may_be_dark():
     raise errors.InputError(
       f'{path}: a 16-bit file whose values are all below 4096, so that its '
       'upper 8 bits hold almost nothing; scale its values to 0 to 65535, or '
       'save it with 8 bits'
     )
   return array.reshape(*array.shape[:2], channels)
+
+
+def has_bright(paths: Iterable[pathlib.Path]) -> bool:
+  """Returns whether a file uses the upper bits of 16; skips damaged files."""
+  for path in paths:
+    try:
+      with opening.open_image(path) as image:
+        if _is_deep(image) and _is_bright(image):
+          return True
+    except opening.UNREADABLE:
+      continue  # Reading the set names the file.
+  return False
+
+
+def _is_bright(image: ImageFile.ImageFile) -> bool:
+  array = np.asarray(image)
+  return array.max() >> (8 if array.itemsize > 1 else 0) >= DIM
 
 
 def keep_channels(image: np.ndarray, channels: str) -> np.ndarray:
@@ -69,42 +101,9 @@ def keep_channels(image: np.ndarray, channels: str) -> np.ndarray:
   return image[..., 1:2] if channels == 'green' and is_color else image
 
 
-def read_mask(path: pathlib.Path, *, as_index: bool) -> np.ndarray:
-  """Decodes a mask as stored: uint8[H, W] or bool[H, W].
-
-  A palette file gives its indices: converting it to grey would turn class 1
-  into the brightness of that class's colour.
-
-  Args:
-    path: of the file.
-    as_index: whether grey values are indices; Pillow scales 2-bit and 4-bit
-      indices to 0 to 255, which is undone. If False, the values are brightness,
-      and 16-bit values keep their upper 8 bits.
-  """
-  with _open(path) as image:
-    if image.mode not in ('1', 'L', 'P') and not _is_deep_grey(image):
-      raise errors.InputError(
-        f'{path}: a mask has one channel, this file has {image.mode}; save it '
-        'as an 8-bit PNG of indices, or use --config.data.masks.kind=color'
-      )
-    tiles = _tiles(image)  # Pillow forgets them when it decodes.
-    _decode(image.load, path)
-    array = np.asarray(image)
-  if array.itemsize == 2 and as_index and array.max() > 255:
-    raise errors.InputError(
-      f'{path}: mask value {array.max()} is above 255; save it as an 8-bit PNG '
-      'of indices'
-    )
-  if array.itemsize == 2:
-    return (array if as_index else array >> 8).astype(np.uint8)
-  if as_index and ('L;2' in tiles or 'L;4' in tiles):
-    array = array // np.uint8(85 if 'L;2' in tiles else 17)
-  return array
-
-
 def read_planes(path: pathlib.Path) -> np.ndarray:
   """Reads an array of planes [H, W, K]: bool, integers, or floats."""
-  array = _load(path)
+  array = opening.load_array(path)
   if array.ndim != 3 or array.dtype.kind not in 'buif':
     raise errors.InputError(
       f'{path} holds {array.dtype}{list(array.shape)}; planes are numbers of '
@@ -120,7 +119,7 @@ def read_weights(path: pathlib.Path) -> np.ndarray:
   black is 0 and white is 1.
   """
   if path.suffix.lower() == '.npy':
-    array = _load(path)
+    array = opening.load_array(path)
     if array.ndim != 2 or not array.size or array.dtype.kind not in 'buif':
       raise errors.InputError(
         f'{path} holds {array.dtype}{list(array.shape)}; weights are numbers '
@@ -144,20 +143,24 @@ def read_weights(path: pathlib.Path) -> np.ndarray:
 
 def _read_grey(path: pathlib.Path) -> np.ndarray:
   """Decodes a grey file as float32[H, W], from 0 to 1 for white."""
-  with _open(path) as image:
-    if image.mode not in ('1', 'L') and not _is_deep_grey(image):
+  with opening.open_image(path) as image:
+    _refuse_wide(image, path)
+    if image.mode not in ('1', 'L') and not opening.is_deep_grey(image):
       raise errors.InputError(
         f'{path}: a map of weights has one channel, this file has '
         f'{image.mode}; save it as a grey PNG, or as .npy'
       )
-    _decode(image.load, path)
+    opening.decode(image.load, path)
     array = np.asarray(image)
   white = 1 if array.dtype == bool else np.iinfo(array.dtype).max
   return array.astype(np.float32) / np.float32(white)
 
 
 def write_png(array: np.ndarray, path: pathlib.Path) -> None:
-  """Writes uint8[H, W] or [H, W, 3]; makes the folder if it is missing."""
+  """Writes uint8[H, W] or [H, W, 3]; makes the folder if it is missing.
+
+  A path that ends with .jpg gets a JPEG instead, a tenth as large.
+  """
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(array).save(path)
@@ -187,55 +190,18 @@ def resize(
   return np.stack(planes, axis=-1)
 
 
-def _load(path: pathlib.Path) -> np.ndarray:
-  try:
-    return np.load(path, allow_pickle=False)
-  except (OSError, ValueError, EOFError) as error:
+def _refuse_wide(image: ImageFile.ImageFile, path: pathlib.Path) -> None:
+  """Refuses an image, not a mask, of signed or 32-bit values."""
+  # Pillow reads 16-bit grey of PPM as mode I.
+  if image.mode == 'I' and image.format != 'PPM':
     raise errors.InputError(
-      f'{path}: not a readable .npy file ({error}); restore or remove it'
-    ) from None
-
-
-def _open(path: pathlib.Path) -> ImageFile.ImageFile:
-  try:
-    image = Image.open(path)
-  except FileNotFoundError:
-    raise errors.InputError(f'{path}: no such file') from None
-  except UNREADABLE as error:
-    raise errors.InputError(
-      f'{path}: not a readable image ({error}); restore or remove it'
-    ) from None
-  is_ppm = image.format == 'PPM'  # Pillow reads its 16-bit grey as mode I.
-  if image.mode == 'F' or (image.mode == 'I' and not is_ppm):
-    image.close()
-    raise errors.InputError(
-      f'{path}: its values are signed, 32-bit or floats; save it with 8 or 16 '
-      'bits'
+      f'{path}: its values are signed or of 32 bits; save it with 8 or 16 bits'
     )
-  return image
-
-
-def _is_deep_grey(image: Image.Image) -> bool:
-  return image.mode in ('I;16', 'I;16L', 'I;16B')
 
 
 def _is_deep(image: ImageFile.ImageFile) -> bool:
   """Returns whether a file has 16 bits; in colour, Pillow reads 8 of them."""
-  return ';16' in _tiles(image) or any(
+  return ';16' in opening.tiles(image) or any(
     codec.startswith('ppm') and isinstance(args, tuple) and args[-1] > 255
     for codec, _, _, args in image.tile
   )
-
-
-def _tiles(image: ImageFile.ImageFile) -> str:
-  """Returns the names that Pillow gives to the storage of the values."""
-  return ' '.join(str(tile[3]) for tile in image.tile)
-
-
-def _decode(function, path: pathlib.Path, *args, **kwargs):
-  try:
-    return function(*args, **kwargs)
-  except UNREADABLE as error:
-    raise errors.InputError(
-      f'{path}: damaged or truncated ({error}); restore or remove it'
-    ) from None

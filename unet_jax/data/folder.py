@@ -1,16 +1,31 @@
 """A folder of images and masks: `images/NAME.*` with `masks/NAME.png` or .npy,
 or `GT/<class>/NAME.png`, and lists `train.txt`, `val.txt`, `test.txt`."""
 
+import functools
 import pathlib
+import threading
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import numpy as np
 
-from unet_jax import errors
-from unet_jax.data import files, labels, layout, scan, splits, stored
+from unet_jax import errors, text_files
+from unet_jax.data import (
+  files,
+  labels,
+  layout,
+  mask_files,
+  opening,
+  scan,
+  splits,
+  stored,
+)
 from unet_jax.data.checks import files as file_checks
 from unet_jax.data.checks import finding, sizes
 from unet_jax.data.checks import names as name_checks
 from unet_jax.data.spec import Spec
+
+T = TypeVar('T')
 
 
 def open_folder(spec: Spec) -> layout.Layout:
@@ -26,7 +41,8 @@ def open_files(spec: Spec, scanned: scan.Files) -> layout.Layout:
   """Like `open_folder`, for files already listed."""
   root, masks = scanned.root, spec.masks
   classes = spec.classes or _find_classes(scanned, spec)
-  finding.refuse(file_checks.check(scanned, spec, classes))
+  findings = file_checks.check(scanned, spec, classes)
+  finding.refuse(findings)
   if not classes:
     raise errors.InputError(name_checks.ask(scanned, masks.kind))
   images = _first(scanned.images)
@@ -41,8 +57,11 @@ def open_files(spec: Spec, scanned: scan.Files) -> layout.Layout:
     [images[name] for names in keys.values() for name in names]
   )
 
+  has_bright = once(lambda: files.has_bright(images.values()))
+  white = {folder: find_white(named) for folder, named in paths.items()}
+
   def read(name: str) -> layout.Raw:
-    image = files.read_image(images[name], channels)
+    image = files.read_image(images[name], channels, has_bright)
 
     def fit(array: np.ndarray, path: pathlib.Path) -> np.ndarray:
       if array.shape[:2] != image.shape[:2]:
@@ -50,15 +69,16 @@ def open_files(spec: Spec, scanned: scan.Files) -> layout.Layout:
       return array
 
     planes = {
-      folder: fit(read_mask(named[name], masks.kind), named[name])
+      folder: fit(
+        read_mask(named[name], masks.kind, white[folder]), named[name]
+      )
       if name in named
       else np.zeros(image.shape[:2], bool)
       for folder, named in paths.items()
     }
     field, weight_map = None, None
     if fields:
-      view = files.read_mask(fields[name], as_index=False) > 0
-      field = fit(view, fields[name])
+      field = fit(mask_files.read_view(fields[name]), fields[name])
     if name in weights:
       weight_map = fit(files.read_weights(weights[name]), weights[name])
     if masks.kind == 'folders':
@@ -69,11 +89,35 @@ def open_files(spec: Spec, scanned: scan.Files) -> layout.Layout:
       mask = dict(enumerate(np.moveaxis(planes[scan.MASKS], -1, 0)))
     return layout.Raw(name, image, mask, where, field, weight_map)
 
-  return layout.Layout(keys, read, classes, str(root))
+  notes = tuple(finding.notes(findings))
+  return layout.Layout(keys, read, classes, str(root), notes)
 
 
-def read_mask(path: pathlib.Path, kind: str) -> np.ndarray:
+def once(function: Callable[[], T]) -> Callable[[], T]:
+  """Returns a function that calls `function` once, also if threads call it."""
+  cached, lock = functools.cache(function), threading.Lock()
+
+  def call() -> T:
+    with lock:
+      return cached()
+
+  return call
+
+
+def find_white(masks: Mapping[str, pathlib.Path]) -> Callable[[], int]:
+  """Returns mask_files.find_white of the masks of a folder, called once."""
+  return once(lambda: mask_files.find_white(masks.values()))
+
+
+def read_mask(
+  path: pathlib.Path, kind: str, white: Callable[[], int]
+) -> np.ndarray:
   """Reads a mask that is stored as `kind`; see spec.Masks.
+
+  Args:
+    path: of the file.
+    kind: how masks are stored.
+    white: from `find_white`.
 
   Returns:
     [H, W, K] for `planes`, uint8[H, W, 3] for `color`, else uint8 or bool
@@ -83,7 +127,7 @@ def read_mask(path: pathlib.Path, kind: str) -> np.ndarray:
     return files.read_planes(path)
   if kind == 'color':
     return files.read_image(path, 3)
-  return files.read_mask(path, as_index=kind == 'index')
+  return mask_files.read_mask(path, as_index=kind == 'index', white=white)
 
 
 def find_images(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -102,6 +146,11 @@ def find_images(folder: pathlib.Path) -> list[pathlib.Path]:
   return list(_first(images).values())
 
 
+def left_out(folder: pathlib.Path) -> list[str]:
+  """Returns a line on the files of a folder that are not read, if any are."""
+  return finding.notes(file_checks.left_out({folder: opening.SUFFIXES}))
+
+
 def _first(paths: scan.Paths) -> dict[str, pathlib.Path]:
   return {name: files_of_name[0] for name, files_of_name in paths.items()}
 
@@ -110,12 +159,38 @@ def _find_classes(scanned: scan.Files, spec: Spec) -> tuple[str, ...]:
   """Returns the names in classes.txt, or of the folders under GT."""
   path, masks = scanned.root / 'classes.txt', spec.masks
   if path.exists():
-    lines = path.read_text('utf-8-sig').splitlines()
-    names = [line.strip() for line in lines]
-    return tuple(name for name in names if name and name != masks.background)
+    return _foreground(text_files.read_lines(path), path, spec)
   if masks.kind == 'folders':
     return tuple(name for name in scanned.masks if name not in masks.void)
   return ()
+
+
+def _foreground(
+  names: list[str], path: pathlib.Path, spec: Spec
+) -> tuple[str, ...]:
+  """Returns the names of classes.txt without what means no class.
+
+  labelme's begins with __ignore__, which is void, and _background_.
+
+  Raises:
+    InputError: if the background is not the first: its value is 0.
+  """
+  background = spec.masks.background
+  if not background:
+    return tuple(names)
+  names = names[1:] if names[:1] == ['__ignore__'] else names
+  same = [
+    name
+    for name in names
+    if name.strip('_').casefold() == background.strip('_').casefold()
+  ]
+  if same and names[0] != same[0] and spec.masks.kind != 'folders':
+    raise errors.InputError(
+      f'{path}: {same[0]} is not the first name, though its value is 0; move '
+      'it to the first line, or, if every pixel has a class, set '
+      '--config.data.background='
+    )
+  return tuple(name for name in names if name not in same)
 
 
 def _refuse_size(

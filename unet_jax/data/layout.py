@@ -27,6 +27,7 @@ class Layout(NamedTuple):
   read: Callable[[str], Raw]
   classes: tuple[str, ...]
   root: str
+  notes: tuple[str, ...] = ()  # Lines for the user to read before training.
 
 
 def mask_folders(masks: Masks, classes: Sequence[str]) -> list[str]:

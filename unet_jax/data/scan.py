@@ -1,15 +1,17 @@
 """Lists the files of a folder of images and masks, without checking them."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from unet_jax import errors
-from unet_jax.data import files, splits
+from unet_jax import errors, text_files
+from unet_jax.data import opening, splits
 from unet_jax.data.spec import Spec
 
 MASKS = 'masks'  # Folder of masks, if there is one mask per image.
 WEIGHTS = ('.npy', '.png')  # Suffixes of maps of weights.
+
+CLUTTER = ('thumbs.db', 'desktop.ini')  # Files that Windows adds.
 
 Paths = dict[str, list[pathlib.Path]]  # NAME -> its files; one is right.
 
@@ -43,12 +45,19 @@ def list_files(spec: Spec) -> Files:
     raise errors.InputError(
       f'config.data.root: no folder {root}; give it with --config.data.root'
     )
+  _check_name(str(root), root)
   images = by_name(root / 'images')
+  # A mask or list may write an accent in another form than its image.
+  spelling = {text_files.normal(name): name for name in images}
 
   def list_masks(
-    folder: pathlib.Path, suffixes: Sequence[str] = files.SUFFIXES
+    folder: pathlib.Path, suffixes: Sequence[str] = opening.SUFFIXES
   ) -> Paths:
-    return _without_ending(by_name(folder, suffixes), images)
+    masks: Paths = {}
+    for name, paths in by_name(folder, suffixes).items():
+      masks.setdefault(text_files.normal(name), []).extend(paths)
+    masks = _without_ending(masks, spelling)
+    return {spelling.get(name, name): paths for name, paths in masks.items()}
 
   return Files(
     root=root,
@@ -59,24 +68,81 @@ def list_files(spec: Spec) -> Files:
     },
     fields=list_masks(root / spec.fov) if has_field_files(spec) else {},
     weights=list_masks(root / spec.weights, WEIGHTS) if spec.weights else {},
-    lists=splits.read_lists(root),
+    lists={
+      split: [spelling.get(text_files.normal(name), name) for name in names]
+      for split, names in splits.read_lists(root).items()
+    },
   )
 
 
 def by_name(
-  folder: pathlib.Path, suffixes: Sequence[str] = files.SUFFIXES
+  folder: pathlib.Path, suffixes: Sequence[str] = opening.SUFFIXES
 ) -> Paths:
-  """Returns {NAME: paths} of the files directly in `folder`, if it exists."""
+  """Returns {NAME: paths} of the files directly in `folder`, if it exists.
+
+  Raises:
+    InputError: for a name that cannot be shown.
+  """
   paths: Paths = {}
-  for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-    if path.suffix.lower() in suffixes and not path.name.startswith('.'):
+  for path in _visible(folder):
+    if path.suffix.lower() in suffixes and path.is_file():
+      _check_name(path.name, folder)
       paths.setdefault(path.stem, []).append(path)
-  return paths
+  return {
+    name: [x for x in several if _is_first(x)] or several
+    for name, several in paths.items()
+  }
+
+
+def left_out(
+  folder: pathlib.Path, suffixes: Sequence[str] = opening.SUFFIXES
+) -> list[pathlib.Path]:
+  """Lists what `by_name` leaves out of a folder.
+
+  Files that only belong to one that is read, such as NAME.json of NAME.png, and
+  folders are not listed.
+  """
+  taken = by_name(folder, suffixes)
+  return [
+    path
+    for path in _visible(folder)
+    if path not in taken.get(path.stem, ())
+    and not path.is_dir()
+    and (path.suffix.lower() in suffixes or path.stem not in taken)
+    and path.name.lower() not in CLUTTER
+  ]
+
+
+def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Lists what is directly in a folder, without hidden files."""
+  try:
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+  except OSError as error:
+    raise errors.InputError(
+      f'{folder} cannot be read ({error.strerror or error}); correct its '
+      'permissions'
+    ) from None
+  return [path for path in paths if not path.name.startswith('.')]
+
+
+def _is_first(path: pathlib.Path) -> bool:
+  """Returns whether a file is taken before one of the same name."""
+  suffix = path.suffix.lower()
+  return suffix in opening.FIRST_SUFFIXES or suffix not in opening.SUFFIXES
+
+
+def _check_name(name: str, folder: pathlib.Path) -> None:
+  """Refuses a name that is not UTF-8, or would control the terminal."""
+  if any(map(text_files.is_control, name)):
+    raise errors.InputError(
+      f'{ascii(str(folder))}: the name {ascii(name)} is not UTF-8, or has a '
+      'control character; rename it'
+    )
 
 
 def mask_suffixes(spec: Spec) -> tuple[str, ...]:
   """Returns the suffixes that files of masks may have."""
-  return ('.npy',) if spec.masks.kind == 'planes' else files.SUFFIXES
+  return ('.npy',) if spec.masks.kind == 'planes' else opening.SUFFIXES
 
 
 def has_field_files(spec: Spec) -> bool:
@@ -87,11 +153,14 @@ def has_field_files(spec: Spec) -> bool:
 def _mask_folders(root: pathlib.Path, spec: Spec) -> list[pathlib.Path]:
   """Returns the folders that hold masks: those in GT, or the one `masks`."""
   if spec.masks.kind == 'folders':
-    return sorted(path for path in root.glob('GT/*') if path.is_dir())
+    folders = [path for path in _visible(root / 'GT') if path.is_dir()]
+    for path in folders:
+      _check_name(path.name, root / 'GT')
+    return folders
   return [path for path in [root / MASKS] if path.is_dir()]
 
 
-def _without_ending(masks: Paths, images: Paths) -> Paths:
+def _without_ending(masks: Paths, images: Mapping[str, object]) -> Paths:
   """Renames {NAME_ending: paths} to {NAME: paths} if all endings are equal."""
   if not masks or masks.keys() & images.keys():
     return masks

@@ -114,6 +114,7 @@ def load(
   }
   findings = class_checks.check(tallies, opened.classes, spec.encoding)
   finding.refuse(findings)
+  notes = [*opened.notes, *notes]
   notes += stats.notes(sum(by_split.values(), []), coding)
   notes += finding.notes(findings)
   mean, std = stats.moments(train)
@@ -150,6 +151,8 @@ def open_split(
     if split in ('train', 'val'):
       split_drawing.check_saved(saved, split_drawing.pool(keys), opened.root)
     keys |= {name: saved[name] for name in ('train', 'val') if name in saved}
+  else:
+    keys = split_drawing.without_val(keys)
   keys = {name: keys[name] for name in splits.SPLITS if name in keys}
   if split not in keys:
     raise errors.InputError(
@@ -222,7 +225,8 @@ def split_keys(
   Returns:
     {split: keys} in the order train, val, test; all folds; and notes.
   """
-  keys, notes = dict(opened.keys), []
+  keys: dict[str, Sequence[str]] = dict(opened.keys)
+  notes: list[str] = []
   folds: tuple[Sequence[str], ...] = ()
   if split_drawing.is_needed(spec.split, keys):
     pooled = split_drawing.pool(keys)
@@ -239,11 +243,13 @@ def split_keys(
       split_drawing.check_saved(saved, pooled, opened.root)
       keys['train'], keys['val'] = saved['train'], saved['val']
     notes.append(note)
-  elif 'val' not in keys:
-    notes.append(
-      'no val split: "best" is the latest averaged weights (to hold '
-      'images out: --config.data.split.val_share=0.2)'
-    )
+  else:
+    keys = split_drawing.without_val(keys)
+  if 'val' not in keys:
+    note = 'no val split: "best" is the latest averaged weights'
+    if spec.split.val_share:  # 0 is a choice.
+      note += ' (to hold images out: --config.data.split.val_share=0.2)'
+    notes.append(note)
   keys = {split: keys[split] for split in splits.SPLITS if keys.get(split)}
   if spec.weights:
     _check_weights(spec.weights, [counts[key] for key in keys['train']])

@@ -26,7 +26,7 @@ class Split(NamedTuple):
   train: str  # Names and ranges of names; '' reads the lists.
   val: str
   test: str
-  val_share: float  # Share of train held out as val if there is no val.
+  val_share: float  # Share of train that is drawn as val; see defaults.
   group: str  # Images of a patient stay together; see split_drawing.group.
   folds: int  # Number of folds; 0: none.
   fold: int  # Index of the fold that is val.

@@ -1,16 +1,20 @@
 """Draws validation splits and folds by seed: stratified by class, and with all
 images of a patient in one part."""
 
+import collections
 import csv
+import io
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from unet_jax import errors
+from unet_jax import errors, text_files
 from unet_jax.data.spec import Split
+
+DEFAULT_SHARE = 0.2  # Of val, if there are no lists.
 
 
 class Drawn(NamedTuple):
@@ -24,8 +28,15 @@ class Drawn(NamedTuple):
 
 def is_needed(split: Split, keys: Mapping[str, Sequence[str]]) -> bool:
   """Returns whether val has to be drawn from the listed splits."""
-  share = split.val_share or 'all' in keys
+  share = split.val_share > 0 or (split.val_share < 0 and 'all' in keys)
   return bool(split.folds or ('val' not in keys and share))
+
+
+def without_val(
+  keys: Mapping[str, Sequence[str]],
+) -> dict[str, Sequence[str]]:
+  """Returns the splits if no val is drawn: unlisted images are for training."""
+  return {'train': keys['all']} if 'all' in keys else dict(keys)
 
 
 def pool(keys: Mapping[str, Sequence[str]]) -> list[str]:
@@ -62,7 +73,11 @@ def draw(
     is_val = fold_of == split.fold
     chosen = f'fold {split.fold} of {split.folds}, drawn'
   else:
-    is_val = hold_back(groups, presence, split.val_share or 0.2, seed)
+    share = split.val_share if split.val_share > 0 else DEFAULT_SHARE
+    is_val = hold_back(groups, presence, share, seed)
+    wanted = share_size(count, share)
+    if is_val.sum() != wanted:
+      chosen = f'the nearest to {wanted} that whole groups make, {chosen}'
   together = f', {len(set(groups))} groups kept whole' if split.group else ''
   note = (
     f'val is {is_val.sum()} of {count} images, {chosen} by seed and '
@@ -106,7 +121,7 @@ def group(names: Sequence[str], rule: str, root: pathlib.Path) -> list[str]:
     return _from_table(names, root / f'{file}.csv', column)
   groups = []
   for name in names:
-    match = re.search(rule, name)
+    match = re.search(text_files.normal(rule), text_files.normal(name))
     if not match or match[1] is None:
       raise errors.InputError(
         f'config.data.split.group {rule!r} does not match {name}; correct it'
@@ -119,9 +134,9 @@ def _from_table(
   names: Sequence[str], path: pathlib.Path, column: str
 ) -> list[str]:
   try:
-    with path.open(newline='', encoding='utf-8-sig') as file:
-      rows = list(csv.DictReader(file))
-  except (OSError, csv.Error, UnicodeDecodeError) as error:
+    text = text_files.read_text(path)
+    rows = list(csv.DictReader(io.StringIO(text, newline='')))
+  except csv.Error as error:
     raise errors.InputError(
       f'config.data.split.group: {path} cannot be read ({error})'
     ) from None
@@ -131,13 +146,14 @@ def _from_table(
       f'config.data.split.group: {path} has no column {column} (it has: '
       f'{", ".join(columns)})'
     )
-  patients = {row[columns[0]]: row[column] for row in rows}
+  normal = text_files.normal
+  patients = {normal(row[columns[0]] or ''): row[column] for row in rows}
   for name in names:
-    if not patients.get(name):
+    if not patients.get(normal(name)):
       raise errors.InputError(
         f'config.data.split.group: {path} has no {column} for {name}; add a row'
       )
-  return [patients[name] for name in names]
+  return [patients[normal(name)] for name in names]
 
 
 def draw_parts(
@@ -153,7 +169,8 @@ def draw_parts(
 
   Args:
     sizes: images of each part, N in all. The parts have exactly these sizes if
-      every group has one image, and nearly these sizes otherwise.
+      every group has one image, and nearly these sizes otherwise; none is empty
+      if there are as many groups.
     groups: N names; images with the same name stay together.
     presence: bool[N, K], which classes an image has.
     seed: breaks ties.
@@ -177,7 +194,8 @@ def draw_parts(
     fits = room >= counts[i, 0]
     # Prefers the part that lacks most of its share; rare classes weigh more.
     gain = ((1 - have / wanted) * counts[i] / total).sum(axis=1)
-    gain = np.where(fits, gain, -np.inf) if fits.any() else room
+    overfull = np.where(have[:, 0] == 0, np.inf, room)  # No part stays empty.
+    gain = np.where(fits, gain, -np.inf) if fits.any() else overfull
     part_of[i] = gain.argmax()
     have[part_of[i]] += counts[i]
   return part_of[member]
@@ -186,23 +204,42 @@ def draw_parts(
 def hold_back(
   groups: Sequence[str], presence: np.ndarray, share: float, seed: int
 ) -> np.ndarray:
-  """Draws `share` of the images (at least one if share > 0) as validation.
+  """Draws about `share` of the images, above 0, as validation.
+
+  Val and train have at least one group each.
 
   Returns:
     bool[N], which are held out; see `draw_parts`.
+
+  Raises:
+    InputError: if there are fewer than two groups.
   """
-  count = len(groups)
-  num_val = max(1, round(share * count)) if share > 0 else 0
-  num_groups = len(set(groups))
-  if num_val and (num_val >= count or num_groups < 2):
-    remedy = 'lower it, or add images' if num_groups > 1 else 'add images'
+  count, sizes = len(groups), collections.Counter(groups).values()
+  if len(sizes) < 2:
+    what = 'one image' if count == 1 else f'{count} images of one group'
     raise errors.InputError(
-      f'config.data.split.val_share {share} of {count} images of {num_groups} '
-      f'groups leaves none to train on; {remedy}'
+      f'{what} cannot be split into train and val; add images, or train '
+      'without val: --config.data.split.val_share=0'
     )
-  if not num_val:
-    return np.zeros(count, bool)
+  num_val = _nearest_sum(sizes, share_size(count, share))
   return draw_parts([count - num_val, num_val], groups, presence, seed) == 1
+
+
+def share_size(count: int, share: float) -> int:
+  """Returns how many of the images a share above 0 is, at least one."""
+  return max(1, round(share * count))
+
+
+def _nearest_sum(sizes: Iterable[int], wanted: int) -> int:
+  """Returns the sum of some but not all sizes that is nearest to `wanted`."""
+  sums = 1  # Bit i: some of the sizes add up to i.
+  for size in sizes:
+    sums |= sums << size
+  total = sums.bit_length() - 1
+  return min(
+    (i for i in range(1, total) if sums >> i & 1),
+    key=lambda i: abs(i - wanted),
+  )
 
 
 def draw_folds(

@@ -17,8 +17,7 @@ def read_lists(root: pathlib.Path) -> dict[str, list[str]]:
   for split in SPLITS:
     path = root / f'{split}.txt'
     if path.exists():
-      lines = path.read_text('utf-8-sig').splitlines()
-      lists[split] = [line.strip() for line in lines if line.strip()]
+      lists[split] = text_files.read_lines(path)
   return lists
 
 
@@ -59,7 +58,8 @@ def from_ranges(split: Split, names: Iterable[str]) -> dict[str, list[str]]:
 
 def _ends(part: str, ordered: list[str], key: str) -> tuple[int, int]:
   """Returns the positions of a range's ends; names may have dashes, too."""
-  places = {name: i for i, name in enumerate(ordered)}
+  places = {text_files.normal(name): i for i, name in enumerate(ordered)}
+  part = text_files.normal(part)
   cuts = [i for i, letter in enumerate(part) if letter == '-']
   pairs = [(part, part), *((part[:i], part[i + 1 :]) for i in cuts)]
   for pair in pairs:
@@ -85,6 +85,21 @@ def save(
 
 
 def load(folder: pathlib.Path) -> dict[str, list[str]]:
-  """Reads what `save` wrote; returns {} if there is no file."""
+  """Reads what `save` wrote; returns {} if there is no file.
+
+  Raises:
+    InputError: if the file is damaged.
+  """
   path = folder / FILE
-  return text_files.read_json(path, 'restore it') if path.exists() else {}
+  if not path.exists():
+    return {}
+  lists = text_files.read_json(path, 'restore it')
+  folds = lists.get('folds', [])
+  parts = [names for key, names in lists.items() if key != 'folds']
+  is_sound = isinstance(folds, list) and all(
+    isinstance(names, list) and all(isinstance(x, str) for x in names)
+    for names in parts + folds
+  )
+  if not is_sound:
+    raise errors.InputError(f'{path} holds no lists of names; restore it')
+  return lists

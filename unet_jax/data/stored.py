@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+
+from unet_jax.data import opening
 
 ORIENTATION = 0x0112  # EXIF's tag for the rotation of an image.
 SWAPPED = (5, 6, 7, 8)  # Its values that swap width and height.
@@ -28,11 +29,15 @@ class File(NamedTuple):
 
 
 def read(path: pathlib.Path) -> tuple[File, np.ndarray]:
-  """Reads a file as stored: its description, and [H, W] or [H, W, C]."""
+  """Reads a file as stored: its description, and [H, W] or [H, W, C].
+
+  Raises:
+    InputError: if the file cannot be opened; opening.UNREADABLE if it is torn.
+  """
   if path.suffix == '.npy':
-    array = np.load(path, allow_pickle=False)
+    array = opening.load_array(path)
     return describe(str(path), array), array
-  with Image.open(path) as image:
+  with opening.open_file(path) as image:
     orientation = image.getexif().get(ORIENTATION, 1)
     array = np.asarray(image)
     file = File(

@@ -42,8 +42,11 @@ class LabelStatistics(NamedTuple):
 def value_counts(mask: np.ndarray) -> dict[int | str, int]:
   """Counts the pixels of each value of [H, W], or '#rrggbb' of [H, W, C].
 
-  Floats are shares, not codes of classes, and are not counted.
+  Floats are shares, not codes of classes, and are not counted. Of grey and
+  alpha, the grey values are counted.
   """
+  if mask.ndim == 3 and mask.shape[2] < 3:
+    mask = mask[..., 0]
   if mask.ndim == 3:
     colour = mask[..., :3].astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
     return {f'#{value:06x}': n for value, n in _commonest(colour)}

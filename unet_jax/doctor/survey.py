@@ -9,10 +9,10 @@ import numpy as np
 
 from unet_jax import errors
 from unet_jax.data import (
-  files,
   folder,
   labels,
   layout,
+  opening,
   reading,
   scan,
   sources,
@@ -175,12 +175,18 @@ def _make_examine(
   full_size = data_spec._replace(resize=0)
   read_example = reading.make_reader(full_size, opened) if coding else None
   kind, folders = data_spec.masks.kind, list(scanned.masks) if scanned else []
+  white: dict[str, Callable[[], int]] = {}
+  if scanned:
+    white = {
+      name: folder.find_white({k: x[0] for k, x in paths.items()})
+      for name, paths in scanned.masks.items()
+    }
   if kind == 'folders':
     folders = layout.mask_folders(data_spec.masks, opened.classes)
 
   def examine(key: str) -> tuple[Record, stats.Counts | None]:
     if scanned:
-      record = _examine_files(key, scanned, folders, kind)
+      record = _examine_files(key, scanned, folders, kind, white)
     else:
       record = _examine_arrays(key, opened)
     if not coding or not read_example or not record.image:
@@ -199,9 +205,21 @@ def _make_examine(
 
 
 def _examine_files(
-  name: str, scanned: scan.Files, folders: Sequence[str], kind: str
+  name: str,
+  scanned: scan.Files,
+  folders: Sequence[str],
+  kind: str,
+  white: Mapping[str, Callable[[], int]],
 ) -> Record:
-  """Measures an example's files as they are stored."""
+  """Measures an example's files as they are stored.
+
+  Args:
+    name: of the example.
+    scanned: all files.
+    folders: the mask folders that are read.
+    kind: kind of the masks; see spec.Masks.
+    white: mask folder -> folder.find_white.
+  """
   image, image_stats, masks, damaged = None, None, {}, []
   paths = {'': scanned.images[name]} | {
     key: scanned.masks[key].get(name, ()) for key in folders
@@ -209,18 +227,22 @@ def _examine_files(
   for key, path in ((key, path[0]) for key, path in paths.items() if path):
     try:
       file, pixels = stored.read(path)
-    except (*files.UNREADABLE, EOFError) as error:
-      damaged.append((str(path), str(error)))
+    except opening.UNREADABLE as error:
+      damaged.append((str(path), str(error).removeprefix(f'{path}: ')))
       continue
     if key:
-      masks[key] = file._replace(values=_values_of(path, pixels, kind))
+      values = _values_of(path, pixels, kind, white[key])
+      masks[key] = file._replace(values=values)
     else:
       image, image_stats = file, statistics.look_at(pixels)
   return Record(name, name, '', image, image_stats, masks, damaged=(*damaged,))
 
 
 def _values_of(
-  path: pathlib.Path, pixels: np.ndarray, kind: str
+  path: pathlib.Path,
+  pixels: np.ndarray,
+  kind: str,
+  white: Callable[[], int],
 ) -> dict[int | str, int]:
   """Counts the values that training would read of a mask.
 
@@ -230,11 +252,12 @@ def _values_of(
     path: path of the file.
     pixels: the file as stored, [H, W] or [H, W, C].
     kind: kind of the masks; see spec.Masks.
+    white: from folder.find_white.
   """
   if kind == 'planes':
     return {}  # Values of planes are not codes of classes.
   try:
-    return statistics.value_counts(folder.read_mask(path, kind))
+    return statistics.value_counts(folder.read_mask(path, kind, white))
   except errors.InputError:
     return statistics.value_counts(pixels)
 

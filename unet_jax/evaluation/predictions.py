@@ -81,6 +81,7 @@ def masks(
   if len(classes.planes) == 1:
     return {'': planes[..., 0].astype(np.uint8)}
   return {
-    f'_{name}': planes[..., i].astype(np.uint8)
+    # A name must not lead into another folder.
+    f'_{name.replace("/", "%2F")}': planes[..., i].astype(np.uint8)
     for i, name in enumerate(classes.planes)
   }

@@ -203,16 +203,15 @@ def strips_of(
 
 
 def logits_of(
-  predictor: Predictor, variables: dict, images: Sequence[np.ndarray]
+  predictor: Predictor, variables: dict, images: Iterable[np.ndarray]
 ) -> Iterator[np.ndarray]:
   """Yields the logits, float32[H, W, K], of images uint8[H, W, C] of any size.
 
   Several images share a batch.
   """
   side = predictor.window
-  cut = (
-    tiles.cut(image.__getitem__, image.shape[:2], side) for image in images
-  )
+  ahead, images = itertools.tee(images)
+  cut = (tiles.cut(image.__getitem__, image.shape[:2], side) for image in ahead)
   logits = _run(predictor, variables, itertools.chain.from_iterable(cut))
   for image in images:
     yield np.concatenate(list(tiles.blend(logits, image.shape[:2], side)))

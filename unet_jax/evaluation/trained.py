@@ -1,5 +1,6 @@
 """Loads and evaluates a trained model, from the folder of its run alone."""
 
+import itertools
 import pathlib
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -10,9 +11,20 @@ import ml_collections
 
 from unet_jax import build, checkpoint, errors, parallel
 from unet_jax import config as config_lib
-from unet_jax.data import files, sources, spec, splits
-from unet_jax.evaluation import pictures, scores, tiles
+from unet_jax.data import files, pipeline, sources, spec, split_drawing, splits
+from unet_jax.evaluation import (
+  measuring,
+  pictures,
+  records,
+  scores,
+  summary,
+  tables,
+  tiles,
+)
 from unet_jax.evaluation import predictor as predictor_lib
+from unet_jax.evaluation.report import page
+
+RANKED = predictor_lib.NUM_PICTURES  # Panels of each of worst, median and best.
 
 
 class Trained(NamedTuple):
@@ -50,9 +62,11 @@ def load(workdir: pathlib.Path, which: str = 'best') -> Trained:
       trees = checkpoint.restore(manager, step, targets)
     except Exception as error:  # Each layer of orbax raises its own types.
       raise errors.InputError(
-        f'checkpoint {step} of {workdir} can not be read '
-        f'({checkpoint.reason(error)}); try --checkpoint=latest, or another '
-        f'of {", ".join(map(str, manager.all_steps()))}'
+        f'checkpoint {step} of {workdir} cannot be read '
+        f'({checkpoint.reason(error)}); it has the steps '
+        f'{", ".join(map(str, manager.all_steps()))}: evaluate and predict '
+        'take another by --checkpoint=STEP, training starts from another by '
+        f'--init_from={workdir / checkpoint.FOLDER}/STEP'
       ) from error
   return Trained(config, predictor, trees['averaged'], step)
 
@@ -76,38 +90,53 @@ def abstract_variables(model: build.Model, channels: int) -> dict:
 
 
 def evaluate(
-  model: Trained, source: sources.Examples, workdir: pathlib.Path, split: str
+  model: Trained,
+  source: sources.Examples,
+  workdir: pathlib.Path,
+  split: str,
+  *,
+  with_shapes: bool = False,
 ) -> tuple[dict[str, float], str]:
   """Scores a split on all devices.
 
   Args:
     model: the model, from `load`.
     source: examples of the split.
-    workdir: folder for evaluation/<split>.json, and <split>.png with a few
-      examples.
+    workdir: folder of the run, for evaluation/<split>.json and what is beside
+      it, and for report.html; see docs/evaluation.md.
     split: name of the split.
+    with_shapes: whether to score outlines and objects, too.
 
   Returns:
     The scores by flat names, and a table, as text.
   """
-  classes = model.predictor.classes
   sides = (max(source[i]['label'].shape[:2]) for i in range(len(source)))
   model = with_window(model, sides)
-  result = predictor_lib.score_split(model.predictor, model.variables, source)
-  panels = predictor_lib.draw(model.predictor, model.variables, source)
-  report = scores.report(
-    result.counts, classes.planes, classes.num_foreground, model.step
-  )
+  record = _measure(model, source, with_shapes=with_shapes)
+  report = summary.summarise(record) | {
+    'environment': {
+      'software': f'JAX {jax.__version__}',
+      'devices': parallel.describe_devices(),
+    }
+  }
   path = workdir / 'evaluation' / f'{split}.json'
+  panels = predictor_lib.draw(model.predictor, model.variables, source)
+  report['pictures'] = _draw_ranked(model, source, record, path)
   if parallel.is_first():
     files.write_png(pictures.sheet(panels), path.with_suffix('.png'))
+    records.write(record, path.with_suffix('.npz'))
+    records.write_csv(record, path.with_suffix('.csv'))
     scores.write(report, path)
-  return result.row, (
-    f'{split} split, {len(source)} images, weights of step {model.step}\n'
-    f'{scores.table(report)}\n'
-    f'{scores.baseline(result.counts, classes.num_foreground)}\n'
-    f'written to {path}; {path.with_suffix(".png").name} shows a few images'
+    page.write([workdir], workdir / page.NAME)
+  row = scores.row(record.counts, record.planes, record.num_foreground)
+  lr = model.config.optim.lr
+  parts = (
+    f'{split} split, {len(source)} images, weights of step {model.step}',
+    tables.describe(report),
+    tables.baseline(record.counts, record.num_foreground, lr),
+    f'written to {path}; {workdir / page.NAME} shows it',
   )
+  return row, '\n'.join(parts)
 
 
 def evaluate_split(
@@ -128,5 +157,57 @@ def evaluate_split(
     opened = sources.open_layout(data_spec)
     split = sources.split_names(data_spec, opened)[-1]
   source = sources.open_split(data_spec, split, splits.load(workdir))
-  _, table = evaluate(model, source, workdir, split)
+  _, table = evaluate(model, source, workdir, split, with_shapes=True)
   return split, table
+
+
+def _measure(
+  model: Trained, source: sources.Examples, *, with_shapes: bool
+) -> records.Record:
+  """Measures a split; images of a patient are one group."""
+  examples, ahead = itertools.tee(pipeline.eval_examples(source))
+  logits = predictor_lib.logits_of(
+    model.predictor, model.variables, (example['image'] for example in ahead)
+  )
+  record = measuring.measure(
+    zip(examples, logits, strict=True),
+    model.predictor.classes,
+    step=model.step,
+    with_shapes=with_shapes,
+  )
+  wanted = spec.read(model.config)
+  root = pathlib.Path(wanted.root)
+  groups = split_drawing.group(record.names, wanted.split.group, root)
+  return record._replace(groups=groups)
+
+
+def _draw_ranked(
+  model: Trained,
+  source: sources.Examples,
+  record: records.Record,
+  path: pathlib.Path,
+) -> dict[str, str]:
+  """Writes the panels of the worst, median and best images beside `path`.
+
+  Returns:
+    {file, relative to the folder of `path`: title}.
+  """
+  scored = dict(records.rank(record))
+  order, middle = list(scored), max(0, len(scored) // 2 - 1)
+  titles: dict[str, str] = {}
+  drawn: set[int] = set()
+  for kind, chosen in (
+    ('worst', order[:RANKED]),
+    ('median', order[middle : middle + RANKED]),
+    ('best', order[-RANKED:]),
+  ):
+    chosen = [i for i in chosen if i not in drawn]
+    drawn |= set(chosen)
+    examples = [source[i] for i in chosen]
+    panels = predictor_lib.draw(model.predictor, model.variables, examples)
+    for i, panel in zip(chosen, panels, strict=True):
+      file = f'{path.stem}/{len(titles)}.jpg'
+      titles[file] = f'{kind}: {record.names[i]}, macro F1 {scored[i]:.3f}'
+      if parallel.is_first():
+        files.write_png(panel, path.parent / file)
+  return titles

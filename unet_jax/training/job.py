@@ -55,6 +55,8 @@ def prepare(
     InputError: for an error that the user can fix.
   """
   config, opened = open_data(config)
+  if not overwrite:
+    config = workdir_lib.adopt_schedule(workdir, config)
   workdir_lib.check(workdir, config, overwrite=overwrite)
   final_split, final_checkpoint = final_evaluation(config, opened)
   saved_step = 0 if overwrite else workdir_lib.last_step(workdir)
@@ -62,7 +64,8 @@ def prepare(
     workdir, config.total_steps, final_split
   ):
     parallel.say(
-      f'{workdir} is finished, at step {saved_step}; --overwrite starts over'
+      f'{workdir} is finished, at step {saved_step}; a larger '
+      '--config.total_steps trains on, --overwrite starts over'
     )
     return None
   if saved_step:
@@ -130,7 +133,7 @@ def begin(job: Job, workdir: pathlib.Path, *, overwrite: bool) -> None:
   """
   parallel.wait('ready')
   if parallel.is_first():
-    workdir_lib.begin(workdir, job.config, overwrite=overwrite)
+    workdir_lib.begin(workdir, job.config, job.final_split, overwrite=overwrite)
     if not job.saved_step:
       keys = {name: part.keys for name, part in job.dataset.splits.items()}
       splits.save(workdir, keys, job.dataset.folds)

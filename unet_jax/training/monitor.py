@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from unet_jax import errors
+from unet_jax import defaults, errors
 from unet_jax.training import collapse
 
 WATCHED = ('loss', 'skipped', 'planes')  # Metrics of every step.
@@ -17,6 +17,7 @@ DIVERGED_STEPS = 20  # This many diverged steps in a row end the run.
 SKIPPED_STEPS = 10  # This many skipped steps in a row end the run.
 HARDLY_MOVED = 0.01  # Total relative update below which a run hardly moves.
 SMOOTH = 0.5  # Early stopping: weight of the old smoothed score.
+USUAL_LR = defaults.KEYS['optim.lr'].value
 META_KEY = 'watch'  # Key in a checkpoint's metadata.
 
 
@@ -72,6 +73,7 @@ class Monitor:
     *,
     classes: tuple[str, ...],
     total_steps: int,
+    lr: float,
     locate: Callable[[int], str],
   ) -> list[str]:
     """Adds the steps since the last review; returns the new lines to report.
@@ -82,6 +84,7 @@ class Monitor:
       recent: the WATCHED metrics of each step since the last review.
       classes: names of the foreground classes.
       total_steps: number of steps of the run.
+      lr: highest learning rate of the run.
       locate: number of a skipped step -> description of its fault.
     """
     for entry in recent:
@@ -97,14 +100,14 @@ class Monitor:
       if failed > before:
         self.where = locate(failed)
       lines += self.report_skipped(len(skipped), len(recent))
-    lines += self.report_still(metrics, total_steps)
+    lines += self.report_still(metrics, total_steps, lr)
     return lines + self.judge(classes)
 
   def check(
-    self, step: int, metrics: Mapping[str, float], total_steps: int
+    self, step: int, metrics: Mapping[str, float], total_steps: int, lr: float
   ) -> None:
     """Raises InputError if the run must end, before anything more is saved."""
-    if reason := self.why_lost(step, metrics, total_steps):
+    if reason := self.why_lost(step, metrics, total_steps, lr):
       raise errors.InputError(reason)
 
   def add(self, loss: float, skipped: int, planes: np.ndarray) -> None:
@@ -135,7 +138,7 @@ class Monitor:
     ]
 
   def report_still(
-    self, metrics: Mapping[str, float], total_steps: int
+    self, metrics: Mapping[str, float], total_steps: int, lr: float
   ) -> list[str]:
     """Reports once, after a quarter of the run, that the weights hardly move.
 
@@ -143,6 +146,7 @@ class Monitor:
       metrics: metrics of the last step.
       total_steps: number of steps of the run; the warm-up lies in its first
         quarter.
+      lr: highest learning rate of the run.
     """
     ratios = _update_ratios(metrics)
     self.largest_update = max(self.largest_update, *ratios.values())
@@ -155,7 +159,7 @@ class Monitor:
     self.is_still = True
     return [
       f'the weights hardly move: by at most {moved:.1g} of their norm in '
-      f'{self.num_steps} steps; raise config.optim.lr (2e-3 is usual)'
+      f'{self.num_steps} steps; raise {_name_rate(lr, lr < USUAL_LR)}'
     ]
 
   def judge(self, classes: tuple[str, ...]) -> list[str]:
@@ -180,7 +184,7 @@ class Monitor:
     ]
 
   def why_lost(
-    self, step: int, metrics: Mapping[str, float], total_steps: int
+    self, step: int, metrics: Mapping[str, float], total_steps: int, lr: float
   ) -> str:
     """Returns why the run must end after a step; '' if it can continue.
 
@@ -189,13 +193,14 @@ class Monitor:
       metrics: metrics of the step.
       total_steps: number of steps of the run; a short run ends when half of its
         steps in a row were skipped.
+      lr: highest learning rate of the run.
     """
     remedy = 'and start over with --overwrite'
-    rate = f' (now {metrics["learning_rate"]:.2g}; 2e-3 is usual)'
+    rate = _name_rate(lr, lr > USUAL_LR)
     if self.num_skipped >= min(SKIPPED_STEPS, max(1, total_steps // 2)):
       return (
         f'steps {step - self.num_skipped + 1} to {step} had to be skipped: '
-        f'{self.where}; fix that, or lower config.optim.lr{rate} or set '
+        f'{self.where}; fix that, or lower {rate} or set '
         f'config.precision=float32, {remedy}'
       )
     if self.num_lost >= DIVERGED_STEPS:
@@ -205,8 +210,8 @@ class Monitor:
         f'the run diverged: the loss is {metrics["loss"]:.4g} at step {step}, '
         f'and was over {DIVERGED} times the initial loss of '
         f'{self.first_loss:.4g} for {self.num_lost} steps; the {part} changes '
-        f'most, by {ratios[part]:.2g} of its norm a step: lower '
-        f'config.optim.lr{rate} {remedy}'
+        f'most, by {ratios[part]:.2g} of its norm a step: lower {rate} '
+        f'{remedy}'
       )
     return ''
 
@@ -243,6 +248,12 @@ class Monitor:
 def restore(meta: Mapping[str, dict]) -> Monitor:
   """Restores a monitor from the metadata of `to_meta`; {} gives a new one."""
   return Monitor(**meta.get(META_KEY, {}))
+
+
+def _name_rate(lr: float, is_usual_ahead: bool) -> str:
+  """Names the key and its value; the usual one if the remedy leads there."""
+  usual = f'; {USUAL_LR:g} is usual' if is_usual_ahead else ''
+  return f'config.optim.lr (now {lr:g}{usual})'
 
 
 def _update_ratios(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -8,9 +8,16 @@ import optax
 
 from unet_jax.training import parts as parts_lib
 
+RESTART = 0.1  # Share of the learning rate at which cosine begins anew.
+
 
 def make_schedule(
-  name: str, *, lr: float, warmup: float, total_steps: int
+  name: str,
+  *,
+  lr: float,
+  warmup: float,
+  total_steps: int,
+  schedule_steps: int = 0,
 ) -> optax.Schedule:
   """Builds a schedule, step -> learning rate, with a linear warm-up from 0.
 
@@ -21,13 +28,20 @@ def make_schedule(
     lr: highest learning rate.
     warmup: share of the steps that are warm-up.
     total_steps: number of steps of the run.
+    schedule_steps: number of steps that the above refers to; 0 for all steps.
+      In later steps `constant` and `step` keep their last rate; `cosine` begins
+      anew at a tenth of `lr`, a warm restart, and decays to 0 at the end
+      (Loshchilov and Hutter 2017, arXiv:1608.03983).
   """
-  warmup_steps = min(int(warmup * total_steps), total_steps - 1)
+  length = schedule_steps or total_steps
+  warmup_steps = min(int(warmup * length), length - 1)
   if name == 'cosine':
-    return optax.warmup_cosine_decay_schedule(
-      0.0, lr, warmup_steps, total_steps
-    )
-  drops = {total_steps // 2: 0.1, total_steps * 3 // 4: 0.1}
+    fall = optax.warmup_cosine_decay_schedule(0.0, lr, warmup_steps, length)
+    if length >= total_steps:
+      return fall
+    again = optax.cosine_decay_schedule(RESTART * lr, total_steps - length)
+    return optax.join_schedules([fall, again], [length])
+  drops = {length // 2: 0.1, length * 3 // 4: 0.1}
   body = optax.piecewise_constant_schedule(lr, drops if name == 'step' else {})
   if not warmup_steps:
     return body

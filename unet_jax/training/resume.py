@@ -17,9 +17,13 @@ SAVED = ('step', 'params', 'opt_state', 'batch_stats', 'rng')
 
 
 def restore(
-  manager: checkpoint.ocp.CheckpointManager, state: step_lib.TrainState
+  manager: checkpoint.ocp.CheckpointManager,
+  state: step_lib.TrainState,
+  total_steps: int,
 ) -> tuple[int, step_lib.TrainState, monitor_lib.Monitor]:
   """Restores the newest checkpoint that can be read.
+
+  Early stopping counts anew in a run that had fewer than `total_steps`.
 
   Returns:
     The number of finished steps, the state after them, and the monitor; without
@@ -33,7 +37,10 @@ def restore(
   if not steps_done:
     return 0, state, monitor_lib.Monitor()
   meta = checkpoint.restore_meta(manager, steps_done)
-  return steps_done, with_saved(state, trees), monitor_lib.restore(meta)
+  monitor = monitor_lib.restore(meta)
+  if meta['config']['total_steps'] < total_steps:
+    monitor.num_worse = 0
+  return steps_done, with_saved(state, trees), monitor
 
 
 def recall_faults(workdir: pathlib.Path) -> str:

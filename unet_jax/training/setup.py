@@ -87,7 +87,9 @@ def make_run(config: ml_collections.ConfigDict, stats: sources.Stats) -> Run:
     preprocess_fn=build.make_preprocess(classes, stats.mean, stats.std),
   )
   stages = parts.stages(
-    config.transfer.freeze, config.transfer.unfreeze, config.total_steps
+    config.transfer.freeze,
+    config.transfer.unfreeze,
+    config.optim.schedule_steps or config.total_steps,
   )
   schedule, tx = make_optimizer(config, stages)
   shared: dict[str, Any] = dict(
@@ -123,6 +125,7 @@ def make_optimizer(
     lr=config.optim.lr,
     warmup=config.optim.warmup,
     total_steps=config.total_steps,
+    schedule_steps=config.optim.schedule_steps,
   )
   tx = optimizer.make_optimizer(
     schedule,

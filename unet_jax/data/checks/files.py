@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from unet_jax import errors
-from unet_jax.data import files, layout, scan, splits
+from unet_jax.data import layout, opening, scan, splits
 from unet_jax.data.checks import lists
 from unet_jax.data.checks.finding import (
   Finding,
@@ -39,6 +39,7 @@ def check(
   return [
     *folders(scanned, spec, masks),
     *ambiguous(named),
+    *left_out(_read_folders(scanned, spec, masks)),
     *lists.check(scanned),
     *without_mask(scanned, spec, masks, wanted),
     *without_image(scanned, spec, masks, wanted),
@@ -104,7 +105,7 @@ def _class_folders(
 def holds_files(
   folder: pathlib.Path,
   paths: scan.Paths,
-  suffixes: Sequence[str] = files.SUFFIXES,
+  suffixes: Sequence[str] = opening.SUFFIXES,
 ) -> list[Finding]:
   """Finds a folder that doesn't exist, or has no file with these suffixes."""
   if paths:
@@ -119,6 +120,20 @@ def holds_files(
         number=1,
       )
     ]
+  below = [
+    x.name for x in sorted(folder.iterdir()) if scan.by_name(x, suffixes)
+  ]
+  if below:
+    return [
+      Finding(
+        'error',
+        'empty folder',
+        text=f'{folder} has no file itself, only folders with files '
+        f'({some(below)}), which are not searched',
+        remedy=f'move the files into {folder}, each name once',
+        number=1,
+      )
+    ]
   return [
     Finding(
       'error',
@@ -128,6 +143,48 @@ def holds_files(
       number=1,
     )
   ]
+
+
+def _read_folders(
+  scanned: scan.Files, spec: Spec, masks: Masks
+) -> dict[pathlib.Path, Sequence[str]]:
+  """Returns the folders that are read, and the endings of their files."""
+  root = scanned.root
+  parent = root / 'GT' if spec.masks.kind == 'folders' else root
+  read: dict[pathlib.Path, Sequence[str]] = {root / 'images': opening.SUFFIXES}
+  read |= {parent / name: scan.mask_suffixes(spec) for name in masks}
+  if scan.has_field_files(spec):
+    read[root / spec.fov] = opening.SUFFIXES
+  if spec.weights:
+    read[root / spec.weights] = scan.WEIGHTS
+  return read
+
+
+def left_out(
+  read: Mapping[pathlib.Path, Sequence[str]],
+) -> list[Finding]:
+  """Finds files that are not read.
+
+  Args:
+    read: folder -> endings of the files that are read of it.
+  """
+  findings = []
+  for folder, suffixes in read.items():
+    paths = scan.left_out(folder, suffixes)
+    if paths:
+      findings.append(
+        Finding(
+          'warning',
+          'left out',
+          text=f'{plural(len(paths), "file")} in {folder} left out (an ending '
+          'that is not read, a name that is taken, or no regular file): '
+          f'{some([path.name for path in paths])}',
+          remedy=f'save what is needed as {suffixes[0]}, each name once',
+          files=tuple(map(str, paths)),
+          number=len(paths),
+        )
+      )
+  return findings
 
 
 def ambiguous(folders: Iterable[scan.Paths]) -> list[Finding]:

@@ -86,6 +86,12 @@ CHECKS = (
     names,
   ),
   Check(
+    'left out',
+    ('warning',),
+    'Files have an ending that is not read, or the name of another file.',
+    names,
+  ),
+  Check(
     'empty list',
     ('error',),
     'A list names no image.',

@@ -1,0 +1,119 @@
+"""Masks: values as stored, of any depth, and faults named."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_files import GREY, INDEX, save, save_palette, save_png
+
+from unet_jax import errors
+from unet_jax.data import mask_files
+
+
+def read_index(path):
+  return mask_files.read_mask(path, as_index=True, white=lambda: 255)
+
+
+def read_levels(path, *others):
+  def white():
+    return mask_files.find_white([path, *others])
+
+  return mask_files.read_mask(path, as_index=False, white=white)
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.gif', '.tif'])
+def test_palette_mask_is_read_as_its_indices(tmp_path, suffix):
+  path = save_palette(tmp_path / f'x{suffix}', INDEX)
+  with Image.open(path) as image:
+    assert not np.array_equal(image.convert('L'), INDEX)
+  np.testing.assert_array_equal(read_index(path), INDEX)
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.tif', '.tiff', '.ppm', '.gif'])
+def test_grey_mask_keeps_its_values(tmp_path, suffix):
+  path = save(tmp_path / f'x{suffix}', INDEX)
+  np.testing.assert_array_equal(read_index(path), INDEX)
+
+
+def test_one_bit_mask_is_boolean(tmp_path):
+  path = save(tmp_path / 'x.png', INDEX > 0)
+  mask = read_levels(path)
+  assert mask.dtype == bool
+  np.testing.assert_array_equal(mask, INDEX > 0)
+
+
+@pytest.mark.parametrize(('bits', 'rows'), [(2, [b'\x1b']), (4, [b'\x01\x23'])])
+def test_grey_of_few_bits_is_an_index_or_a_brightness(tmp_path, bits, rows):
+  path = save_png(tmp_path / 'x.png', bits, 0, rows, width=4)
+  index = read_index(path)
+  np.testing.assert_array_equal(index, [[0, 1, 2, 3]])
+  brightness = read_levels(path)
+  np.testing.assert_array_equal(brightness, index * (255 // (2**bits - 1)))
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'RGBA'])
+def test_mask_with_channels_is_refused(tmp_path, mode):
+  path = save(tmp_path / 'x.png', GREY, mode)
+  with pytest.raises(errors.InputError, match=rf'x\.png.*{mode}.*8-bit'):
+    read_index(path)
+
+
+def test_mask_with_alpha_is_read_if_it_is_opaque(tmp_path):
+  path = save(tmp_path / 'x.png', INDEX, 'LA')
+  np.testing.assert_array_equal(read_index(path), INDEX)
+  clear = np.stack([INDEX, np.full_like(INDEX, 254)], axis=-1)
+  path = save(tmp_path / 'y.png', clear)
+  with pytest.raises(errors.InputError, match=r'y\.png: .*transparent'):
+    read_index(path)
+
+
+WIDE = [('.png', np.uint16), ('.tif', np.uint16), ('.tif', np.int32)]
+
+
+@pytest.mark.parametrize(('suffix', 'dtype'), WIDE)
+def test_wide_mask_of_low_values_is_read_as_8_bits_are(tmp_path, suffix, dtype):
+  path = save(tmp_path / f'x{suffix}', INDEX.astype(dtype))
+  np.testing.assert_array_equal(read_index(path), INDEX)
+  for top in (1, 255):
+    mask = np.where(INDEX > 1, top, 0)
+    path = save(tmp_path / f'y{suffix}', mask.astype(dtype))
+    np.testing.assert_array_equal(read_levels(path), mask)
+
+
+@pytest.mark.parametrize(('suffix', 'dtype'), WIDE)
+def test_wide_masks_of_high_values_are_scaled(tmp_path, suffix, dtype):
+  levels = INDEX.astype(np.int32) * 21845  # 0 to 65535.
+  path = save(tmp_path / f'x{suffix}', levels.astype(dtype))
+  empty = save(tmp_path / f'y{suffix}', np.zeros_like(INDEX, dtype))
+  np.testing.assert_array_equal(read_levels(path, empty), INDEX * 85)
+  assert not read_levels(empty, path).any()
+  with pytest.raises(errors.InputError, match='65535 is not from 0 to 255'):
+    read_index(path)
+
+
+def test_wide_masks_of_both_kinds_are_refused(tmp_path):
+  low = save(tmp_path / 'x.png', (INDEX * 85).astype(np.uint16))
+  high = save(tmp_path / 'y.png', INDEX.astype(np.uint16) * 21845)
+  plain = save(tmp_path / 'z.png', INDEX)
+  for path, other in ((low, high), (high, low)):
+    with pytest.raises(errors.InputError, match='save all masks with 8 bits'):
+      read_levels(path, other)
+  np.testing.assert_array_equal(read_levels(plain, low, high), INDEX)
+
+
+def test_values_that_are_no_class_are_refused(tmp_path):
+  path = save(tmp_path / 'x.tif', INDEX.astype(np.int32) - 1)
+  for read in (read_index, read_levels):
+    with pytest.raises(errors.InputError, match='mask value -1 is not from 0'):
+      read(path)
+  path = save(tmp_path / 'y.tif', INDEX.astype(np.float32))
+  with pytest.raises(errors.InputError, match=r'y\.tif: its values are floats'):
+    read_index(path)
+
+
+@pytest.mark.parametrize('top', [1, 255, 65535])
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_a_view_is_all_that_is_not_black(tmp_path, top, dtype):
+  view = INDEX > 1
+  top = min(top, np.iinfo(dtype).max)
+  path = save(tmp_path / 'x.png', (view * top).astype(dtype))
+  np.testing.assert_array_equal(mask_files.read_view(path), view)

@@ -1,0 +1,95 @@
+"""Mask files -> uint8 or bool arrays, with every fault named in one line."""
+
+import pathlib
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from PIL import ImageFile
+
+from unet_jax import errors
+from unet_jax.data import opening
+
+
+def read_mask(
+  path: pathlib.Path, *, as_index: bool, white: Callable[[], int]
+) -> np.ndarray:
+  """Decodes a mask as stored: uint8[H, W] or bool[H, W].
+
+  A palette file gives its indices: converting it to grey would turn class 1
+  into the brightness of that class's colour.
+
+  Args:
+    path: of the file.
+    as_index: whether grey values are indices; Pillow scales 2-bit and 4-bit
+      indices to 0 to 255, which is undone. If False, the values are brightness.
+    white: returns what white is, 255 or 65535, in the masks of 16 and 32 bits
+      of a set, if values are brightness; see `find_white`.
+  """
+  with opening.open_image(path) as image:
+    tiles = opening.tiles(image)  # Pillow forgets them when it decodes.
+    array = _grey_mask(image, path)
+  if array.itemsize > 1:
+    full = 255 if as_index else white()
+    if not full:
+      raise errors.InputError(
+        f'{path}: masks of 16 or 32 bits end at 255 in some files, and go '
+        'beyond in others; save all masks with 8 bits'
+      )
+    if not 0 <= array.min() <= array.max() <= full:
+      value = array.min() if array.min() < 0 else array.max()
+      raise errors.InputError(
+        f'{path}: mask value {value} is not from 0 to {full}; save it as an '
+        '8-bit PNG of indices'
+      )
+    return (array >> (8 if full > 255 else 0)).astype(np.uint8)
+  if as_index and ('L;2' in tiles or 'L;4' in tiles):
+    array = array // np.uint8(85 if 'L;2' in tiles else 17)
+  return array
+
+
+def find_white(paths: Iterable[pathlib.Path]) -> int:
+  """Returns what white is in the masks of 16 and 32 bits of a set.
+
+  255 if no value is above it, since such masks were made with 8 bits; else
+  65535; 0 if the set has masks of both. Skips damaged files, and those of 8
+  bits.
+  """
+  tops = set()
+  for path in paths:
+    try:
+      with opening.open_image(path) as image:
+        if image.mode.startswith('I'):
+          tops.add(_grey_mask(image, path).max())
+    except opening.UNREADABLE:
+      continue  # Reading the set names the file.
+  tops -= {0}  # An empty mask may be either.
+  if not tops or max(tops) <= 255:
+    return 255
+  return 0 if min(tops) <= 255 else 65535
+
+
+def read_view(path: pathlib.Path) -> np.ndarray:
+  """Decodes a mask of the field of view: bool[H, W], True where not 0."""
+  with opening.open_image(path) as image:
+    return _grey_mask(image, path) > 0
+
+
+def _grey_mask(image: ImageFile.ImageFile, path: pathlib.Path) -> np.ndarray:
+  """Decodes one channel, [H, W], as stored; drops an opaque alpha."""
+  if image.mode not in ('1', 'L', 'LA', 'P', 'I') and not opening.is_deep_grey(
+    image
+  ):
+    raise errors.InputError(
+      f'{path}: a mask has one channel, this file has {image.mode}; save it '
+      'as an 8-bit PNG of indices, or use --config.data.masks.kind=color'
+    )
+  opening.decode(image.load, path)
+  array = np.asarray(image)
+  if image.mode != 'LA':
+    return array
+  if array[..., 1].min() < 255:
+    raise errors.InputError(
+      f'{path}: some pixels of the mask are transparent; save it without an '
+      'alpha channel'
+    )
+  return array[..., 0]

@@ -1,0 +1,155 @@
+"""Opens files of images and arrays, and refuses what Pillow would leave out."""
+
+import pathlib
+
+import numpy as np
+from PIL import Image, ImageFile, TiffImagePlugin
+
+from unet_jax import errors
+
+# Of two files of one name, the file with one of these endings is taken: an
+# earlier version read no others.
+FIRST_SUFFIXES = ('.png', '.jpg', '.jpeg', '.tif', '.tiff', '.gif', '.ppm')
+SUFFIXES = (
+  *FIRST_SUFFIXES,
+  *('.bmp', '.webp', '.jp2', '.pgm', '.pbm', '.pnm', '.tga', '.avif', '.jfif'),
+)
+# Pillow opens more, whatever the ending: for EPS it would run a program.
+FORMATS = (
+  *('PNG', 'JPEG', 'TIFF', 'GIF', 'PPM', 'BMP', 'DIB', 'WEBP', 'JPEG2000'),
+  'AVIF',
+)
+UNREADABLE = (
+  *(OSError, EOFError, SyntaxError, ValueError),
+  Image.DecompressionBombError,
+)
+# Tags of TIFF.
+BITS, SAMPLES, SAMPLE_FORMAT = 258, 277, 339
+REDUCED = 254  # Its bit 0 marks a small copy of another page.
+
+
+def open_file(path: pathlib.Path) -> ImageFile.ImageFile:
+  """Opens an image file, of any of FORMATS, whatever its ending says.
+
+  Raises:
+    InputError: if there is no such file, or it is not such an image.
+  """
+  _check_file(path)
+  # TGA has no signature: Pillow would take other files for it.
+  is_tga = path.suffix.lower() == '.tga'
+  try:
+    return Image.open(path, formats=(*FORMATS, 'TGA') if is_tga else FORMATS)
+  except UNREADABLE as error:
+    form = _tiff_form(path)
+    if form:
+      raise errors.InputError(
+        f'{path}: {form}, which cannot be read; save it with 8 or 16 bits, and '
+        'with 1 or 3 channels'
+      ) from None
+    raise errors.InputError(
+      f'{path}: not a readable image ({error}); restore or remove it'
+    ) from None
+
+
+def open_image(path: pathlib.Path) -> ImageFile.ImageFile:
+  """Opens an image; refuses pages and channels that Pillow would leave out."""
+  image = open_file(path)
+  tags = getattr(image, 'tag_v2', {})
+  num_channels = tags.get(SAMPLES, 1)
+  num_pages = decode(_count_pages, path, image)
+  text = ''
+  if image.mode == 'F':
+    text = 'its values are floats; save it with 8 or 16 bits'
+  elif num_channels > len(image.getbands()):
+    text = (
+      f'it has {num_channels} channels; save the 1 or 3 of them that training '
+      'should see'
+    )
+  elif num_pages > 1:
+    text = (
+      f'it has {num_pages} pages, and a sample is one image; save each page of '
+      f'images and masks as a file: {path.stem}_0000{path.suffix} and so on'
+    )
+  if text:
+    image.close()
+    raise errors.InputError(f'{path}: {text}')
+  return image
+
+
+def _count_pages(image: ImageFile.ImageFile) -> int:
+  """Counts pages and frames, without previews and small copies."""
+  num_pages = getattr(image, 'n_frames', 1)
+  if num_pages == 1 or image.format == 'MPO':  # A JPEG with its preview.
+    return 1
+  if isinstance(image, TiffImagePlugin.TiffImageFile):
+    kinds = []
+    for page in range(num_pages):
+      image.seek(page)
+      kinds.append(image.tag_v2.get(REDUCED, 0))
+    image.seek(0)
+    return sum(not kind & 1 for kind in kinds)
+  return num_pages
+
+
+def is_deep_grey(image: Image.Image) -> bool:
+  """Returns whether an image is grey with 16 bits."""
+  return image.mode in ('I;16', 'I;16L', 'I;16B')
+
+
+def tiles(image: ImageFile.ImageFile) -> str:
+  """Returns the names that Pillow gives to the storage of the values."""
+  return ' '.join(str(tile[3]) for tile in image.tile)
+
+
+def decode(function, path: pathlib.Path, *args, **kwargs):
+  """Calls a function that decodes a file; raises InputError if it is torn."""
+  try:
+    return function(*args, **kwargs)
+  except UNREADABLE as error:
+    raise errors.InputError(
+      f'{path}: damaged or truncated ({error}); restore or remove it'
+    ) from None
+
+
+def load_array(path: pathlib.Path) -> np.ndarray:
+  """Reads the array of a .npy file.
+
+  Raises:
+    InputError: if there is no such file, or it is not such an array.
+  """
+  _check_file(path)
+  try:
+    array = np.load(path, allow_pickle=False)
+  except Exception as error:  # A damaged header raises nearly anything.
+    text = ' '.join(str(error).split()) or type(error).__name__
+    raise errors.InputError(
+      f'{path}: not a readable .npy file ({text}); restore or remove it'
+    ) from None
+  if not isinstance(array, np.ndarray):
+    raise errors.InputError(
+      f'{path}: an .npz archive, not an .npy file; save one array with np.save'
+    )
+  return array
+
+
+def _check_file(path: pathlib.Path) -> None:
+  """Refuses what is no regular file: reading from a pipe may never end."""
+  if not path.is_file():
+    what = 'not a regular file' if path.exists() else 'no such file'
+    raise errors.InputError(f'{path}: {what}')
+
+
+def _tiff_form(path: pathlib.Path) -> str:
+  """Describes the values of a sound TIFF; '' if a file is no such TIFF."""
+  try:
+    with path.open('rb') as file:
+      tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+      file.seek(tags.next)
+      tags.load(file)
+    bits, samples = max(tags[BITS]), tags.get(SAMPLES, 1)
+    kinds = {1: 'whole', 2: 'signed', 3: 'floating-point'}
+    kind = kinds.get(max(tags.get(SAMPLE_FORMAT, (1,))), 'other')
+  except Exception:  # Damaged tags raise nearly anything.
+    return ''
+  channels = f'{samples} channels' if samples > 1 else '1 channel'
+  return f'a TIFF of {channels} of {kind} numbers of {bits} bits'
