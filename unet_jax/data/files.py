@@ -192,7 +192,9 @@ def _refuse_wide(image: ImageFile.ImageFile, path: pathlib.Path) -> None:
 
 def _is_deep(image: ImageFile.ImageFile) -> bool:
   """Returns whether a file has 16 bits; in colour, Pillow reads 8 of them."""
-  return ';16' in opening.tiles(image) or any(
+  if opening.is_deep_grey(image) or ';16' in opening.tiles(image):
+    return True
+  return any(
     codec.startswith('ppm') and isinstance(args, tuple) and args[-1] > 255
     for codec, _, _, args in image.tile
   )
