@@ -74,15 +74,15 @@ def has_bright(paths: Iterable[pathlib.Path]) -> bool:
   for path in paths:
     try:
       with opening.open_image(path) as image:
-        if _is_deep(image) and _is_bright(image):
+        if _is_deep(image) and _is_bright(image, path):
           return True
-    except opening.UNREADABLE:
+    except errors.InputError:
       continue  # Reading the set names the file.
   return False
 
 
-def _is_bright(image: ImageFile.ImageFile) -> bool:
-  array = np.asarray(image)
+def _is_bright(image: ImageFile.ImageFile, path: pathlib.Path) -> bool:
+  array = opening.decode(np.asarray, path, image)
   return array.max() >> (8 if array.itemsize > 1 else 0) >= DIM
 
 

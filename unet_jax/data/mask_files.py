@@ -60,7 +60,7 @@ def find_white(paths: Iterable[pathlib.Path]) -> int:
       with opening.open_image(path) as image:
         if image.mode.startswith('I'):
           tops.add(_grey_mask(image, path).max())
-    except opening.UNREADABLE:
+    except errors.InputError:
       continue  # Reading the set names the file.
   tops -= {0}  # An empty mask may be either.
   if not tops or max(tops) <= 255:
