@@ -180,10 +180,12 @@ def test_predict_writes_masks_at_the_images_own_size(finished, tmp_path):
   pixels = rng.integers(0, 256, (50, 70, 3), np.uint8)
   Image.fromarray(pixels).save(images / 'a.png')
   Image.fromarray(pixels[:33, :31]).save(images / 'b.jpg')
+  (images / 'c.heic').touch()
   output = tmp_path / 'out'
-  call(
+  done = call(
     *('predict', '--workdir', workdir, '--input', images, '--output', output)
   )
+  assert done.stdout.startswith(f'1 file in {images} left out (')
   names = {path.name for path in output.iterdir()}
   assert names == {'a.png', 'a_overlay.png', 'b.png', 'b_overlay.png'}
   with Image.open(output / 'a.png') as image:

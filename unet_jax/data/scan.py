@@ -63,7 +63,7 @@ def list_files(spec: Spec) -> Files:
     root=root,
     images=images,
     masks={
-      folder.name: list_masks(folder, mask_suffixes(spec))
+      _class_name(folder.name, spec): list_masks(folder, mask_suffixes(spec))
       for folder in _mask_folders(root, spec)
     },
     fields=list_masks(root / spec.fov) if has_field_files(spec) else {},
@@ -158,6 +158,14 @@ def _mask_folders(root: pathlib.Path, spec: Spec) -> list[pathlib.Path]:
       _check_name(path.name, root / 'GT')
     return folders
   return [path for path in [root / MASKS] if path.is_dir()]
+
+
+def _class_name(folder: str, spec: Spec) -> str:
+  """Returns a folder's name in the form in which the settings write it."""
+  masks = spec.masks
+  named = [*spec.classes, *sum(masks.merge.values(), ()), *masks.void]
+  spelling = {text_files.normal(str(name)): name for name in named}
+  return spelling.get(text_files.normal(folder), folder)
 
 
 def _without_ending(masks: Paths, images: Mapping[str, object]) -> Paths:
