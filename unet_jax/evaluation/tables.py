@@ -19,8 +19,11 @@ def describe(report: dict) -> str:
   parts = [table(report), *_details(report)]
   lower, upper = report['intervals']['macro_f1']
   if not math.isnan(lower):
+    over = 'images'
+    if report['num_groups'] < report['num_images']:
+      over = f'{report["num_groups"]} groups of images'
     parts.append(
-      f'95 % interval of the macro F1, over the images: {lower:.4f} to '
+      f'95 % interval of the macro F1, over the {over}: {lower:.4f} to '
       f'{upper:.4f}'
     )
   if text := caution(report):

@@ -113,6 +113,7 @@ def evaluate(
   sides = (max(source[i]['label'].shape[:2]) for i in range(len(source)))
   model = with_window(model, sides)
   record = _measure(model, source, with_shapes=with_shapes)
+  record, note = _with_groups(record, spec.read(model.config))
   report = summary.summarise(record) | {
     'environment': {
       'software': f'JAX {jax.__version__}',
@@ -133,6 +134,7 @@ def evaluate(
   parts = (
     f'{split} split, {len(source)} images, weights of step {model.step}',
     tables.describe(report),
+    *note,
     tables.baseline(record.counts, record.num_foreground, lr),
     f'written to {path}; {workdir / page.NAME} shows it',
   )
@@ -164,21 +166,32 @@ def evaluate_split(
 def _measure(
   model: Trained, source: sources.Examples, *, with_shapes: bool
 ) -> records.Record:
-  """Measures a split; images of a patient are one group."""
+  """Measures a split."""
   examples, ahead = itertools.tee(pipeline.eval_examples(source))
   logits = predictor_lib.logits_of(
     model.predictor, model.variables, (example['image'] for example in ahead)
   )
-  record = measuring.measure(
+  return measuring.measure(
     zip(examples, logits, strict=True),
     model.predictor.classes,
     step=model.step,
     with_shapes=with_shapes,
   )
-  wanted = spec.read(model.config)
-  root = pathlib.Path(wanted.root)
-  groups = split_drawing.group(record.names, wanted.split.group, root)
-  return record._replace(groups=groups)
+
+
+def _with_groups(
+  record: records.Record, data_spec: spec.Spec
+) -> tuple[records.Record, list[str]]:
+  """Returns the record with its images grouped, as by patient; and notes.
+
+  The split that is scored may lack what groups the images of train and val.
+  """
+  rule, root = data_spec.split.group, pathlib.Path(data_spec.root)
+  try:
+    groups = split_drawing.group(record.names, rule, root)
+  except errors.InputError as error:
+    return record, [f'{error}; until then each image is a group of its own']
+  return record._replace(groups=groups), []
 
 
 def _draw_ranked(
