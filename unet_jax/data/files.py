@@ -1,7 +1,8 @@
 """Image and mask files -> uint8 arrays, with every fault named in one line."""
 
+import contextlib
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
@@ -24,10 +25,23 @@ def num_channels(paths: list[pathlib.Path]) -> int:
   return 1
 
 
-def longer_side(path: pathlib.Path) -> int:
-  """Returns the length of an image's longer side, by its header."""
-  with opening.open_image(path) as image:
-    return max(image.size)
+@contextlib.contextmanager
+def of_any_size() -> Iterator[None]:
+  """Lifts Pillow's limit of 179 million pixels."""
+  limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+  try:
+    yield
+  finally:
+    Image.MAX_IMAGE_PIXELS = limit
+
+
+def size(path: pathlib.Path) -> tuple[int, int]:
+  """Returns width and height by the file's header; (0, 0) if it has none."""
+  try:
+    with of_any_size(), opening.open_file(path) as image:
+      return image.size
+  except errors.InputError:
+    return 0, 0
 
 
 def read_image(
