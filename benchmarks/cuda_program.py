@@ -114,8 +114,9 @@ def compile_case(case: str, *, infer: bool) -> str:
   run = setup.make_run(config, stats)
   if infer:
     variables = parallel.abstract(jax.eval_shape(run.init).averaged)
-    shape = jax.ShapeDtypeStruct((batch, size, size, 3), np.uint8)
-    lowered = run.predictor.predict.lower(variables, parallel.abstract(shape))
+    sample = {'image': jax.ShapeDtypeStruct((size, size, 3), np.uint8)}
+    images = parallel.abstract_batch(sample, batch)
+    lowered = run.predictor.logits.lower(variables, images)
   else:
     lowered = memory.lower(run, config, trainer.make_examples(size, 1)[0])
   return lowered.compile().as_text() or ''

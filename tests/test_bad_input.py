@@ -328,9 +328,9 @@ def fail_main(tmp_path, *args):
   ('args', 'parts'),
   [
     (['--config.totl_steps=9'], ['totl_steps', 'mean total_steps?']),
-    (['--config.optim.lrr=1'], ['lrr', 'mean lr?']),
-    (['--config.modell.depth=3'], ['modell', 'mean model?']),
-    (['--config.qqq=3'], ['no key', 'qqq', 'defaults.py']),
+    (['--config.optim.lrr=1'], ['optim.lrr', 'mean optim.lr?']),
+    (['--config.modell.depth=3'], ['modell.depth', 'mean model.depth?']),
+    (['--config.qqq=3'], ['no key', 'qqq', 'unet-jax keys']),
     (
       ['--config.loss.beta=.5'],
       ['loss.beta is now called --config.loss.tversky_beta;'],
@@ -351,7 +351,7 @@ def fail_main(tmp_path, *args):
       ['--config.transfer.resize=corner'],
       ['--config.transfer.resize no longer'],
     ),
-    (['--lr=1'], ["'lr'", '--help']),
+    (['--lr=1'], ["'lr'", 'mean --config.optim.lr?', '--help']),
     (['--config.total_steps=many'], ['--config.total_steps=many']),
     (['--config.optim.lr=0'], ['config.optim.lr is 0.0', 'positive']),
     (['--workdri=x'], ["'workdri'", 'workdir']),
@@ -374,10 +374,13 @@ def test_a_process_fails_in_one_line_too(tmp_path):
 @pytest.mark.parametrize(
   ('args', 'part'),
   [
-    ([], '--config configs/multiclass.py'),
+    ([], '--config multiclass; the presets are binary, '),
     (['--config=configs/no_such.py'], "'configs/no_such.py'"),
     (['--config=configs/no_such.py', '--config.seed=1'], 'no_such.py'),
-    (['--config=configs/binary.py:odd'], "variant 'odd': see the top of"),
+    (
+      ['--config=configs/binary.py:odd'],
+      "variant 'odd'; name none, or one of residual",
+    ),
   ],
 )
 def test_config_that_is_missing_fails_in_one_line(tmp_path, args, part):
@@ -399,7 +402,7 @@ def test_config_that_is_missing_fails_in_one_line(tmp_path, args, part):
     ('import no_such_package\n', ['no_such_package', 'given.py, line 1']),
     ('get_config = dict\n', ['get_config returned dict']),
     ('import sys\nsys.exit("set it first")\n', ['set it first']),
-    ('', ["no attribute 'get_config'"]),
+    ('', ['given.py has no function get_config']),
     (
       'from unet_jax import defaults\n'
       'config = defaults.get_config()\n'

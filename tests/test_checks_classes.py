@@ -86,11 +86,13 @@ def test_class_in_all_images_is_noted():
   assert finding.text.startswith('a is in all 3 train images')
 
 
-def test_empty_images_are_counted_by_split():
+def test_empty_images_are_counted_by_split_and_named():
   some = tally((0, 0), (1, 0), (1, 0))
+  some = some._replace(names=('a.png', 'b.png', 'c.png'))
   (finding,) = classes.empty({'train': some, 'test': tally((0, 0), (0, 1))})
   assert finding.severity == 'note'
   assert finding.number == 2
+  assert finding.files == ('a.png',)
   assert '1 of 3 train images and 1 of 2 test images' in finding.text
   (finding,) = classes.empty({'train': tally((0, 0), (0, 0), (1, 0))})
   assert finding.severity == 'warning'

@@ -268,4 +268,18 @@ def test_what_no_check_explains_is_still_an_error(write_folder, diagnose):
 
 def test_a_set_that_does_not_open_says_why(write_folder, diagnose):
   root = write_folder(mask='index')
-  assert 'no class names' in diagnose(root, 'index', ())['set refused'].text
+  text = diagnose(root, 'index', ())['set refused'].text
+  assert 'no class names' in text
+  assert 'the first 4 masks hold 0, 1, 2: ' in text
+  assert text.endswith('for instance --config.data.classes=class_1,class_2')
+
+
+@pytest.mark.parametrize(
+  ('mask', 'part'),
+  [('binary', 'hold 0, 255: use --config binary:folder'), ('folders', 'GT')],
+)
+def test_masks_without_names_say_which_kind_they_are(
+  write_folder, diagnose, mask, part
+):
+  findings = diagnose(write_folder(mask=mask), 'index', ())
+  assert any(part in finding.text for finding in findings.values())

@@ -5,7 +5,9 @@ import json
 import pytest
 from commands import TINY, call, run, write_images
 
-COMMANDS = ('main', 'evaluate', 'predict', 'prepare', 'compare', 'doctor')
+COMMANDS = (
+  *('main', 'evaluate', 'predict', 'prepare', 'compare', 'doctor', 'show'),
+)
 
 
 @pytest.mark.parametrize('name', COMMANDS)
@@ -15,7 +17,7 @@ def test_flags_of_one_call_are_unknown_to_the_next(name):
     lines = done.stdout.splitlines()
     assert '  --[no]overfit: ' in done.stdout or name != 'doctor'
     assert any(line.startswith('  --workdir: ') for line in lines) == (
-      name not in ('prepare', 'doctor')
+      name not in ('prepare', 'doctor', 'show')
     )
     assert 'Try --helpfull' in lines[-1]
     assert not done.stderr
@@ -29,11 +31,11 @@ def test_flags_of_one_call_are_unknown_to_the_next(name):
 @pytest.mark.parametrize(
   ('name', 'args', 'said'),
   [
-    ('main', (), '--config is missing; give a file, e.g. --config configs/mul'),
-    ('doctor', (), '--config is missing; give a file'),
-    ('prepare', (), '--config is missing; give a file'),
+    ('main', (), '--config is missing; name a preset or a file, such'),
+    ('doctor', (), '--config is missing; name a preset'),
+    ('prepare', (), '--config is missing; name a preset'),
     ('prepare', ('--config=configs/binary.py',), '--output is missing; see'),
-    ('compare', ('--config=configs/binary.py',), '--source is missing; give'),
+    ('compare', ('--config=configs/binary.py',), '--source is missing; name'),
     ('evaluate', (), '--workdir is missing; see --help'),
     ('predict', ('--workdir=x', '--output=y'), '--input is missing; see'),
   ],
@@ -97,6 +99,16 @@ def test_a_process_has_help_and_that_is_no_failure(name):
 def test_the_help_of_main_has_the_config():
   done = run('-m', 'unet_jax.main', '--help')
   assert done.returncode == 0
-  for part in ('  --config: ', '  --workdir: ', 'defaults.py'):
+  for part in ('  --config: ', '  --workdir: ', 'unet-jax keys'):
     assert part in done.stdout
   assert not done.stderr
+
+
+def test_show_prints_sizes_and_parameters_of_every_part():
+  done = call('show', '--config', 'tutorial', '--channels=1')
+  rows = [line.split() for line in done.stdout.splitlines()]
+  assert rows[0] == ['part', 'output', 'parameters']
+  sizes = {row[0]: row[1] for row in rows[1:-1]}
+  # Two convolutions 3x3 of 64 features from 1 and 64, with batch norm.
+  assert ['down0', '256x256x64', f'{9 * 65 * 64 + 2 * 64 + 4 * 64:,}'] in rows
+  assert sizes['head'] == '256x256x1'

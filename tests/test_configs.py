@@ -131,6 +131,20 @@ def test_the_page_of_all_keys_is_that_of_the_defaults():
     assert row.count('|') == 5  # No column is torn.
 
 
+def test_a_window_that_does_not_pool_like_the_image_is_refused(load_config):
+  config = load_config('multiclass:tiny', window=60)
+  with pytest.raises(errors.InputError, match='a multiple of 8: set it to 64'):
+    config_lib.check(config)
+  config_lib.check(load_config('multiclass:tiny', window=64))
+
+
+def test_a_window_of_0_leaves_that_of_a_run(load_config):
+  chosen = load_config('multiclass', window=256)
+  assert config_lib.differences(chosen, load_config('multiclass')) == []
+  other = load_config('multiclass', window=512)
+  assert config_lib.differences(chosen, other) == ['config.window: 256 -> 512']
+
+
 def test_every_usual_value_is_allowed():
   config_lib.check(defaults.get_config())
 

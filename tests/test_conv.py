@@ -485,10 +485,27 @@ def test_a_failing_compiler_is_quoted(problem, tmp_path):
 
 
 @needs_native
-def test_a_broken_cached_library_is_named(problem, tmp_path):
-  built = tmp_path / 'unet_jax' / build.shared_object().name
-  built.parent.mkdir()
-  built.write_bytes(b'')
-  reason = problem()
-  assert conv.choose_engine('cpu') == 'rewritten'
-  assert str(built) in reason
+def test_a_cached_library_that_is_not_sound_is_not_loaded(tmp_path):
+  content = build.shared_object().read_bytes()
+  path = tmp_path / 'native.so'
+  path.write_bytes(content)
+  path.chmod(0o755)
+  assert build.is_sound(path)
+  for damaged in (
+    *(b'', content[:-1], content[: len(content) // 2]),
+    content[:999] + bytes([content[999] ^ 1]) + content[1000:],
+  ):
+    path.write_bytes(damaged)
+    assert not build.is_sound(path)
+  path.write_bytes(content)
+  path.chmod(0o777)  # Others could replace its content.
+  assert not build.is_sound(path)
+
+
+@needs_native
+@pytest.mark.skipif(os.getuid() != 0, reason='only root gives files away')
+def test_a_library_of_another_user_is_not_loaded(tmp_path):
+  path = tmp_path / 'native.so'
+  path.write_bytes(build.shared_object().read_bytes())
+  os.chown(path, 1234, 1234)
+  assert not build.is_sound(path)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from unet_jax import parallel
-from unet_jax.data import labels, pipeline
-from unet_jax.evaluation import counts
+from unet_jax.data import labels
+from unet_jax.evaluation import counts, predictor
 from unet_jax.nn import preprocess
 
 
@@ -73,37 +73,36 @@ def make_source(sizes, num_classes=3):
   ]
 
 
-def count_split(source, num_images):
-  """Counts with a model whose prediction is the image."""
-  step = functools.partial(
-    counts.count_step,
-    apply_fn=lambda variables, image: jax.nn.one_hot(
-      image[..., 0].astype(int) + variables['shift'], 3
-    ),
-    preprocess_fn=functools.partial(
-      preprocess.preprocess,
-      mean=(0.0,),
-      std=(1.0,),
-      num_planes=3,
+def make_predictor():
+  """Makes a predictor whose prediction is the image."""
+
+  def logits(_, batch):
+    return jax.nn.one_hot(batch['image'][..., 0], 3)
+
+  def count(_, batch):
+    return counts.count_step(
+      batch,
+      targets_of=functools.partial(
+        preprocess.targets, num_planes=3, exclusive=True
+      ),
       exclusive=True,
-    ),
-    exclusive=True,
-    axis_name=parallel.AXIS,
+    )
+
+  return predictor.Predictor(
+    *(None, None, (), (), 64, 64 * 64 * 8),
+    parallel.map_batches(logits),
+    parallel.map_batches(count),
   )
-  batches = pipeline.eval_batches(
-    source, max_pixels=64 * 64 * 8, num_devices=jax.device_count()
-  )
-  variables = parallel.replicate({'shift': jnp.zeros((), int)})
-  return counts.count(parallel.map_step(step), variables, batches, num_images)
 
 
-SIZES = [(20, 30), (64, 64), (5, 5), (70, 20), (64, 10), (33, 33), (1, 1)]
+# One does not fit into a window, and one not into four.
+SIZES = [(20, 30), (64, 64), (5, 5), (70, 20), (64, 10), (130, 140), (1, 1)]
 
 
 def test_counts_of_a_split_equal_the_loops_in_its_order():
   """Void pixels, padded pixels and padding images don't count."""
   source = make_source(SIZES)
-  confusion, losses = count_split(source, len(source))
+  confusion, losses = predictor.count_split(make_predictor(), None, source)
   assert losses == {}
   assert confusion.dtype == np.int64
   eye = np.eye(3, dtype=bool)
@@ -115,6 +114,18 @@ def test_counts_of_a_split_equal_the_loops_in_its_order():
 
 
 def test_split_that_is_not_counted_once_each_is_an_error():
-  source = make_source(SIZES)
-  with pytest.raises(RuntimeError, match='counted 7 images of 8'):
-    count_split(source, len(source) + 1)
+  row = dict(
+    counts=np.ones((2, 3, 4), np.int32),
+    index=np.array([0, 1]),
+    weight=np.ones(2, np.float32),
+    losses={},
+  )
+  assert counts.add_up([row], 2)[0].shape == (2, 3, 4)
+  for results, num_images, num_counted in (
+    ([row], 3, 2),
+    ([row], 1, 2),
+    ([row, row], 2, 2),
+    ([row | dict(weight=np.array([1, 0.5]))], 2, 2),
+  ):
+    with pytest.raises(RuntimeError, match=f'{num_counted} images of'):
+      counts.add_up(results, num_images)

@@ -11,7 +11,7 @@ from PIL import Image
 from unet_jax import config as config_lib
 from unet_jax import errors
 from unet_jax.data.checks.finding import Finding, command, mend
-from unet_jax.doctor import contact_sheet, proposal, report
+from unet_jax.doctor import contact_sheet, page, proposal, report
 from unet_jax.evaluation import pictures
 
 NAMES = 'abcdefghij'
@@ -39,8 +39,8 @@ def doctor(root, *args, check=True, config='configs/binary.py:folder'):
 
 def test_clean_data_passes_with_a_report(write_folder, tmp_path):
   root = write_folder(NAMES, size=(48, 48), **SPLITS)
-  page, table = tmp_path / 'a.html', tmp_path / 'a.json'
-  done = doctor(root, '--html', page, '--json', table)
+  html, table = tmp_path / 'a.html', tmp_path / 'a.json'
+  done = doctor(root, '--html', html, '--json', table)
   assert '0 errors, 0 warnings' in done.stdout
   assert 'steps per epoch' in done.stdout
   assert re.search(r'a step needs about \d+\.\d GiB', done.stdout)
@@ -49,7 +49,10 @@ def test_clean_data_passes_with_a_report(write_folder, tmp_path):
   shares = report['splits']['test']['classes']['foreground']
   assert shares['images'] == 2
   assert shares['trivial_f1']['nowhere'] == 0
-  text = page.read_text()
+  text = html.read_text()
+  assert f'<h1>{root}, 20' in text  # And the rest of the date.
+  assert '<meta name="viewport"' in text
+  assert f'<figcaption>{NAMES[0]} (train): foreground</figcaption>' in text
   assert 'src="data:image/png;base64,' in text
   assert not re.search(r'(src|href)="(?!data:)', text)
   with Image.open(tmp_path / 'a.png') as sheet:
@@ -66,11 +69,15 @@ def test_faulty_data_ends_with_1_and_the_written_config_trains(
     Image.fromarray(mask // 255 * 99).save(path)
   path = tmp_path / 'mended.py'
   crops = ('--show_augmented', tmp_path / 'crops')
-  done = doctor(root, '--write_config', path, *crops, check=False)
+  html = tmp_path / 'a.html'
+  done = doctor(
+    root, '--write_config', path, *crops, '--html', html, check=False
+  )
   assert done.returncode == 1
   assert f'written to {path}\n' in done.stdout
   assert '--show_augmented: nothing is drawn until' in done.stdout
   assert not crops[1].exists()
+  assert 'Refused by training: image, and masks as stored' in html.read_text()
   assert 'error undeclared mask values: 10 masks' in done.stdout
   assert 'Traceback' not in done.stderr
   text = path.read_text()
@@ -150,10 +157,18 @@ def test_json_has_every_file_and_the_remedy():
 def test_html_escapes_what_files_are_called():
   picture = np.zeros((4, 5, 3), np.uint8)
   findings = [FINDING._replace(files=('<script>.png',))]
-  page = report.to_html('<b>', findings, [], {'Marked': picture})
-  assert '<script>' not in page
-  assert '&lt;script&gt;.png' in page
-  assert 'only &lt;2&gt; of 9 images' in page
+  sheet = page.Sheet('Marked', [('<i>a', picture)], ['<u>b'])
+  text = page.whole('<b>', findings, [], [sheet])
+  for tag in ('<script>', '<i>a', '<u>', '<b>,'):
+    assert tag not in text
+  assert '&lt;script&gt;.png' in text
+  assert 'only &lt;2&gt; of 9 images' in text
+
+
+def test_every_finding_names_its_files(capsys):
+  for severity in ('error', 'warning', 'note'):
+    report.print_report([FINDING._replace(severity=severity)], [])
+    assert '  files: x/1.png, x/2.png\n' in capsys.readouterr().out
 
 
 def test_tables_are_aligned():
@@ -202,18 +217,14 @@ def test_the_smallest_object_has_an_outline():
   planes = np.zeros((2000, 1000, 2), bool)
   planes[501, 300, 1] = True
   image = np.full((2000, 1000, 1), 9, np.uint8)
-  tile = contact_sheet.tile(image, planes, ~planes.any(-1) & False, 'a')
-  assert tile.shape == (
-    contact_sheet.TILE + contact_sheet.LINE,
-    contact_sheet.TILE // 2,
-    3,
-  )
+  tile = contact_sheet.tile(image, planes, ~planes.any(-1) & False)
+  assert tile.shape == (contact_sheet.TILE, contact_sheet.TILE // 2, 3)
   assert (tile == pictures.COLORS[1]).all(-1).sum() == 1
 
 
 @pytest.mark.parametrize('num_tiles', [1, 4, 5])
 def test_sheet_has_a_legend_of_every_class(num_tiles):
-  tiles = [np.zeros((30, 40 + i, 3), np.uint8) for i in range(num_tiles)]
+  tiles = [('a', np.zeros((30, 40 + i, 3), np.uint8)) for i in range(num_tiles)]
   names = [f'class_{i}' for i in range(9)]
   sheet = contact_sheet.sheet(tiles, names)
   for color in pictures.COLORS[:9]:

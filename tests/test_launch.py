@@ -1,8 +1,11 @@
-"""Two processes on one machine give the results of one process."""
+"""Several processes on one machine: their results, their start and end."""
 
 import json
 import os
+import signal
 import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -55,28 +58,69 @@ def test_two_processes_end_with_the_losses_and_scores_of_one(
     np.testing.assert_allclose(a['tp'], b['tp'], atol=0.001 * 20 * 256 * 256)
 
 
-def test_one_process_that_fails_ends_the_launch(tmp_path, counted_python):
-  """The other process waits for the first, and so would JAX at its exit."""
-  python = tmp_path / 'one_fails'
-  python.write_text(
-    '#!/bin/sh\n'
-    'case "$*" in *"--process_id 1"*)\n'
-    '  set -- "$@" --config.batch_size=3;;\n'
-    'esac\n'
-    f'exec {counted_python} "$@"\n'
+def write_python(path, script):
+  """Writes a stand-in for Python, which runs a script instead of a command."""
+  path.write_text(
+    '#!/bin/bash\n'
+    f'case "$*" in *unet_jax*) ;; *) exec {sys.executable} "$@";; esac\n'
+    f'id=${{*: -1}}\n{script}\n'
   )
-  python.chmod(0o755)
-  done = launch(
-    *(str(python), '--config', 'configs/multiclass.py:tiny'),
-    *('--workdir', tmp_path / 'run'),
-  )
-  assert done.returncode != 0
-  assert 'config.batch_size is 3; it must be a multiple of the 2' in done.stderr
-  assert not (tmp_path / 'run/checkpoints').exists()
+  path.chmod(0o755)
+  return str(path)
 
 
-def test_the_slurm_script_runs_the_same_command():
-  script = (ROOT / 'launch/slurm.sbatch').read_text()
-  command = '"${PYTHON:-python}" -m unet_jax.main "$@"'
-  assert f'srun --kill-on-bad-exit=1 {command}' in script
-  subprocess.run(['bash', '-n', ROOT / 'launch/slurm.sbatch'], check=True)
+def test_a_process_that_fails_ends_the_others_and_gives_the_code(tmp_path):
+  python = write_python(
+    tmp_path / 'python',
+    '[ $id = 1 ] && exit 3; echo $$ > "$4"; trap "" TERM; '
+    'while true; do sleep 0.1; done',
+  )
+  done = launch(python, '--workdir', tmp_path / 'pid')
+  assert done.returncode == 3
+  assert 'a process ended with 3; ending the others' in done.stderr
+  with pytest.raises(ProcessLookupError):
+    os.kill(int((tmp_path / 'pid').read_text()), 0)
+
+
+def test_a_signal_reaches_all_processes_and_the_launch_waits_for_them(tmp_path):
+  python = write_python(
+    tmp_path / 'python',
+    f'trap "sleep 1; echo USR1 > {tmp_path}/saved$id; exit 75" USR1; '
+    f'touch {tmp_path}/began$id; while true; do sleep 0.1; done',
+  )
+  process = subprocess.Popen(
+    ['launch/local.sh', '--processes', '2'],
+    cwd=ROOT,
+    env=os.environ | {'PYTHON': python},
+  )
+  while len(list(tmp_path.glob('began*'))) < 2:
+    assert process.poll() is None
+    time.sleep(0.02)
+  process.send_signal(signal.SIGUSR1)
+  assert process.wait(60) == 75
+  assert len(list(tmp_path.glob('saved*'))) == 2
+
+
+def test_the_slurm_script_runs_the_same_command_and_requeues_on_75(tmp_path):
+  log = tmp_path / 'log'
+  for name, code in (('srun', 75), ('scontrol', 0)):
+    (tmp_path / name).write_text(
+      f'#!/bin/sh\necho {name} "$@" >> {log}\nexit {code}\n'
+    )
+    (tmp_path / name).chmod(0o755)
+  done = subprocess.run(
+    ['bash', ROOT / 'launch/slurm.sbatch', '--workdir', 'a b', '--overwrite'],
+    env=os.environ
+    | {
+      'PATH': f'{tmp_path}:{os.environ["PATH"]}',
+      'SLURM_JOB_ID': '7',
+      'SLURM_RESTART_COUNT': '1',
+      'PYTHON': 'python',
+    },
+    check=False,
+  )
+  assert done.returncode == 75
+  assert log.read_text() == (
+    'srun --wait=120 python -m unet_jax.main --workdir a b\n'
+    'scontrol requeue 7\n'
+  )

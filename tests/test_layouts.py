@@ -10,6 +10,7 @@ from commands import call
 from PIL import Image
 from settings import set_data
 
+import unet_jax
 from unet_jax import config as config_lib
 from unet_jax import parallel
 from unet_jax.data import pipeline, sources, spec
@@ -302,5 +303,12 @@ def test_overlapping_classes_go_from_files_to_scores_and_masks(tmp_path):
     *('--input', root / 'images/im7.png'),
   )
   assert {path.name for path in (tmp_path / 'out').iterdir()} == {
-    *('im7_a.png', 'im7_b.png', 'im7_overlay.png')
+    *('im7_a.png', 'im7_b.png', 'im7_overlay.png', 'predictions.csv')
   }
+  run = unet_jax.load(workdir)
+  path = root / 'images/im7.png'
+  mask, probs = run(path), run.probabilities(path)
+  assert run.classes == ('a', 'b')
+  assert (mask.dtype, probs.dtype) == (bool, np.float32)
+  assert mask.shape == probs.shape == (SIZE, SIZE, 2)
+  np.testing.assert_array_equal(mask, probs > 0.5)

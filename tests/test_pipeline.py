@@ -176,64 +176,35 @@ def test_without_a_class_crops_are_as_with_share_zero():
   )
 
 
-@pytest.mark.parametrize('num_devices', [1, 4])
-@pytest.mark.parametrize('max_pixels', [1, 64 * 128 * 4])
-def test_evaluation_visits_every_image_once(num_devices, max_pixels):
+def test_evaluation_visits_every_image_once_in_order():
   source = make_source(SIZES)
-  batches = list(
-    pipeline.eval_batches(
-      source, max_pixels=max_pixels, num_devices=num_devices
-    )
-  )
-  visited = []
-  for batch in batches:
-    size, height, width = batch['label'].shape
-    assert batch['image'].shape == (size, height, width, 3)
-    assert (height % 64, width % 64, size % num_devices) == (0, 0, 0)
-    assert size == num_devices or size * height * width <= max_pixels
-    assert set(batch['weight']) <= {0.0, 1.0}
-    for i in np.flatnonzero(batch['weight']):
-      index = batch['index'][i]
-      visited.append(int(index))
-      rows, cols = SIZES[index]
-      for key in ('image', 'label'):
-        np.testing.assert_array_equal(
-          batch[key][i, :rows, :cols], source[index][key]
-        )
-      assert (batch['label'][i, rows:] == labels.VOID).all()
-      assert (batch['label'][i, :, cols:] == labels.VOID).all()
-  assert sorted(visited) == list(range(len(SIZES)))
+  examples = list(pipeline.eval_examples(source))
+  assert [example['index'] for example in examples] == list(range(len(SIZES)))
+  for example, expected in zip(examples, source, strict=True):
+    np.testing.assert_array_equal(example['image'], expected['image'])
 
 
-def test_evaluation_has_few_shapes():
-  batches = pipeline.eval_batches(
-    make_source(SIZES), max_pixels=64 * 128 * 4, num_devices=2
-  )
-  shapes = [batch['image'].shape[:3] for batch in batches]
-  assert sorted(shapes) == [
-    (2, 64, 128),
-    (2, 64, 256),
-    (4, 64, 64),
-    (4, 64, 128),
+@pytest.mark.parametrize('count', [1, 2, 4])
+def test_samples_are_stacked_in_parts_and_zeros_fill_the_last_batch(count):
+  samples = [
+    dict(label=np.full((2, 3), i, np.uint8), weight=np.float32(1))
+    for i in range(1, 11)
   ]
-
-
-@pytest.mark.parametrize('count', [2, 4])
-def test_evaluation_parts_joined_are_the_batches_of_one(count):
-  source = make_source(SIZES)
-  settings = dict(max_pixels=64 * 128 * 4, num_devices=4)
-  whole = list(pipeline.eval_batches(source, **settings))
   parts = [
-    pipeline.eval_batches(
-      source, process_index=i, process_count=count, **settings
-    )
+    list(pipeline.stack(samples, 4, process_index=i, process_count=count))
     for i in range(count)
   ]
-  joined = [
-    {key: np.concatenate([part[key] for part in together]) for key in whole[0]}
-    for together in zip(*parts, strict=True)
-  ]
-  assert_same(whole, joined)
+  for key, shape in (('label', (12, 2, 3)), ('weight', (12,))):
+    joined = [
+      np.concatenate([part[step][key] for part in parts]) for step in range(3)
+    ]
+    stacked = np.concatenate(joined)
+    assert (stacked.shape, stacked.dtype) == (shape, samples[0][key].dtype)
+    expected = [
+      *(sample[key] for sample in samples),
+      *[0 * samples[0][key]] * 2,
+    ]
+    np.testing.assert_array_equal(stacked, np.stack(expected))
 
 
 def test_names_are_those_of_the_crops_at_each_position():

@@ -1,7 +1,9 @@
 """The scores of a report, against scikit-learn and by hand."""
 
+import functools
 import json
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -13,8 +15,11 @@ SKLEARN = {
   'precision': metrics.precision_score,
   'recall': metrics.recall_score,
   'f1': metrics.f1_score,
+  'f05': functools.partial(metrics.fbeta_score, beta=0.5),
+  'f2': functools.partial(metrics.fbeta_score, beta=2),
 }
 MEANS = ('macro', 'micro', 'weighted')
+ALL = {*SKLEARN, 'specificity', 'accuracy', 'balanced_accuracy', 'iou'}
 # Counts of tp, fp, fn, tn.
 NOWHERE = (0, 0, 0, 100)  # The class neither occurs nor is predicted.
 FALSE = (0, 5, 0, 95)  # The class is predicted, but doesn't occur.
@@ -50,8 +55,13 @@ def test_class_scores_equal_scikit_learns(seed):
   for name, function in (SKLEARN | {'iou': metrics.jaccard_score}).items():
     expected = function(true, pred, average=None, labels=range(4))
     np.testing.assert_allclose(ratios[name], expected, rtol=1e-12)
-  accuracy = [metrics.accuracy_score(true == k, pred == k) for k in range(4)]
-  np.testing.assert_allclose(ratios['accuracy'], accuracy, rtol=1e-12)
+  for name, function in (
+    ('accuracy', metrics.accuracy_score),
+    ('balanced_accuracy', metrics.balanced_accuracy_score),
+    ('specificity', functools.partial(metrics.recall_score, pos_label=0)),
+  ):
+    expected = [function(true == k, pred == k) for k in range(4)]
+    np.testing.assert_allclose(ratios[name], expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize('seed', range(4))
@@ -89,6 +99,8 @@ def test_scores_by_hand():
   assert ratios['precision'] == 6 / 8
   assert ratios['recall'] == 6 / 10
   assert ratios['accuracy'] == 94 / 100
+  assert ratios['specificity'] == 88 / 90
+  assert ratios['balanced_accuracy'] == (6 / 10 + 88 / 90) / 2
   assert ratios['iou'] == 6 / 12
   assert ratios['f1'] == 12 / 18
 
@@ -100,6 +112,8 @@ def test_an_undefined_score_is_nan_and_a_wrong_prediction_scores_0():
   np.testing.assert_array_equal(ratios['iou'], [nan, 0, 0])
   np.testing.assert_array_equal(ratios['precision'], [nan, 0, nan])
   np.testing.assert_array_equal(ratios['recall'], [nan, nan, 0])
+  np.testing.assert_array_equal(ratios['specificity'], [1, 0.95, 1])
+  np.testing.assert_array_equal(ratios['balanced_accuracy'], [nan, nan, 0.5])
 
 
 def test_absent_class_does_not_count_and_a_falsely_predicted_one_does():
@@ -121,7 +135,7 @@ def test_order_of_classes_does_not_matter_to_means():
   counts = count(*draw(1, 4), 4)
   means, permuted = scores.means(counts), scores.means(counts[[2, 0, 3, 1]])
   for mean in MEANS:
-    for name in scores.NAMES:
+    for name in ALL:
       np.testing.assert_allclose(
         means[mean][name], permuted[mean][name], rtol=1e-12
       )
@@ -176,11 +190,11 @@ def test_json_has_the_shape_that_is_promised(tmp_path):
   path = tmp_path / 'evaluation' / 'test.json'
   scores.write(scores.report(IMAGES[:1], NAMES, 2, step=7), path)
   report = json.loads(path.read_text())
-  of_mean = {'precision', 'recall', 'accuracy', 'iou', 'f1'}
   assert set(report) == {
     'pooled',
     'per_image',
     'trivial_f1',
+    'trivial_accuracy',
     'additive_dice',
     'confusion',
     'num_images',
@@ -190,15 +204,44 @@ def test_json_has_the_shape_that_is_promised(tmp_path):
     assert set(report[part]) == {'per_class', *MEANS}
     assert tuple(report[part]['per_class']) == NAMES
     for row in report[part]['per_class'].values():
-      assert set(row) == of_mean | {'support'}
+      assert set(row) == ALL | {'support'}
     for mean in MEANS:
-      assert set(report[part][mean]) == of_mean
+      assert set(report[part][mean]) == ALL
     assert report[part]['per_class']['b']['f1'] is None
     assert report[part]['per_class']['b']['support'] == 0
   assert tuple(report['confusion']) == NAMES
   for row in report['confusion'].values():
     assert tuple(row) == ('tp', 'fp', 'fn', 'tn')
     assert all(isinstance(value, int) for value in row.values())
+
+
+def test_report_with_a_matrix_scores_all_classes_as_scikit_learn_does():
+  true, pred = draw(0, 4)
+  true[true == 3] = 0  # Class 3 is predicted, and does not occur.
+  matrix = metrics.confusion_matrix(true, pred)
+  report = scores.report(
+    count(true, pred, 4)[None], 'abcd', 3, 7, matrix=matrix[None]
+  )
+  assert report['matrix'] == matrix.tolist()
+  accuracy = metrics.accuracy_score(true, pred)
+  assert report['overall']['accuracy'] == pytest.approx(accuracy)
+  with warnings.catch_warnings(action='ignore'):
+    balanced = metrics.balanced_accuracy_score(true, pred)
+  assert report['overall']['balanced_accuracy'] == pytest.approx(balanced)
+
+
+def test_trivial_accuracies_equal_those_of_drawn_predictions():
+  rng = np.random.default_rng(0)
+  true = rng.choice(2, 200_000, p=[0.8, 0.2])
+  accuracies = scores.trivial_accuracy(np.bincount(true), len(true))
+  drawn = rng.choice(2, 200_000, p=np.bincount(true) / len(true))
+  for name, pred in (
+    ('prior', drawn == 1),
+    ('everywhere', np.ones(len(true), bool)),
+    ('nowhere', np.zeros(len(true), bool)),
+  ):
+    expected = metrics.accuracy_score(true == 1, pred)
+    assert accuracies[name][1] == pytest.approx(expected, abs=5e-3)
 
 
 def test_score_is_macro_f1_and_minus_1_where_undefined():
@@ -225,38 +268,3 @@ def test_trivial_scores_of_a_class_that_never_occurs_are_undefined():
   f1s = scores.trivial(np.array([0, 10]), 40)
   assert all(math.isnan(f1[0]) for f1 in f1s.values())
   assert f1s['everywhere'][1] == pytest.approx(20 / 50)
-
-
-def test_baseline_is_what_constant_predictions_score():
-  true = np.repeat([0, 1, 2], [60, 30, 10])
-  everywhere = np.mean([2 * 30 / (2 * 30 + 70), 2 * 10 / (2 * 10 + 90)])
-  counts = count(true, np.zeros_like(true), 3)[None]
-  text = scores.baseline(counts, 2, lr=1.0)
-  assert f'everywhere {everywhere:.4f}' in text
-  assert 'nowhere 0.0000' in text
-  assert f'prior {np.mean([0.3, 0.1]):.4f}' in text
-  assert '\n0.0000 is no better than a trivial prediction: ' in text
-  assert text.endswith(', or set config.optim.lr nearer 0.002 (now 1)')
-  perfect = scores.baseline(count(true, true, 3)[None], 2, lr=1.0)
-  assert perfect == text.splitlines()[0]
-
-
-@pytest.mark.parametrize('lr', [1e-3, 2e-3, 4e-3])
-def test_a_usual_learning_rate_is_not_to_be_changed(lr):
-  true = np.repeat([0, 1], [60, 40])
-  counts = count(true, np.zeros_like(true), 2)[None]
-  assert 'optim.lr' not in scores.baseline(counts, 1, lr)
-
-
-def test_table_has_a_line_a_class_and_a_dash_where_undefined():
-  lines = scores.table(scores.report(IMAGES[:1], NAMES, 2, 7)).splitlines()
-  assert [line.split()[0] for line in lines] == ['class', *NAMES, *MEANS]
-  assert len({len(line) for line in lines}) == 1
-  assert lines[2].split()[1:] == ['0.5000'] * 2 + [
-    '0.8000',
-    '0.3333',
-    '0.5000',
-    '0.3333',
-    '20',
-  ]
-  assert lines[3].split()[1:] == ['-', '-', '1.0000', '-', '-', '-', '0']

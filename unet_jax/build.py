@@ -166,6 +166,23 @@ def make_augment(config) -> Callable[..., tuple[jax.Array, ...]]:
   )
 
 
+def make_targets(
+  classes: labels.ClassSpec,
+) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
+  """Binds the classes to preprocess.targets.
+
+  Returns:
+    A function of a label, uint8[B, H, W] or [B, H, W, K] -> planes float32[B,
+    H, W, K] and weights float32[B, H, W].
+  """
+  return functools.partial(
+    preprocess.targets,
+    num_planes=len(classes.planes),
+    exclusive=classes.exclusive,
+    soft=classes.soft,
+  )
+
+
 def make_preprocess(
   classes: labels.ClassSpec, mean: Sequence[float], std: Sequence[float]
 ) -> Callable[..., preprocess.Inputs]:

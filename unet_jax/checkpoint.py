@@ -1,21 +1,34 @@
 """Orbax checkpoints: which are kept, saving, restoring, broken ones."""
 
+import logging
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import absl.logging
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from unet_jax import errors, parallel
+from unet_jax import checksums, errors, parallel
 
 FOLDER = 'checkpoints'
+SUMMED = 'checksums'  # In the metadata of a step that has a file of checksums.
 
 # One device writes a whole array. By default each of N devices cuts a share of
 # every array, for which the first save compiles N small programs an array. The
 # public ways to say so print a warning, or lose the types of random keys.
 ocp.type_handlers.get_type_handler(jax.Array)._use_replica_parallel = False
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+  """Returns whether to print a record: orbax raises what it logs as well."""
+  return not (record.exc_info and 'orbax' in record.pathname)
+
+
+absl.logging.get_absl_logger().addFilter(_is_news)
+# It logs each task that orbax gives up after one has failed.
+logging.getLogger('asyncio').setLevel(logging.CRITICAL)
 
 
 def rank(metrics: Mapping[str, float]) -> tuple[float, float]:
@@ -41,15 +54,35 @@ def make_manager(
         get_metric_fn=rank, n=1, keep_checkpoints_without_metrics=False
       )
     )
+  folder = workdir.absolute() / FOLDER
   options = policies.CheckpointManagerOptions(
     best_fn=rank if has_scores else None,
     preservation_policy=policies.AnyPreservationPolicy(keep),
     # A killed run leaves a checkpoint half written.
     cleanup_tmp_directories=not read_only,
     read_only=read_only,
+    async_options=ocp.options.AsyncOptions(
+      post_finalization_callback=lambda: _add_checksums(folder)
+    ),
   )
   # With best_fn, max_to_keep deletes even the newest if its score is low.
-  return ocp.CheckpointManager(workdir.absolute() / FOLDER, options=options)
+  try:
+    return ocp.CheckpointManager(folder, options=options)
+  except ValueError as error:
+    raise errors.InputError(
+      f'{folder} cannot be opened ({reason(error)}): a file '
+      '_CHECKPOINT_METADATA in it is damaged; remove that file, which holds '
+      'nothing of the run'
+    ) from None
+
+
+def _add_checksums(folder: pathlib.Path) -> None:
+  """Adds them to the step that orbax will rename from its temporary name.
+
+  So no step is complete without them, and the loop does not wait for them.
+  """
+  for unfinished in folder.glob('*.orbax-checkpoint-tmp*'):
+    checksums.write(unfinished)
 
 
 def save(
@@ -76,7 +109,9 @@ def save(
   metrics = None if score is None else {'score': score, 'step': step}
   saved = manager.save(
     step,
-    args=ocp.args.Composite(meta=ocp.args.JsonSave(meta), **items),
+    args=ocp.args.Composite(
+      meta=ocp.args.JsonSave(meta | {SUMMED: checksums.FILE}), **items
+    ),
     metrics=metrics,
   )
   if not saved:
@@ -96,7 +131,15 @@ def restore(
     step: number of the step.
     targets: trees of arrays or jax.ShapeDtypeStructs, by name, which give the
       shapes, dtypes and shardings to restore to.
+
+  Raises:
+    ValueError: a file of the step is damaged; or an error of orbax.
   """
+  if not verify(manager, step):
+    parallel.say(
+      f'checkpoint {step} is of an earlier version, without checksums: it is '
+      'used as it is'
+    )
   items = {
     name: ocp.args.StandardRestore(tree) for name, tree in targets.items()
   }
@@ -105,9 +148,41 @@ def restore(
 
 
 def restore_meta(manager: ocp.CheckpointManager, step: int) -> dict:
-  """Reads the metadata of a checkpoint."""
+  """Reads the metadata of a checkpoint; raises ValueError if it is damaged."""
+  verify(manager, step, 'meta/')
+  meta = _read_meta(manager, step)
+  meta.pop(SUMMED, None)
+  return meta
+
+
+def _read_meta(manager: ocp.CheckpointManager, step: int) -> dict:
   args = ocp.args.Composite(meta=ocp.args.JsonRestore())
   return manager.restore(step, args=args)['meta']
+
+
+def verify(manager: ocp.CheckpointManager, step: int, part: str = '') -> bool:
+  """Compares the files of a step with their checksums.
+
+  Args:
+    manager: from `make_manager`.
+    step: number of the step.
+    part: a folder of the step, such as 'meta/'; '' is all files.
+
+  Returns:
+    Whether the step has checksums; earlier versions wrote none.
+
+  Raises:
+    ValueError: a file is damaged, or the checksums are gone.
+  """
+  manager.wait_until_finished()
+  folder = pathlib.Path(manager.directory) / str(step)
+  if (folder / checksums.FILE).exists():
+    if fault := checksums.fault(folder, part):
+      raise ValueError(fault)
+    return True
+  if SUMMED in _read_meta(manager, step):
+    raise ValueError(f'{checksums.FILE} is missing')
+  return False
 
 
 def latest_meta(manager: ocp.CheckpointManager) -> dict:
@@ -141,6 +216,12 @@ def restore_latest(
   steps = sorted(manager.all_steps(), reverse=True)
   for step in steps:
     try:
+      verify(manager, step, 'metrics/')  # The best step is chosen by these.
+    except Exception as error:
+      _move_aside(manager, step, reason(error))
+  for step in sorted(manager.all_steps(), reverse=True):
+    try:
+      restore_meta(manager, step)
       return step, restore(manager, step, targets)
     except Exception as error:  # Each layer of orbax raises errors of its own.
       _move_aside(manager, step, reason(error))
@@ -189,6 +270,15 @@ def find_step(manager: ocp.CheckpointManager, which: str) -> int:
   if which == 'latest':
     return steps[-1]
   if which == 'best':
+    for step in steps:
+      try:
+        verify(manager, step, 'metrics/')
+      except Exception as error:
+        raise errors.InputError(
+          f'the score of checkpoint {step} of {manager.directory.parent} is '
+          f'unreadable ({reason(error)}), so the best checkpoint is unknown; '
+          f'name latest, or one of {", ".join(map(str, steps))}'
+        ) from None
     best = manager.best_step()
     return steps[-1] if best is None else best
   if which.isdigit() and int(which) in steps:

@@ -1,7 +1,6 @@
 """Parses the flags of a command and runs it; a failure prints one line."""
 
 import os
-import re
 import signal
 import sys
 import threading
@@ -14,9 +13,10 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from unet_jax import config as config_lib
-from unet_jax import errors
+from unet_jax import config_files, defaults, errors, lookup, overrides
 
-CONFIG = {'config': 'Config file[:VARIANT]'}  # For `Command.configs`.
+# For `Command.configs`.
+CONFIG = {'config': 'Preset[:VARIANT], config file, or config.json of a run'}
 
 
 class Command(NamedTuple):
@@ -28,6 +28,7 @@ class Command(NamedTuple):
   start: Callable[[flags.FlagValues], None] | None = None
   configs: Mapping[str, str] = {}  # Flag of a config file -> its help.
   required: tuple[str, ...] = ()  # Required flags besides `configs`.
+  words: str = ''  # Flag that arguments without a flag belong to.
 
 
 class _TextShown(Exception):
@@ -53,6 +54,29 @@ class PrintFlag(flags.BooleanFlag):
       raise _TextShown
 
 
+class _FileFailed(Exception):
+  """Names the flag of a config file whose loading raised the cause.
+
+  absl would replace a ValueError, and so lose the line that raised it.
+  """
+
+
+class _FileParser(flags.ArgumentParser):
+  """Loads the config that a flag names."""
+
+  def __init__(self, name: str, entries: Sequence[overrides.Entry]):
+    """Takes the flag's name, and the entries of maps that arguments set."""
+    self._name, self._entries = name, entries
+
+  def parse(self, argument: str) -> ml_collections.ConfigDict:
+    try:
+      config = config_files.load(argument)
+    except (Exception, SystemExit) as error:
+      raise _FileFailed(self._name) from error
+    overrides.add_entries(config, self._entries)
+    return config
+
+
 def call(command: Command, argv: Sequence[str]) -> int:
   """Runs a command inside the caller's process; may be called repeatedly.
 
@@ -75,7 +99,7 @@ def run(command: Command) -> None:
   """Runs a command as this process, with the arguments in sys.argv."""
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _interrupt)
-    sys.unraisablehook = _interrupt_again
+  sys.unraisablehook = _unraisable
 
   def parse(argv: list[str]) -> flags.FlagValues:
     flags.FLAGS(argv[:1])  # absl needs its own flags parsed.
@@ -93,12 +117,22 @@ def run(command: Command) -> None:
   except _TextShown:
     sys.exit(0)
   except errors.InputError as error:
-    _leave(_fail(error))
-  except Exception:
+    _fail(error)
+    _end(error)
+  except errors.Preempted as notice:
+    sys.stdout.flush()
+    print(notice, file=sys.stderr, flush=True)
+    from unet_jax import peers  # Late, for a fast --help.
+
+    peers.leave(notice.code)
+  except Exception as error:
     if not _has_peers():
       raise
+    from unet_jax import peers
+
+    peers.await_end(error)
     traceback.print_exc()
-    _leave(1)
+    _end(error)
   except KeyboardInterrupt as error:
     sys.stdout.flush()
     print('interrupted', *error.args, sep='; ', file=sys.stderr, flush=True)
@@ -107,11 +141,52 @@ def run(command: Command) -> None:
     os._exit(130)
 
 
-def start_jax(args: flags.FlagValues) -> None:
-  """Prepares the process for JAX, and for the engine that a config names."""
-  from unet_jax import build  # Late, for a fast --help.
+def define_processes(args: flags.FlagValues) -> None:
+  """Defines the flags by which the processes of a command find each other."""
+  flags.DEFINE_string(
+    'coordinator',
+    '',
+    'HOST:PORT of process 0, if there are several processes.',
+    flag_values=args,
+  )
+  flags.DEFINE_integer(
+    'num_processes',
+    1,
+    'Number of processes, on all machines.',
+    flag_values=args,
+  )
+  flags.DEFINE_integer(
+    'process_id', 0, 'Index of this process, from 0.', flag_values=args
+  )
+  flags.DEFINE_float(
+    'peer_timeout',
+    30,
+    'Seconds after which a silent process is gone, and ends the others.',
+    lower_bound=1,
+    flag_values=args,
+  )
 
-  build.start(args.config.engine if 'config' in args else 'auto')
+
+def start_jax(args: flags.FlagValues) -> None:
+  """Prepares the process for JAX, for its engine and for other processes."""
+  from unet_jax import build, joining, peers, preemption  # For a fast --help.
+
+  has_config = 'config' in args
+  build.start(args.config.engine if has_config else 'auto')
+  if 'coordinator' not in args:
+    return
+  place = joining.find_place(
+    args.coordinator, args.num_processes, args.process_id
+  )
+  if place:
+    flat = config_lib.flatten(args.config) if has_config else {}
+    facts = {
+      f'config.{key}': repr(value)
+      for key, value in flat.items()
+      if key not in config_lib.MACHINE
+    }
+    joining.join(place, args.peer_timeout, facts)
+    peers.watch(place.coordinator, args.peer_timeout, preemption.on_notices)
 
 
 def _fail(error: errors.InputError) -> int:
@@ -120,25 +195,23 @@ def _fail(error: errors.InputError) -> int:
   return 1
 
 
-def _leave(code: int) -> NoReturn:
-  """Exits; at once if other processes take part in the run.
+def _end(error: Exception) -> NoReturn:
+  """Exits with 1; at once, and with a word to them, if there are others.
 
-  Otherwise JAX, at its exit, would wait five minutes for the others, which wait
-  for this process.
+  Otherwise JAX, at its exit, would wait for the others, which wait for this
+  process.
   """
   if not _has_peers():
-    sys.exit(code)
-  sys.stdout.flush()
-  sys.stderr.flush()
-  os._exit(code)
+    sys.exit(1)
+  from unet_jax import peers  # Late, for a fast --help.
+
+  peers.fail(str(error).partition('\n')[0] or type(error).__name__)
 
 
 def _has_peers() -> bool:
-  """Returns whether the process has joined others; imports no JAX for it."""
-  jax = sys.modules.get('jax')
-  return bool(
-    jax and jax.distributed.is_initialized() and jax.process_count() > 1
-  )
+  """Returns whether the process has joined others; imports nothing for it."""
+  peers = sys.modules.get('unet_jax.peers')
+  return bool(peers and peers.exist())
 
 
 def _interrupt(number: int, frame) -> None:
@@ -147,8 +220,14 @@ def _interrupt(number: int, frame) -> None:
   signal.default_int_handler(number, frame)
 
 
-def _interrupt_again(ignored) -> None:
-  """Repeats a Ctrl-C that a callback swallowed, such as JAX's for the GC."""
+def _unraisable(ignored) -> None:
+  """Repeats a Ctrl-C that a callback swallowed, such as JAX's for the GC.
+
+  Drops the hundreds of errors of the callbacks of tensorstore after one that
+  orbax raises, as on a full disk.
+  """
+  if str(ignored.exc_value) == 'Event loop is closed':
+    return
   if ignored.exc_type is KeyboardInterrupt:
     # After this hook has returned, which would swallow it, too.
     main_thread = threading.get_ident()  # Only this thread handles signals.
@@ -164,26 +243,23 @@ def _parse(command: Command, argv: Sequence[str]) -> flags.FlagValues:
   Raises:
     InputError: in one line, for any error of absl or of the config file.
   """
-  args = _define(command, argv)
-  name = next(iter(command.configs), 'config')
   try:
-    rest = args(['', *argv])
+    words = flags.FLAGS.read_flags_from_files(list(argv), force_gnu=False)
+    entries = {}
     for name in command.configs:
-      if args[name].present and not isinstance(
-        args[name].value, ml_collections.ConfigDict
-      ):
-        getattr(args[name].value, 'seed', None)  # Raises the error of loading.
-        kind = type(args[name].value).__name__
-        raise TypeError(f'get_config returned {kind}, not a config')
-  except _TextShown:
+      words, entries[name] = overrides.expand(words, name)
+    args = _define(command, words, entries)
+    rest = args(['', *words])
+  except (_TextShown, errors.InputError):
     raise
-  except SystemExit as end:  # Raised by the config file.
-    raise errors.InputError(f'--{name}: {end.code}') from None
-  except Exception as error:  # Raised by absl or the config file.
-    raise errors.InputError(
-      _explain(error, _failed_flag(error) or name)
-    ) from None
-  if len(rest) > 1:
+  except _FileFailed as failed:
+    text = config_files.explain(failed.__cause__, f'--{failed.args[0]}')
+    raise errors.InputError(text) from None
+  except Exception as error:  # Raised by absl or ml_collections.
+    raise errors.InputError(_explain_flag(error)) from None
+  if command.words:
+    args[command.words].value = [*(args[command.words].value or ()), *rest[1:]]
+  elif len(rest) > 1:
     raise errors.InputError(f'unexpected argument {rest[1]!r}; see --help')
   _require(command, args)
   return args
@@ -194,39 +270,48 @@ def _require(command: Command, args: flags.FlagValues) -> None:
   for name in command.configs:
     if args[name].value is None:
       raise errors.InputError(
-        f'--{name} is missing; give a file, e.g. --{name} configs/multiclass.py'
+        f'--{name} is missing; name a preset or a file, such as --{name} '
+        f'multiclass; the presets are {", ".join(config_files.presets())}'
       )
   for name in command.required:
     if not args[name].value:
       raise errors.InputError(f'--{name} is missing; see --help')
 
 
-def _define(command: Command, argv: Sequence[str]) -> flags.FlagValues:
+def _define(
+  command: Command,
+  argv: Sequence[str],
+  entries: Mapping[str, Sequence[overrides.Entry]],
+) -> flags.FlagValues:
   """Defines the command's flags and absl's, for one call."""
   args = flags.FlagValues()
+  args.set_gnu_getopt(bool(command.words))  # Flags may follow words.
   for name, what in command.configs.items():
     config_flags.DEFINE_config_file(
       name,
       None,
-      f'{what}, such as those in configs/, whose first lines list variants; '
-      f'--{name}.KEY=VALUE sets a key of unet_jax/defaults.py.',
+      f'{what}; --{name}.KEY=VALUE sets a key.',
       flag_values=args,
-      lock_config=True,
       sys_argv=list(argv),
     )
-    # ml_collections would load the file into the module of an earlier call.
-    sys.modules.pop(f'{name}_config', None)
+    args[name].parser = _FileParser(name, entries[name])
   command.define(args)
   args.flags_by_module_dict().clear()  # So that --help prints one list.
-  doc = sys.modules[command.run.__module__].__doc__
   own = args.get_help(prefix='  ', include_special_flags=False)
-  text = f'{doc}\nflags:\n{own}\n'
-  short = f'{text}\nTry --helpfull to get a list of all flags.\n'
-  full = f'{text}{flags.FLAGS.get_help()}\n'
+
+  def text() -> str:
+    return _help(command, own)
+
+  def short() -> str:
+    return f'{text()}\nTry --helpfull to get a list of all flags.\n'
+
   what = 'show this help'
-  args['help'] = PrintFlag('help', what, lambda: short, '?')
-  args['helpshort'] = PrintFlag('helpshort', what, lambda: short)
-  args['helpfull'] = PrintFlag('helpfull', what, lambda: full)
+  args['help'] = PrintFlag('help', what, short, '?')
+  args['h'] = PrintFlag('h', what, short)
+  args['helpshort'] = PrintFlag('helpshort', what, short)
+  args['helpfull'] = PrintFlag(
+    'helpfull', what, lambda: f'{text()}{flags.FLAGS.get_help()}\n'
+  )
   for name in flags.FLAGS:
     flag = flags.FLAGS[name]
     # FLAGS also lists a flag by its short name.
@@ -235,53 +320,23 @@ def _define(command: Command, argv: Sequence[str]) -> flags.FlagValues:
   return args
 
 
-def _failed_flag(error: Exception) -> str:
-  """Returns the name of the flag whose parsing raised, or ''."""
-  frames = traceback.walk_tb(error.__traceback__)
-  owners = [frame.f_locals.get('self') for frame, _ in frames]
-  return next((x.name for x in owners if isinstance(x, flags.Flag)), '')
+def _help(command: Command, own: str) -> str:
+  """Returns what a command does, its flags, presets and common keys."""
+  text = f'{sys.modules[command.run.__module__].__doc__}\nflags:\n{own}\n'
+  if command.configs:
+    text += (
+      f'\npresets and their variants:\n{config_files.describe()}\n\n'
+      f'keys that most runs set; `unet-jax keys` lists all:\n'
+      f'{lookup.describe(defaults.MAIN)}\n'
+    )
+  return text
 
 
-def _old_key(error: Exception) -> str:
-  """Returns the key of an earlier version that raised the error, or ''."""
-  places = []
-  for frame, _ in traceback.walk_tb(error.__traceback__):
-    # Variables in which ml_collections holds the key of a flag.
-    paths = map(frame.f_locals.get, ('config_path', 'field_path'))
-    places += [path for path in paths if isinstance(path, str)]
-  if error.args and isinstance(error.args[0], KeyError):  # In a config file.
-    lines = traceback.extract_tb(error.__traceback__)
-    places += [x.line or '' for x in lines]
-  for key in (*config_lib.RENAMED, *config_lib.REMOVED):
-    if any(re.search(rf'\b{re.escape(key)}\b', place) for place in places):
-      return key
-  return ''
-
-
-def _explain(error: Exception, name: str) -> str:
-  """Returns in one line why the flags or the config file can't be read."""
-  text = str(error)
-  old_key = _old_key(error)
-  if old_key:
-    return config_lib.explain_unknown(old_key, f'--{name}')
-  hint = re.search('Did you mean "(.+)" instead of "(.+)"', text)
-  if hint:
-    return f'--{name} has no key {hint[2]}; did you mean {hint[1]}?'
-  if error.args and isinstance(error.args[0], KeyError):
-    key = error.args[0].args[0]
-    return f'--{name} has no key {key}; unet_jax/defaults.py has all keys'
-  last = text.splitlines()[-1].strip() if text else type(error).__name__
-  if isinstance(error, flags.Error) and 'parsing config file' not in text:
-    is_flag = isinstance(error, flags.UnrecognizedFlagError)
-    return f'{last}; see --help' if is_flag else last
-  if isinstance(error, LookupError):  # Its text is only a key.
-    last = f'{type(error).__name__} {last}'
-  # ml_collections puts a whole traceback into the text of some errors.
-  places = re.findall(r'File "(.+)", line (\d+)', text) or [
-    (frame.filename, frame.lineno)
-    for frame in traceback.extract_tb(error.__traceback__)
-    if frame.name in ('get_config', '<module>')
-  ]
-  if places:
-    last += f' ({places[-1][0]}, line {places[-1][1]})'
-  return f'--{name}: {last}'
+def _explain_flag(error: Exception) -> str:
+  """Returns in one line why the flags can't be read."""
+  last = (str(error) or type(error).__name__).splitlines()[-1].strip()
+  if not isinstance(error, flags.UnrecognizedFlagError):
+    return last
+  near = lookup.nearest(error.flagname)
+  hint = f'; did you mean --config.{near[0]}?' if near else ''
+  return f'{last}{hint}; see --help'

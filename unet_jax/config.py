@@ -29,6 +29,7 @@ RENAMED = {
 }
 # Removed key -> the only value whose effect this version still has.
 REMOVED = {'transfer.resize': 'never'}
+FILE = 'config.json'  # In the folder of a run.
 MACHINE = ('engine', 'input')  # A resumed run may change them.
 # Keys of config.loss that are weights of a term.
 TERMS = (
@@ -161,6 +162,13 @@ def _check_model(config: ml_collections.ConfigDict) -> None:
       f'config.transfer.batch_stats is reestimate, which '
       f'config.model.name={model.name} does not support; set it to keep'
     )
+  unit = 2 ** (model.depth + 1)
+  if config.window % unit:
+    raise errors.InputError(
+      f'config.window is {config.window}; with config.model.depth='
+      f'{model.depth} it must be a multiple of {unit}: set it to '
+      f'{-(-config.window // unit) * unit}, or to 0'
+    )
   if not any(config.loss[term] for term in TERMS):
     raise errors.InputError(
       'every term of config.loss has weight 0; give one a positive weight, '
@@ -214,8 +222,18 @@ def save(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
 
 
 def load(path: pathlib.Path) -> ml_collections.ConfigDict:
-  """Reads a config that `save` wrote; lists come back as tuples."""
-  return from_dict(text_files.read_json(path, 'restore it'))
+  """Reads a config that `save` wrote; lists come back as tuples.
+
+  Raises:
+    InputError: if the file is damaged.
+  """
+  tree = text_files.read_json(path, 'restore it')
+  try:
+    return from_dict(tree)
+  except (AttributeError, KeyError, TypeError) as error:
+    raise errors.InputError(
+      f'{path} holds no config ({error}); restore it'
+    ) from None
 
 
 def from_dict(tree: dict) -> ml_collections.ConfigDict:
@@ -260,9 +278,12 @@ def differences(
 ) -> list[str]:
   """Returns a line `key: old -> new` for each key that differs.
 
-  Ignores the keys in MACHINE, which belong to the machine, not to the run.
+  Ignores the keys in MACHINE, which belong to the machine, not to the run, and
+  a window of 0 in `new`, which leaves the window as it was chosen.
   """
   old, new = flatten(old), flatten(new)
+  if new.get('window') == 0:
+    old['window'] = 0
   missing = '(absent)'
   return [
     f'config.{key}: {old.get(key, missing)!r} -> {new.get(key, missing)!r}'

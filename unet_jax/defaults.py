@@ -105,6 +105,14 @@ OTHER = {
     'Where training images lie and crops are cut; auto takes the device if it '
     'is a GPU with room for them.',
   ),
+  'window': number(
+    0,
+    (0, 2**15),
+    'Side in pixels of the windows in which images are evaluated and '
+    'predicted, a multiple of twice 2^depth. An image that does not fit is '
+    'blended from windows that overlap by half. 0: the smallest multiple of '
+    '64, from 256 to 1024, that holds the images of train and val.',
+  ),
   'early_stop': number(
     0, (0, 2**31 - 1), 'Evaluations without a new best that end a run; 0: none.'
   ),

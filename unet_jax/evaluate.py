@@ -16,7 +16,12 @@ def main(argv: Sequence[str]) -> int:
 def define(args: flags.FlagValues) -> None:
   """Defines the flags."""
   flags.DEFINE_string('workdir', '', 'Folder of the run.', flag_values=args)
-  flags.DEFINE_string('split', 'test', 'train, val or test.', flag_values=args)
+  flags.DEFINE_string(
+    'split',
+    '',
+    'train, val or test; by default the last one that there is.',
+    flag_values=args,
+  )
   flags.DEFINE_string(
     'checkpoint', 'best', 'best, latest or a step.', flag_values=args
   )
@@ -26,25 +31,24 @@ def define(args: flags.FlagValues) -> None:
     'Folder of the data, if it has moved since training.',
     flag_values=args,
   )
+  command_line.define_processes(args)
 
 
 def run(args: flags.FlagValues) -> None:
   """Scores a split, and prints the scores."""
-  from unet_jax.data import sources, spec, splits  # Late, for a fast --help.
+  from unet_jax import parallel  # Late, for a fast --help.
   from unet_jax.evaluation import trained
 
   workdir = pathlib.Path(args.workdir)
   model = trained.load(workdir, args.checkpoint)
   if args.data_root:
     model.config.data.root = args.data_root
-  saved = splits.load(workdir)
   try:
-    source = sources.open_split(spec.read(model.config), args.split, saved)
+    _, table = trained.evaluate_split(model, workdir, args.split)
   except errors.InputError as error:  # Its remedy may be a flag of training.
     text = str(error).replace('--config.data.root', '--data_root')
     raise errors.InputError(text) from None
-  _, table = trained.evaluate(model, source, workdir, args.split)
-  print(table)
+  parallel.say(table)
 
 
 COMMAND = command_line.Command(

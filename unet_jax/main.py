@@ -8,6 +8,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from unet_jax import command_line, errors
+from unet_jax import config as config_lib
 
 
 def main(argv: Sequence[str]) -> int:
@@ -41,29 +42,15 @@ def define(args: flags.FlagValues) -> None:
     'Number of folds to cross-validate in, each a run in WORKDIR/foldN.',
     flag_values=args,
   )
-  flags.DEFINE_string(
-    'coordinator',
-    '',
-    'HOST:PORT of process 0, if there are several processes.',
-    flag_values=args,
-  )
-  flags.DEFINE_integer(
-    'num_processes',
-    1,
-    'Number of processes, on all machines.',
-    flag_values=args,
-  )
-  flags.DEFINE_integer(
-    'process_id', 0, 'Index of this process, from 0.', flag_values=args
-  )
+  command_line.define_processes(args)
 
 
 def start(args: flags.FlagValues) -> None:
-  """Prepares the process for JAX, and connects it to the other processes."""
-  from unet_jax import parallel  # Late, for a fast --help.
+  """Prepares the process for JAX, and for the signals that end a job."""
+  from unet_jax import preemption  # Late, for a fast --help.
 
   command_line.start_jax(args)
-  parallel.join(args.coordinator, args.num_processes, args.process_id)
+  preemption.listen()
 
 
 def run(args: flags.FlagValues) -> None:
@@ -72,8 +59,10 @@ def run(args: flags.FlagValues) -> None:
   Raises:
     InputError: if the run can't begin, or ends in a fault.
     KeyboardInterrupt: after Ctrl-C; its text says how to resume.
+    Preempted: after another signal; its text says how to resume.
   """
-  from unet_jax.experiments import folds  # Late, for a fast --help.
+  from unet_jax import preemption  # Late, for a fast --help.
+  from unet_jax.experiments import folds
   from unet_jax.training import loop
 
   config_file = config_flags.get_config_filename(args['config'])
@@ -95,6 +84,10 @@ def run(args: flags.FlagValues) -> None:
       'the same command, without --overwrite, resumes from the last '
       f'checkpoint in {workdir}, if there is one'
     ) from None
+  except errors.Preempted as notice:
+    raise errors.Preempted(
+      f'{notice} in {workdir}; {preemption.RESUME}'
+    ) from None
   if fault:
     raise errors.InputError(
       f'the run ended in {fault}; correct that, and start over with --overwrite'
@@ -102,9 +95,13 @@ def run(args: flags.FlagValues) -> None:
 
 
 def default_workdir(config_filename: str) -> pathlib.Path:
-  """Returns runs/multiclass-catdog for configs/multiclass.py:catdog."""
-  path, _, variant = config_filename.partition(':')
-  name = pathlib.Path(path).stem
+  """Returns runs/multiclass-catdog for configs/multiclass.py:catdog.
+
+  A run's own config.json gives runs/NAME, where NAME is the run's folder.
+  """
+  text, _, variant = config_filename.partition(':')
+  path = pathlib.Path(text).absolute()
+  name = path.parent.name if path.name == config_lib.FILE else path.stem
   return pathlib.Path('runs') / (f'{name}-{variant}' if variant else name)
 
 

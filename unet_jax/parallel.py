@@ -115,7 +115,7 @@ def _fetch(x: jax.Array) -> jax.Array | np.ndarray:
   return jax.random.wrap_key_data(bits, impl=jax.random.key_impl(x))
 
 
-def map_batches(function: Callable) -> Callable:
+def map_batches(function: Callable) -> jax.stages.Wrapped:
   """Maps a function from batch to batch over all devices, and compiles it.
 
   Args:
@@ -126,8 +126,19 @@ def map_batches(function: Callable) -> Callable:
     A compiled function of a tree placed by `replicate` and a batch placed by
     `place_batch`; its result is placed like the batch.
   """
-  sharding = NamedSharding(make_mesh(), P(AXIS))
-  return jax.jit(jax.vmap(function, (None, 0)), out_shardings=sharding)
+
+  def on_device(tree: Any, batch: Any) -> Any:
+    part = function(tree, jax.tree.map(lambda x: x[0], batch))
+    return jax.tree.map(lambda x: x[None], part)
+
+  mapped = jax.shard_map(
+    on_device,
+    mesh=make_mesh(),
+    in_specs=(P(), P(AXIS)),
+    out_specs=P(AXIS),
+    check_vma=False,
+  )
+  return jax.jit(mapped, compiler_options=compiler.options())
 
 
 def replicate(tree: Any) -> Any:
@@ -174,16 +185,35 @@ def place_batch(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
   return jax.tree.map(place, batch)
 
 
+def ahead(items: Iterable[Any]) -> Iterator[Any]:
+  """Yields items; the next AHEAD have then been made, too.
+
+  JAX does not wait for the devices, so that they load or compute the next items
+  while one is used.
+  """
+  made: collections.deque[Any] = collections.deque()
+  for item in items:
+    made.append(item)
+    if len(made) > AHEAD:
+      yield made.popleft()
+  yield from made
+
+
 def place_ahead(
   batches: Iterable[dict[str, np.ndarray]],
 ) -> Iterator[dict[str, jax.Array]]:
   """Yields batches placed by `place_batch`; the next AHEAD are placed, too."""
-  placed: collections.deque[dict[str, jax.Array]] = collections.deque()
-  for batch in batches:
-    placed.append(place_batch(batch))
-    if len(placed) > AHEAD:
-      yield placed.popleft()
-  yield from placed
+  return ahead(map(place_batch, batches))
+
+
+def gather(tree: Any) -> Any:
+  """Copies a tree that `map_batches` has made to the host of every process.
+
+  Returns:
+    NumPy arrays; the axis of the devices is merged with that of the samples.
+  """
+  arrays = multihost_utils.process_allgather(tree, tiled=True)
+  return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), arrays)
 
 
 def device_bytes() -> int:
@@ -259,30 +289,3 @@ def say(text: str) -> None:
   """Prints text on the first process only."""
   if is_first():
     print(text, flush=True)
-
-
-def join(coordinator: str, num_processes: int, process_id: int) -> None:
-  """Connects to the other processes of a run.
-
-  Args:
-    coordinator: HOST:PORT of process 0. If empty, JAX finds the processes under
-      SLURM; elsewhere there is only this one.
-    num_processes: number of processes.
-    process_id: number of this process, from 0.
-
-  Raises:
-    InputError: the arguments contradict each other.
-  """
-  if not 0 <= process_id < num_processes:
-    raise errors.InputError(
-      f'--process_id {process_id}: it must be from 0 to {num_processes - 1}, '
-      f'since --num_processes is {num_processes}'
-    )
-  if coordinator:
-    jax.distributed.initialize(coordinator, num_processes, process_id)
-  elif num_processes > 1:
-    raise errors.InputError(
-      f'--num_processes {num_processes} needs --coordinator HOST:PORT'
-    )
-  elif int(os.environ.get('SLURM_STEP_NUM_TASKS', '1')) > 1:
-    jax.distributed.initialize()

@@ -54,7 +54,10 @@ def train_command(config_flag: flags.Flag, output: pathlib.Path) -> str:
   }
   words = ['python', '-m', 'unet_jax.main']
   words += ['--config', config_flags.get_config_filename(config_flag)]
-  words += [f'--config.{key}={value}' for key, value in settings.items()]
+  words += [
+    f'--config.{key}={value.to_dict() if hasattr(value, "to_dict") else value}'
+    for key, value in settings.items()
+  ]
   return shlex.join(words)
 
 

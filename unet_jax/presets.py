@@ -1,8 +1,11 @@
 """What several files in configs/ share."""
 
 import os
+import pathlib
 
 import ml_collections
+
+from unet_jax import config_files, errors
 
 # DIARETDB1's masks, merged as in Roychowdhury's tutorial (README links it).
 LESIONS = dict(
@@ -23,6 +26,10 @@ def shrink(config: ml_collections.ConfigDict) -> None:
   config.model.update(depth=2, width=4)
 
 
-def unknown_variant(variant: str, file: str) -> ValueError:
+def unknown_variant(variant: str, file: str) -> errors.InputError:
   """Returns the error of a config file that has no such variant."""
-  return ValueError(f'unknown variant {variant!r}: see the top of {file}')
+  path = pathlib.Path(file)
+  listed = ', '.join(x for x in config_files.variants(path) if x != 'none')
+  return errors.InputError(
+    f'{path.stem} has no variant {variant!r}; name none, or one of {listed}'
+  )

@@ -12,8 +12,12 @@ from unet_jax import errors
 def write_text(path: pathlib.Path, text: str) -> None:
   """Replaces a file atomically: a killed process leaves the old or the new."""
   aside = path.with_name(f'{path.name}.tmp')
-  aside.write_text(text)
-  aside.replace(path)
+  try:
+    aside.write_text(text)
+    aside.replace(path)
+  except OSError:
+    aside.unlink(missing_ok=True)
+    raise
 
 
 def normal(name: str) -> str:
@@ -59,15 +63,18 @@ def read_lines(path: pathlib.Path) -> list[str]:
   return [line for line in lines if line]
 
 
-def read_json(path: pathlib.Path, remedy: str) -> Any:
-  """Reads a file of JSON.
+def read_json(path: pathlib.Path, remedy: str) -> dict[str, Any]:
+  """Reads a file that holds a JSON object.
 
   Raises:
     InputError: if the file is missing or damaged; its text ends with `remedy`.
   """
   try:
-    return json.loads(path.read_text())
-  except (OSError, ValueError) as error:
+    tree = json.loads(path.read_text())
+    if not isinstance(tree, dict):
+      raise ValueError('it holds no JSON object')
+  except (OSError, ValueError, RecursionError) as error:
     raise errors.InputError(
       f'{path} cannot be read ({error}); {remedy}'
     ) from None
+  return tree

@@ -1,7 +1,8 @@
 """Image and mask files -> uint8 arrays, with every fault named in one line."""
 
+import contextlib
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
@@ -22,6 +23,25 @@ def num_channels(paths: list[pathlib.Path]) -> int:
       ):
         return 3
   return 1
+
+
+@contextlib.contextmanager
+def of_any_size() -> Iterator[None]:
+  """Lifts Pillow's limit of 179 million pixels."""
+  limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+  try:
+    yield
+  finally:
+    Image.MAX_IMAGE_PIXELS = limit
+
+
+def size(path: pathlib.Path) -> tuple[int, int]:
+  """Returns width and height by the file's header; (0, 0) if it has none."""
+  try:
+    with of_any_size(), opening.open_file(path) as image:
+      return image.size
+  except errors.InputError:
+    return 0, 0
 
 
 def read_image(
@@ -151,7 +171,10 @@ def _read_grey(path: pathlib.Path) -> np.ndarray:
 
 
 def write_png(array: np.ndarray, path: pathlib.Path) -> None:
-  """Writes uint8[H, W] or [H, W, 3]; makes the folder if it is missing."""
+  """Writes uint8[H, W] or [H, W, 3]; makes the folder if it is missing.
+
+  A path that ends with .jpg gets a JPEG instead, a tenth as large.
+  """
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(array).save(path)

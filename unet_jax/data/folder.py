@@ -22,6 +22,7 @@ from unet_jax.data import (
 )
 from unet_jax.data.checks import files as file_checks
 from unet_jax.data.checks import finding, sizes
+from unet_jax.data.checks import names as name_checks
 from unet_jax.data.spec import Spec
 
 T = TypeVar('T')
@@ -43,11 +44,7 @@ def open_files(spec: Spec, scanned: scan.Files) -> layout.Layout:
   findings = file_checks.check(scanned, spec, classes)
   finding.refuse(findings)
   if not classes:
-    raise errors.InputError(
-      f'no class names: list them in {root / "classes.txt"}, one name per '
-      'line, or set config.data.classes; for masks of 0 and 255 use '
-      'configs/binary.py:folder'
-    )
+    raise errors.InputError(name_checks.ask(scanned, masks.kind))
   images = _first(scanned.images)
   folders = [scan.MASKS]
   if masks.kind == 'folders':

@@ -1,7 +1,7 @@
 """grain: examples -> batches that are the same for any number of processes."""
 
-import collections
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from unet_jax.data import crops, sources
 
-ROUND_TO = 64  # Evaluated sides are padded to multiples: few shapes.
 # Samples of a stream. Grain's endless stream overflows with batches of 1.
 NO_END = 2**40
 # Examples decoded ahead, in threads; grain's default of 500 takes gigabytes.
@@ -185,59 +184,39 @@ def pad(
   return image, label
 
 
-def eval_batches(
-  source: sources.Examples,
+def eval_examples(source: sources.Examples) -> Iterator[dict]:
+  """Yields every example once, in order, decoded ahead in threads.
+
+  Yields:
+    The example, and `index`, its place in the split.
+  """
+  stream = grain.MapDataset.source(source).map_with_index(
+    lambda index, example: example | dict(index=index)
+  )
+  return iter(stream.to_iter_dataset(AHEAD))
+
+
+def stack(
+  samples: Iterable[dict[str, np.ndarray]],
+  size: int,
   *,
-  max_pixels: int,
-  num_devices: int = 1,
   process_index: int = 0,
   process_count: int = 1,
 ) -> Iterator[dict[str, np.ndarray]]:
-  """Yields this process's part of batches that hold every image once.
+  """Yields this process's part of batches of `size` samples, in order.
 
-  Whole images are padded to multiples of 64 and batched with images of the
-  same padded size; an incomplete batch is padded with images of weight 0.
+  Zeros fill the last batch, so that their `weight`, if they have one, is 0.
 
   Args:
-    source: random access to examples.
-    max_pixels: of a batch; each device gets one image if images are larger.
-    num_devices: of all processes; every batch size is a multiple of it.
+    samples: dicts of arrays, each with the same shapes.
+    size: number of samples of a batch of all processes.
     process_index: index of this process.
     process_count: number of processes; each takes a contiguous part of every
       batch.
-
-  Yields:
-    image uint8[B, H, W, C], label uint8[B, H, W] or [B, H, W, K], index
-    int32[B], the place in the split, and weight float32[B], 0 for padding.
   """
-  waiting = collections.defaultdict(list)
-  stream = grain.MapDataset.source(source).map_with_index(_padded)
-  part = (process_index, process_count)
-  for example in stream.to_iter_dataset(AHEAD):
-    height, width = shape = example['image'].shape[:2]
-    rounds = max(1, max_pixels // (height * width * num_devices))
-    size = rounds * num_devices
-    waiting[shape].append(example)
-    if len(waiting[shape]) == size:
-      yield _stack(waiting.pop(shape), size, *part)
-  for examples in waiting.values():
-    size = -(-len(examples) // num_devices) * num_devices
-    yield _stack(examples, size, *part)
-
-
-def _padded(index: int, example: dict) -> dict:
-  height, width = (
-    -(-side // ROUND_TO) * ROUND_TO for side in example['image'].shape[:2]
-  )
-  image, label = pad(example['image'], example['label'], height, width)
-  return dict(
-    image=image, label=label, index=np.int32(index), weight=np.float32(1)
-  )
-
-
-def _stack(examples: list[dict], size: int, process: int, count: int) -> dict:
-  filling = {key: np.zeros_like(value) for key, value in examples[0].items()}
-  examples = examples + [filling] * (size - len(examples))
-  share = size // count
-  mine = examples[process * share : (process + 1) * share]
-  return {key: np.stack([e[key] for e in mine]) for key in filling}
+  samples, share = iter(samples), size // process_count
+  mine = slice(process_index * share, (process_index + 1) * share)
+  while batch := list(itertools.islice(samples, size)):
+    filling = {key: np.zeros_like(value) for key, value in batch[0].items()}
+    batch += [filling] * (size - len(batch))
+    yield {key: np.stack([x[key] for x in batch[mine]]) for key in filling}

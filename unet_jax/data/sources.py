@@ -77,6 +77,7 @@ class Dataset(NamedTuple):
   notes: tuple[str, ...] = ()  # Lines for the user to read before training.
   folds: tuple[Sequence[str], ...] = ()  # Keys of each fold, if there are any.
   places: Sequence = ()  # Pixels of each class in train; see crops.make_table.
+  longest: int = 0  # Longest side of the images of train and val, in pixels.
 
   @property
   def classes(self) -> tuple[str, ...]:
@@ -127,6 +128,7 @@ def load(
     places=crops.make_table(
       [image.places for image in train], len(opened.classes)
     ),
+    longest=max(x.longest for x in (*train, *by_split.get('val', ()))),
   )
 
 

@@ -85,6 +85,21 @@ def save(
 
 
 def load(folder: pathlib.Path) -> dict[str, list[str]]:
-  """Reads what `save` wrote; returns {} if there is no file."""
+  """Reads what `save` wrote; returns {} if there is no file.
+
+  Raises:
+    InputError: if the file is damaged.
+  """
   path = folder / FILE
-  return text_files.read_json(path, 'restore it') if path.exists() else {}
+  if not path.exists():
+    return {}
+  lists = text_files.read_json(path, 'restore it')
+  folds = lists.get('folds', [])
+  parts = [names for key, names in lists.items() if key != 'folds']
+  is_sound = isinstance(folds, list) and all(
+    isinstance(names, list) and all(isinstance(x, str) for x in names)
+    for names in parts + folds
+  )
+  if not is_sound:
+    raise errors.InputError(f'{path} holds no lists of names; restore it')
+  return lists

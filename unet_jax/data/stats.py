@@ -17,6 +17,7 @@ class Counts(NamedTuple):
 
   name: str
   pixels: int
+  longest: int  # Length of its longer side.
   sum: np.ndarray  # int64[C], of the values.
   squares: np.ndarray  # int64[C], sum of the squared values.
   planes: np.ndarray  # int64[P], pixels of each plane, background first.
@@ -52,6 +53,7 @@ def count(example: dict, coding: labels.Coding) -> Counts:
   return Counts(
     name=example['name'],
     pixels=image.shape[0] * image.shape[1],
+    longest=max(image.shape[:2]),
     sum=image.sum(axis=(0, 1)),
     squares=(image**2).sum(axis=(0, 1)),
     planes=planes,

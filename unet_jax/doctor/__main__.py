@@ -68,13 +68,14 @@ def run(args: flags.FlagValues) -> int:
     The exit code: 1 if there are errors.
   """
   from unet_jax import parallel  # Late, for a fast --help.
-  from unet_jax.data import files, sources, spec
+  from unet_jax.data import files
   from unet_jax.doctor import (
-    augmented_sheet,
     contact_sheet,
     diagnosis,
+    page,
     proposal,
     report,
+    sheets,
     survey,
   )
   from unet_jax.doctor.checks import memory
@@ -98,24 +99,27 @@ def run(args: flags.FlagValues) -> int:
   if args.json:
     report.write(report.to_json(findings, facts), pathlib.Path(args.json))
   has_errors = diagnosis.has_errors(findings)
-  sheets = {}
-  if args.html:
-    sheets['Annotated images, the rarest class first'] = contact_sheet.make(
-      surveyed
-    )
+  crops = []
   if (args.html or args.show_augmented) and not has_errors:
-    data_spec = spec.read(config)
-    dataset = sources.load(data_spec, sources.open_layout(data_spec))
-    sheet = augmented_sheet.make_sheet(config, dataset)
-    sheets['Crops before and after augmentation'] = sheet
-    if args.show_augmented:
-      path = pathlib.Path(args.show_augmented) / 'augmented.png'
-      files.write_png(sheet, path)
-      print(f'written to {path}')
+    crops = [('', sheets.augmented(config))]
+  if args.show_augmented and crops:
+    path = pathlib.Path(args.show_augmented) / 'augmented.png'
+    files.write_png(crops[0][1], path)
+    print(f'written to {path}')
   elif args.show_augmented:
     print('--show_augmented: nothing is drawn until the errors are fixed')
   if args.html:
-    report.write_html(pathlib.Path(args.html), title, findings, facts, sheets)
+    path = pathlib.Path(args.html)
+    shown = [sheets.annotated(surveyed), *sheets.refused(surveyed)]
+    if crops:
+      shown.append(page.Sheet('Crops before and after augmentation', crops))
+    where = config.data.source
+    if config.data.root:
+      where = str(pathlib.Path(config.data.root).expanduser().absolute())
+    tables = report.tables(facts)
+    report.write(page.whole(where, findings, tables, shown), path)
+    picture = contact_sheet.sheet(shown[0].figures, surveyed.classes)
+    files.write_png(picture, path.with_suffix('.png'))
   if args.write_config:
     path, proposed = args.write_config, proposal.collect(findings)
     text = proposal.to_source(config, proposed, title=title, path=path)

@@ -17,30 +17,24 @@ MOST = 12  # Images on a sheet.
 FILL = 0.2  # Strength of the colour inside an outline.
 
 
-def make(survey: Survey) -> np.ndarray:
-  """Draws the contact sheet of a data set: uint8[H, W, 3]."""
+def make(survey: Survey) -> list[tuple[str, np.ndarray]]:
+  """Draws some annotated images: captions, and uint8[H, W, 3] without them."""
   class_spec = build.make_classes(survey.config, survey.classes)
   labelled = survey.with_label()
-  if not labelled:
-    return sheet([_write('no example can be read', TILE)], survey.classes)
   records = [record for record, _ in labelled]
   counts = np.array([label.counts for _, label in labelled])  # [N, K]
   tiles = []
   rarest = counts.sum(axis=0).argsort()
-  for i in choose(counts):
+  for i in choose(counts) if labelled else ():
     example = survey.read(records[i].key)
     image, label = example['image'], example['label']
     have = [survey.classes[k] for k in rarest if counts[i, k]]
-    void = labels.is_void(label)
-    tiles.append(
-      tile(
-        image,
-        class_spec.to_planes(label),
-        void,
-        f'{records[i].name} ({records[i].split}): {", ".join(have) or "empty"}',
-      )
+    title = (
+      f'{records[i].name} ({records[i].split}): {", ".join(have) or "empty"}'
     )
-  return sheet(tiles, survey.classes)
+    planes, void = class_spec.to_planes(label), labels.is_void(label)
+    tiles.append((title, tile(image, planes, void)))
+  return tiles
 
 
 def choose(counts: np.ndarray, most: int = MOST) -> list[int]:
@@ -73,10 +67,8 @@ def choose(counts: np.ndarray, most: int = MOST) -> list[int]:
   return [*list(chosen)[: most - len(empty)], *empty]
 
 
-def tile(
-  image: np.ndarray, planes: np.ndarray, void: np.ndarray, title: str
-) -> np.ndarray:
-  """Draws outlines over an image, with a title above: uint8[H, W, 3].
+def tile(image: np.ndarray, planes: np.ndarray, void: np.ndarray) -> np.ndarray:
+  """Draws outlines over an image: uint8[H, W, 3].
 
   Image and planes are scaled first. A pixel of the tile is in a plane if any
   part of the pixel is, so that the smallest object has an outline.
@@ -85,7 +77,6 @@ def tile(
     image: uint8[H, W, C].
     planes: bool[H, W, K] of the foreground classes.
     void: bool[H, W], greyed out.
-    title: text above the tile.
   """
   box = Image.Resampling.BOX
   image = files.rescale(image, TILE, box)
@@ -95,12 +86,24 @@ def tile(
   picture = pictures.overlay(image, scaled[..., :-1], FILL)
   grey = files.resize(255 * void.astype(np.uint8), size, box) > 127
   picture[grey] = 128
-  above = _write(title, picture.shape[1])
-  return np.concatenate([above, picture])
+  return picture
 
 
-def sheet(tiles: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:
-  """Arranges tiles in rows below a legend of the classes: uint8[H, W, 3]."""
+def sheet(
+  figures: Sequence[tuple[str, np.ndarray]], names: Sequence[str]
+) -> np.ndarray:
+  """Arranges pictures below a legend of the classes: uint8[H, W, 3].
+
+  Args:
+    figures: caption, and picture uint8[h, w, 3] of any size.
+    names: names of the classes.
+  """
+  nothing = np.zeros((0, TILE, 3), np.uint8)
+  figures = figures or [('no example can be read', nothing)]
+  tiles = [
+    np.concatenate([_write(caption, picture.shape[1]), picture])
+    for caption, picture in figures
+  ]
   height = max(x.shape[0] for x in tiles)
   width = max(x.shape[1] for x in tiles)
   white = np.full((height, width, 3), 255, np.uint8)

@@ -67,14 +67,14 @@ def tally(survey: Survey) -> dict[str, Tally]:
   """Counts the readable labels by split; a split without any has no entry."""
   tallies = {}
   for split in splits_lib.SPLITS:
-    labelled = [
-      label for record, label in survey.with_label() if record.split == split
-    ]
+    records = [x for x in survey.with_label() if x[0].split == split]
+    labelled = [label for _, label in records]
     if labelled:
       tallies[split] = Tally(
         counts=np.array([x.counts for x in labelled]),
         pixels=np.array([x.pixels for x in labelled]),
         void=np.array([x.void for x in labelled]),
+        names=[record.path for record, _ in records],
       )
   return tallies
 

@@ -13,7 +13,7 @@ from unet_jax.data import labels, pipeline, sources
 from unet_jax.data.checks.finding import Finding
 from unet_jax.doctor.check import Check
 from unet_jax.doctor.survey import Survey
-from unet_jax.evaluation import scores
+from unet_jax.evaluation import predictor, scores
 from unet_jax.training import setup
 
 NUM_CROPS = 2
@@ -177,7 +177,9 @@ def learn(
       return Result(0.0, step, tuple(losses))
     if step == 1:
       continue
-    counted = jax.device_get(run.predictor.count(state.averaged, to_count))
+    counted = parallel.gather(
+      predictor.count_batch(run.predictor, state.averaged, to_count)
+    )
     counts = counted['counts'][counted['weight'] > 0].astype(np.int64)
     num_foreground = run.predictor.classes.num_foreground
     dice = max(0.0, scores.score(counts, num_foreground))

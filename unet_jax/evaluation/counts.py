@@ -1,30 +1,29 @@
-"""Confusion counts: int32 per batch on the devices, int64 on the host."""
+"""Confusion counts: int32 per window on the devices, int64 on the host."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from unet_jax import parallel
-from unet_jax.nn import preprocess
+Array = TypeVar('Array', jax.Array, np.ndarray)
 
 
-def predicted_planes(logits: jax.Array, *, exclusive: bool) -> jax.Array:
+def predicted_planes(logits: Array, *, exclusive: bool) -> Array:
   """Predicts the largest plane of each pixel, or all planes above p = 1/2.
 
   Args:
-    logits: float32[B, H, W, K].
+    logits: float32[..., K], of JAX or NumPy.
     exclusive: whether each pixel belongs to exactly one plane.
 
   Returns:
-    bool[B, H, W, K].
+    bool[..., K].
   """
-  if exclusive:
-    return jax.nn.one_hot(
-      jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=jnp.bool
-    )
-  return logits > 0
+  if not exclusive:
+    return logits > 0
+  order = np.arange(logits.shape[-1]).reshape(*[1] * (logits.ndim - 1), -1)
+  return logits.argmax(axis=-1, keepdims=True) == order
 
 
 def confusion(
@@ -49,37 +48,29 @@ def confusion(
 
 
 def count_step(
-  variables: dict,
   batch: dict[str, jax.Array],
   *,
-  apply_fn: Callable,
-  preprocess_fn: Callable[..., preprocess.Inputs],
+  targets_of: Callable[[jax.Array], tuple[jax.Array, jax.Array]],
   exclusive: bool,
   loss_of: Callable | None = None,
-  axis_name: str | None = None,
 ) -> dict[str, jax.Array | dict[str, jax.Array]]:
-  """Predicts this device's part of a batch, counts, and gathers the counts.
+  """Counts the pixels of windows on one device.
 
   Args:
-    variables: variables of the model.
-    batch: image uint8[b, H, W, C], label uint8[b, H, W] or [b, H, W, K],
-      index int32[b], and weight float32[b], 0 for padding.
-    apply_fn: (variables, image) -> logits.
-    preprocess_fn: (image, label) -> Inputs.
+    batch: logits float32[b, H, W, K], label uint8[b, H, W] or [b, H, W, K],
+      index int32[b], the image of each window, and weight float32[b], the
+      window's share of its image; 0 for padding.
+    targets_of: label -> target float32[b, H, W, K] and weight float32[b, H, W].
     exclusive: whether each pixel belongs to exactly one plane.
     loss_of: (logits, target, weight) -> the loss and its terms; optional.
-    axis_name: axis of the devices; None if the step is not mapped.
 
   Returns:
-    A dict over all devices: `counts` int32[B, K, 4], `index` and `weight` of
-    the batch, and `losses`, float32[B] by name, the losses of each image alone;
-    {} without `loss_of`.
+    `counts` int32[b, K, 4], `index` and `weight` of the batch, and `losses`,
+    float32[b] by name, the losses of each window alone; {} without `loss_of`.
   """
-  inputs = preprocess_fn(batch['image'], batch['label'])
-  logits = apply_fn(variables, inputs.image)
-  counts = confusion(
-    predicted_planes(logits, exclusive=exclusive), inputs.target, inputs.weight
-  )
+  logits = batch['logits']
+  target, weight = targets_of(batch['label'])
+  pred = predicted_planes(logits, exclusive=exclusive)
   losses: dict[str, jax.Array] = {}
   if loss_of:
 
@@ -87,40 +78,50 @@ def count_step(
       loss, terms = loss_of(*(x[None] for x in example))
       return {'loss': loss, **terms}
 
-    losses = jax.vmap(losses_of)(logits, inputs.target, inputs.weight)
-  result: dict[str, jax.Array | dict[str, jax.Array]] = dict(
-    counts=counts, index=batch['index'], weight=batch['weight'], losses=losses
+    losses = jax.vmap(losses_of)(logits, target, weight)
+  return dict(
+    counts=confusion(pred, target, weight),
+    index=batch['index'],
+    weight=batch['weight'],
+    losses=losses,
   )
-  if axis_name:
-    result = jax.lax.all_gather(result, axis_name, tiled=True)
-  return result
 
 
-def count(
-  step: Callable, variables: dict, batches: Iterable[dict], num_images: int
+def add_up(
+  results: Sequence[dict], num_images: int
 ) -> tuple[np.ndarray, dict[str, float]]:
-  """Counts a split on all devices.
+  """Adds up the counts of the windows of each image of a split.
 
   Args:
-    step: `count_step`, mapped over the devices.
-    variables: variables of the model, replicated.
-    batches: batches from pipeline.eval_batches.
-    num_images: number of images of the split.
+    results: what `count_step` returns, on the host.
+    num_images: N, number of images of the split.
 
   Returns:
     int64[N, K, 4] of tp, fp, fn, tn, in the order of the split, and the mean
-    over the images of each loss that the step returns.
+    over the images of each loss. The loss of an image of several windows is
+    their mean, weighted by the pixels that count.
 
   Raises:
     RuntimeError: if not every image was counted exactly once.
   """
-  results = [step(variables, batch) for batch in parallel.place_ahead(batches)]
-  results = jax.device_get(results)
-  result = jax.tree.map(lambda *parts: np.concatenate(parts), *results)
-  is_image = result.pop('weight') > 0
-  result = jax.tree.map(lambda x: x[is_image], result)
-  index, counts = result['index'], result['counts'].astype(np.int64)
-  if not np.array_equal(np.sort(index), np.arange(num_images)):
-    raise RuntimeError(f'counted {len(index)} images of {num_images}')
-  losses = {name: float(x.mean()) for name, x in result['losses'].items()}
-  return counts[np.argsort(index)], losses
+  rows = jax.tree.map(lambda *parts: np.concatenate(parts), *results)
+  is_image = rows['weight'] > 0
+  rows = jax.tree.map(lambda x: x[is_image], rows)
+  index, parts = rows['index'], rows['counts'].astype(np.int64)
+
+  def sums(values: np.ndarray) -> np.ndarray:
+    return np.bincount(index, values, minlength=num_images)
+
+  covered = sums(rows['weight'])
+  if len(covered) > num_images or not np.allclose(covered, 1, atol=1e-3):
+    num_counted = np.count_nonzero(covered)
+    raise RuntimeError(f'counted {num_counted} images of {num_images}')
+  counts = np.zeros((num_images, *parts.shape[1:]), np.int64)
+  np.add.at(counts, index, parts)
+  pixels = np.maximum(parts[:, 0].sum(axis=-1), 1)
+  losses = {
+    # The quotients are exact where an image is one window.
+    name: float((sums(pixels * x) / sums(pixels)).astype(np.float32).mean())
+    for name, x in rows['losses'].items()
+  }
+  return counts, losses

@@ -1,17 +1,18 @@
 """A model for evaluation: its description and its two compiled functions."""
 
-import functools
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
 import ml_collections
 import numpy as np
+import scipy.special
 from PIL import Image
 
-from unet_jax import build, compiler, parallel
+from unet_jax import build, parallel
 from unet_jax.data import files, labels, pipeline, sources
-from unet_jax.evaluation import counts, pictures, scores
+from unet_jax.evaluation import counts, pictures, scores, tiles
 from unet_jax.nn import preprocess
 
 NUM_PICTURES = 3
@@ -26,21 +27,23 @@ class Predictor(NamedTuple):
     model: the model; its input is an image normalised by `mean` and `std`.
     mean: per-channel mean of the training images, in [0, 255].
     std: per-channel standard deviation of the training images.
+    window: S, side of a window; 0 if it is not chosen, see trained.with_window.
     max_pixels: largest number of pixels of an evaluation batch; that of a
       training batch.
-    count: (variables, batch) -> the dict of counts.count_step, over all
-      devices.
-    predict: (variables, image uint8[B, H, W, C]) -> bool[B, H, W, K]; H and W
-      are multiples of pipeline.ROUND_TO.
+    logits: (variables, {'image': uint8[B, S, S, C]}) -> float32[B, S, S, K],
+      the network, mapped by parallel.map_batches. Evaluation calls it with
+      windows of one shape, so that it compiles once.
+    count: (None, batch) -> the dict of counts.count_step, mapped likewise.
   """
 
   classes: labels.ClassSpec
   model: build.Model
   mean: tuple[float, ...]
   std: tuple[float, ...]
+  window: int
   max_pixels: int
+  logits: jax.stages.Wrapped
   count: jax.stages.Wrapped
-  predict: jax.stages.Wrapped
 
 
 class SplitScores(NamedTuple):
@@ -67,31 +70,32 @@ def make(
     mean: per-channel mean of the training images, in [0, 255].
     std: per-channel standard deviation of the training images.
     loss_of: (logits, target, weight) -> the loss and its terms, which `count`
-      then computes for each image; optional.
+      then computes for each window; optional.
   """
   model = build.make_model(config, classes)
   apply_fn: Callable = model.apply
-  count = functools.partial(
-    counts.count_step,
-    apply_fn=apply_fn,
-    preprocess_fn=build.make_preprocess(classes, mean, std),
-    exclusive=classes.exclusive,
-    loss_of=loss_of,
-    axis_name=parallel.AXIS,
-  )
 
-  def predict(variables: dict, image: jax.Array) -> jax.Array:
-    logits = apply_fn(variables, preprocess.normalise(image, mean, std))
-    return counts.predicted_planes(logits, exclusive=classes.exclusive)
+  def logits(variables: dict, batch: dict[str, jax.Array]) -> jax.Array:
+    image = preprocess.normalise(batch['image'], mean, std)
+    return apply_fn(variables, image)
+
+  def count(_: None, batch: dict[str, jax.Array]) -> dict:
+    return counts.count_step(
+      batch,
+      targets_of=build.make_targets(classes),
+      exclusive=classes.exclusive,
+      loss_of=loss_of,
+    )
 
   return Predictor(
     classes=classes,
     model=model,
     mean=tuple(mean),
     std=tuple(std),
+    window=config.window,
     max_pixels=config.batch_size * config.image_size**2,
-    count=parallel.map_step(count),
-    predict=jax.jit(predict, compiler_options=compiler.options()),
+    logits=parallel.map_batches(logits),
+    count=parallel.map_batches(count),
   )
 
 
@@ -108,14 +112,136 @@ def count_split(
   Returns:
     int64[N, K, 4] of tp, fp, fn, tn, and the mean losses; {} without a loss.
   """
-  batches = pipeline.eval_batches(
-    source,
-    max_pixels=predictor.max_pixels,
-    num_devices=jax.device_count(),
+  results = []
+  by_size = itertools.groupby(
+    pipeline.eval_examples(source),
+    lambda example: tiles.fits(example['label'].shape, predictor.window),
+  )
+  for is_window, examples in by_size:
+    samples: Iterable[dict]
+    if is_window:
+      samples = (_whole(predictor, example) for example in examples)
+    else:
+      samples = _pieces(predictor, variables, examples)
+    for batch in parallel.place_ahead(_stack(predictor, samples)):
+      results.append(count_batch(predictor, variables, batch))
+  return counts.add_up(parallel.gather(results), len(source))
+
+
+def count_batch(
+  predictor: Predictor, variables: dict, batch: dict[str, jax.Array]
+) -> dict:
+  """Counts a batch; what the network computes stays on the devices.
+
+  Args:
+    predictor: the predictor, from `make`.
+    variables: variables of the model, on every device.
+    batch: the batch of counts.count_step, placed by parallel.place_batch; or
+      image uint8[B, S, S, C] instead of logits.
+
+  Returns:
+    The dict of counts.count_step, on the devices.
+  """
+  if 'logits' not in batch:
+    logits = predictor.logits(variables, {'image': batch['image']})
+    batch = {k: x for k, x in batch.items() if k != 'image'}
+    batch = batch | dict(logits=logits)
+  return predictor.count(None, batch)
+
+
+def _whole(predictor: Predictor, example: dict) -> dict:
+  """Returns an image that fits into the window, padded to it, as a sample."""
+  image, label = pipeline.pad(
+    example['image'], example['label'], predictor.window, predictor.window
+  )
+  index = np.int32(example['index'])
+  return dict(image=image, label=label, index=index, weight=np.float32(1))
+
+
+def _pieces(
+  predictor: Predictor, variables: dict, examples: Iterable[dict]
+) -> Iterator[dict]:
+  """Yields the blended logits of large images in pieces of a window's shape."""
+  side = predictor.window
+  for example in examples:
+    label, shape = example['label'], example['label'].shape[:2]
+    lefts, tops = (range(0, length, side) for length in shape[::-1])
+    constant = dict(
+      index=np.int32(example['index']),
+      weight=np.float32(1 / (len(tops) * len(lefts))),
+    )
+    strips = strips_of(
+      predictor, variables, example['image'].__getitem__, shape
+    )
+    for top, logits in zip(tops, tiles.regroup(strips, side), strict=True):
+      for left in lefts:
+        part = label[top : top + side, left : left + side]
+        piece = logits[:, left : left + side]
+        piece, part = pipeline.pad(piece, part, side, side)
+        yield dict(logits=piece, label=part, **constant)
+
+
+def strips_of(
+  predictor: Predictor,
+  variables: dict,
+  read: Callable[[slice], np.ndarray],
+  shape: tuple[int, int],
+) -> Iterator[np.ndarray]:
+  """Yields the logits of an image of any size in strips; see tiles.blend.
+
+  Args:
+    predictor: the predictor, from `make`.
+    variables: variables of the model, on every device.
+    read: slice of rows -> uint8[rows, W, C].
+    shape: H and W of the image.
+
+  Yields:
+    float32[rows, W, K], from top to bottom.
+  """
+  cut = tiles.cut(read, shape, predictor.window)
+  logits = _run(predictor, variables, cut)
+  return tiles.blend(logits, shape, predictor.window)
+
+
+def logits_of(
+  predictor: Predictor, variables: dict, images: Iterable[np.ndarray]
+) -> Iterator[np.ndarray]:
+  """Yields the logits, float32[H, W, K], of images uint8[H, W, C] of any size.
+
+  Several images share a batch.
+  """
+  side = predictor.window
+  ahead, images = itertools.tee(images)
+  cut = (tiles.cut(image.__getitem__, image.shape[:2], side) for image in ahead)
+  logits = _run(predictor, variables, itertools.chain.from_iterable(cut))
+  for image in images:
+    yield np.concatenate(list(tiles.blend(logits, image.shape[:2], side)))
+
+
+def _run(
+  predictor: Predictor, variables: dict, images: Iterable[np.ndarray]
+) -> Iterator[np.ndarray]:
+  """Yields logits float32[S, S, K] of windows uint8[S, S, C], in their order.
+
+  After the last window there may be logits of padding.
+  """
+  batches = _stack(predictor, ({'image': image} for image in images))
+  placed = parallel.place_ahead(batches)
+  results = (predictor.logits(variables, batch) for batch in placed)
+  for result in parallel.ahead(results):
+    yield from parallel.gather(result)
+
+
+def _stack(predictor: Predictor, samples: Iterable[dict]) -> Iterator[dict]:
+  """Yields this process's part of batches of the one size of the predictor."""
+  num_devices = jax.device_count()
+  per_device = predictor.max_pixels // (predictor.window**2 * num_devices)
+  return pipeline.stack(
+    samples,
+    max(1, per_device) * num_devices,
     process_index=jax.process_index(),
     process_count=jax.process_count(),
   )
-  return counts.count(predictor.count, variables, batches, len(source))
 
 
 def score_split(
@@ -136,9 +262,12 @@ def draw(
   pictures.panel describes the panels.
   """
   classes, panels = predictor.classes, []
-  for i in range(min(NUM_PICTURES, len(source))):
-    image, label = source[i]['image'], source[i]['label']
-    planes = predict(predictor, variables, image)
+  examples = [source[i] for i in range(min(NUM_PICTURES, len(source)))]
+  images = [example['image'] for example in examples]
+  logits = logits_of(predictor, variables, images)
+  for image, example, x in zip(images, examples, logits, strict=True):
+    label = example['label']
+    planes = counts.predicted_planes(x, exclusive=classes.exclusive)
     void = labels.is_void(label)
     panel = pictures.panel(
       image,
@@ -166,15 +295,53 @@ def predict(
   Returns:
     bool[H, W, K], at the size of the image.
   """
-  height, width = image.shape[:2]
+  logits = _scaled_logits(predictor, variables, image, resize)
+  return to_planes(logits, predictor.classes, image.shape[:2])
+
+
+def probabilities(
+  predictor: Predictor, variables: dict, image: np.ndarray, *, resize: int = 0
+) -> np.ndarray:
+  """Predicts the probabilities of one image of any size.
+
+  Takes the arguments of `predict`: image uint8[H, W, C], and so on.
+
+  Returns:
+    float32[H, W, K].
+  """
+  logits = _scaled_logits(predictor, variables, image, resize)
+  return to_probs(logits, predictor.classes, image.shape[:2])
+
+
+def _scaled_logits(
+  predictor: Predictor, variables: dict, image: np.ndarray, resize: int
+) -> np.ndarray:
+  """Returns the logits float32[H, W, K] of an image after its scaling."""
   if resize:
     image = files.rescale(image, resize, Image.Resampling.BOX)
-  rows, cols = image.shape[:2]
-  below, right = (-side % pipeline.ROUND_TO for side in (rows, cols))
-  padded = np.pad(image, ((0, below), (0, right), (0, 0)), mode='edge')
-  planes = jax.device_get(predictor.predict(variables, padded[None]))
-  planes = planes[0, :rows, :cols]
-  if (rows, cols) == (height, width):
+  (logits,) = logits_of(predictor, variables, [image])
+  return logits
+
+
+def to_planes(
+  logits: np.ndarray, classes: labels.ClassSpec, shape: tuple[int, int]
+) -> np.ndarray:
+  """Turns logits float32[h, w, K] into masks bool[H, W, K] of a shape H, W."""
+  planes = counts.predicted_planes(logits, exclusive=classes.exclusive)
+  if planes.shape[:2] == shape:
     return planes
   nearest = Image.Resampling.NEAREST
-  return files.resize(planes.astype(np.uint8), (width, height), nearest) > 0
+  return files.resize(planes.astype(np.uint8), shape[::-1], nearest) > 0
+
+
+def to_probs(
+  logits: np.ndarray, classes: labels.ClassSpec, shape: tuple[int, int]
+) -> np.ndarray:
+  """Turns logits float32[h, w, K] into probabilities float32[H, W, K]."""
+  if classes.exclusive:
+    probs = scipy.special.softmax(logits, axis=-1)
+  else:
+    probs = scipy.special.expit(logits)
+  if probs.shape[:2] == shape:
+    return probs
+  return files.resize(probs, shape[::-1], Image.Resampling.BILINEAR)

@@ -3,6 +3,7 @@
 A score of 0 / 0 is undefined: NaN here, null in JSON, and left out of means. So
 a class that neither occurs nor is predicted in an image or a split has no
 score. A class that is predicted but doesn't occur has F1 = IoU = precision = 0.
+scikit-learn does the same with `zero_division=nan`.
 """
 
 import json
@@ -12,27 +13,51 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unet_jax import defaults, text_files
+from unet_jax import text_files
 
-NAMES = ('precision', 'recall', 'accuracy', 'iou', 'f1')
+MEANS = ('macro', 'micro', 'weighted')
 
 
 def ratios(counts: np.ndarray) -> dict[str, np.ndarray]:
   """Computes scores, float64[...] by name, from counts int64[..., 4].
 
   The counts are tp, fp, fn, tn, and precision = tp / (tp + fp), recall = tp /
-  (tp + fn), accuracy = (tp + tn) / all, iou = tp / (tp + fp + fn), f1 = 2 tp /
-  (2 tp + fp + fn), which is Dice.
+  (tp + fn), specificity = tn / (tn + fp), accuracy = (tp + tn) / all, iou = tp
+  / (tp + fp + fn). balanced_accuracy is the mean of recall and specificity. f1,
+  which is Dice, f05 and f2 are `f_beta` with beta = 1, 1/2 and 2.
   """
   tp, fp, fn, tn = np.moveaxis(counts.astype(np.float64), -1, 0)
   with np.errstate(divide='ignore', invalid='ignore'):
+    recall, specificity = tp / (tp + fn), tn / (tn + fp)
     return {
       'precision': tp / (tp + fp),
-      'recall': tp / (tp + fn),
+      'recall': recall,
+      'specificity': specificity,
       'accuracy': (tp + tn) / (tp + fp + fn + tn),
+      'balanced_accuracy': (recall + specificity) / 2,
       'iou': tp / (tp + fp + fn),
-      'f1': 2 * tp / (2 * tp + fp + fn),
+      'f1': f_beta(counts, 1),
+      'f05': f_beta(counts, 0.5),
+      'f2': f_beta(counts, 2),
     }
+
+
+def f_beta(counts: np.ndarray, beta: float) -> np.ndarray:
+  """Computes (1 + b^2) tp / ((1 + b^2) tp + b^2 fn + fp), b = `beta`.
+
+  Recall counts `beta` times as much as precision (van Rijsbergen 1979).
+
+  Args:
+    counts: int64[..., 4] of tp, fp, fn, tn.
+    beta: weight of recall.
+
+  Returns:
+    float64[...].
+  """
+  tp, fp, fn, _ = np.moveaxis(counts.astype(np.float64), -1, 0)
+  hits = (1 + beta**2) * tp
+  with np.errstate(divide='ignore', invalid='ignore'):
+    return hits / (hits + beta**2 * fn + fp)
 
 
 def means(counts: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
@@ -50,19 +75,26 @@ def means(counts: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
   support = (counts[..., 0] + counts[..., 2]).astype(np.float64)
   per_class = ratios(counts)
   return {
-    'macro': {name: _mean(x, np.ones_like(x)) for name, x in per_class.items()},
+    'macro': {name: mean(x) for name, x in per_class.items()},
     'micro': ratios(counts.sum(axis=-2)),
-    'weighted': {name: _mean(x, support) for name, x in per_class.items()},
+    'weighted': {name: mean(x, support) for name, x in per_class.items()},
   }
 
 
 def report(
-  counts: np.ndarray, names: Sequence[str], num_foreground: int, step: int
+  counts: np.ndarray,
+  names: Sequence[str],
+  num_foreground: int,
+  step: int,
+  *,
+  matrix: np.ndarray | None = None,
 ) -> dict:
   """Returns the report that `evaluation/<split>.json` holds, as nested dicts.
 
   `pooled` has the scores of all pixels together; `per_image` has the means over
-  the images of each score, where it is defined.
+  the images of each score, where it is defined. `additive_dice` is the sum of
+  the planes' F1, as the tutorial adds them, and can exceed 1. With a matrix
+  there are `matrix`, its sum over the images, and `overall`, see `overall`.
 
   Args:
     counts: int64[N, K, 4] of tp, fp, fn, tn.
@@ -70,6 +102,7 @@ def report(
     num_foreground: number of foreground planes, the last ones; means are over
       these.
     step: step of the checkpoint.
+    matrix: int64[N, K, K] of exclusive classes, from confusion.matrix.
   """
   pooled = counts.sum(axis=0)
   confusion = {
@@ -77,18 +110,45 @@ def report(
     for name, row in zip(names, pooled, strict=True)
   }
   per_image = _summary(counts, names, num_foreground)
-  blind = trivial(pooled[:, 0] + pooled[:, 2], pooled.sum(axis=-1))
-  return {
+  support, pixels = pooled[:, 0] + pooled[:, 2], pooled.sum(axis=-1)
+
+  def by_class(trivial_scores: dict[str, np.ndarray]) -> dict:
+    return {
+      way: dict(zip(names, values.tolist(), strict=True))
+      for way, values in trivial_scores.items()
+    }
+
+  result = {
     'pooled': _map(float, _summary(pooled, names, num_foreground)),
-    'per_image': _map(lambda x: float(_mean(x, np.ones_like(x))), per_image),
-    'trivial_f1': {
-      name: dict(zip(names, f1.tolist(), strict=True))
-      for name, f1 in blind.items()
-    },
+    'per_image': _map(lambda x: float(mean(x)), per_image),
+    'trivial_f1': by_class(trivial(support, pixels)),
+    'trivial_accuracy': by_class(trivial_accuracy(support, pixels)),
     'additive_dice': float(np.nansum(ratios(pooled)['f1'])),
     'confusion': confusion,
     'num_images': len(counts),
     'checkpoint_step': step,
+  }
+  if matrix is not None:
+    whole = matrix.sum(axis=0)
+    result |= {'overall': overall(whole), 'matrix': whole.tolist()}
+  return result
+
+
+def overall(matrix: np.ndarray) -> dict[str, float]:
+  """Scores all exclusive classes at once, the background included.
+
+  accuracy: the share of the pixels whose class is right. balanced_accuracy: the
+  mean recall of the classes that occur.
+
+  Args:
+    matrix: int64[K, K] of true (rows) and predicted classes.
+  """
+  with np.errstate(divide='ignore', invalid='ignore'):
+    recall = np.diag(matrix) / matrix.sum(axis=1)
+    accuracy = np.trace(matrix) / np.float64(matrix.sum())
+  return {
+    'accuracy': float(accuracy),
+    'balanced_accuracy': float(mean(recall)),
   }
 
 
@@ -148,27 +208,20 @@ def trivial(
   }
 
 
-def baseline(counts: np.ndarray, num_foreground: int, lr: float) -> str:
-  """Describes the macro F1 of trivial predictions; warns of a run no better.
+def trivial_accuracy(
+  support: np.ndarray, pixels: np.ndarray | int
+) -> dict[str, np.ndarray]:
+  """Returns the accuracy of the predictions of `trivial`, float64[K] by name.
 
-  Takes the arguments of `score`: counts int64[N, K, 4], and so on; and the
-  run's learning rate.
+  With the class's share p it is 1 - p for nowhere, p for everywhere, and
+  p^2 + (1 - p)^2 is expected for prior. Takes the arguments of `trivial`.
   """
-  pooled = counts.sum(axis=0)[-num_foreground:]
-  f1s = trivial(pooled[:, 0] + pooled[:, 2], pooled.sum(axis=-1))
-  blind = {k: float(_mean(f1, np.ones_like(f1))) for k, f1 in f1s.items()}
-  parts = [f'{name} {f1:.4f}' for name, f1 in blind.items()]
-  text = f'macro F1 of trivial predictions: {", ".join(parts)}'
-  reached = score(counts, num_foreground)
-  if 0 <= reached <= max(blind.values()):
-    text += (
-      f'\n{reached:.4f} is no better than a trivial prediction: train longer, '
-      'or check the data with unet_jax.doctor'
-    )
-    usual = defaults.KEYS['optim.lr'].value
-    if not usual / 2 <= lr <= usual * 2:
-      text += f', or set config.optim.lr nearer {usual:g} (now {lr:g})'
-  return text
+  share = support / np.maximum(pixels, 1)
+  return {
+    'nowhere': 1 - share,
+    'everywhere': share,
+    'prior': share**2 + (1 - share) ** 2,
+  }
 
 
 def write(report: dict, path: pathlib.Path) -> None:
@@ -176,29 +229,6 @@ def write(report: dict, path: pathlib.Path) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
   text = json.dumps(_map(_null, report), indent=2, allow_nan=False)
   text_files.write_text(path, text + '\n')
-
-
-def table(report: dict) -> str:
-  """Formats the pooled scores as plain text, a line for each class.
-
-  `blind F1` is the F1 of predicting every pixel as the class, the best F1 that
-  a prediction reaches without the image.
-  """
-  pooled, blind = report['pooled'], report['trivial_f1']['everywhere']
-  rows: list[tuple[str, ...]] = [('class', *NAMES, 'blind F1', 'support')]
-  rows += [
-    (name, *_cells(row), _cell(blind[name]), f'{row["support"]:.0f}')
-    for name, row in pooled['per_class'].items()
-  ]
-  rows += [
-    (mean, *_cells(pooled[mean]), '', '')
-    for mean in ('macro', 'micro', 'weighted')
-  ]
-  width = max(len(row[0]) for row in rows)
-  return '\n'.join(
-    f'{row[0]:<{width}}' + ''.join(f'{cell:>11}' for cell in row[1:])
-    for row in rows
-  )
 
 
 def _summary(counts: np.ndarray, names: Sequence[str], num_foreground: int):
@@ -214,10 +244,10 @@ def _summary(counts: np.ndarray, names: Sequence[str], num_foreground: int):
   }
 
 
-def _mean(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def mean(x: np.ndarray, weight: np.ndarray | float = 1.0) -> np.ndarray:
   """Averages the finite values, [..., K] -> [...]; NaN if there is none."""
   is_defined = np.isfinite(x)
-  weight = np.where(is_defined, weight, 0)
+  weight = np.where(is_defined, weight, 0.0)
   with np.errstate(invalid='ignore'):
     return np.sum(np.where(is_defined, x, 0) * weight, -1) / np.sum(weight, -1)
 
@@ -225,16 +255,10 @@ def _mean(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
 def _map(function, tree):
   if isinstance(tree, dict):
     return {key: _map(function, value) for key, value in tree.items()}
+  if isinstance(tree, list):
+    return [_map(function, value) for value in tree]
   return function(tree)
 
 
 def _null(value):
   return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _cells(scores: dict) -> list[str]:
-  return [_cell(scores[name]) for name in NAMES]
-
-
-def _cell(score: float) -> str:
-  return '-' if math.isnan(score) else f'{score:.4f}'

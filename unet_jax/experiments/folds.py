@@ -8,7 +8,7 @@ import numpy as np
 
 from unet_jax import build, errors, parallel
 from unet_jax import config as config_lib
-from unet_jax.evaluation import scores
+from unet_jax.evaluation import scores, tables
 from unet_jax.training import loop
 from unet_jax.training import workdir as workdir_lib
 
@@ -127,5 +127,5 @@ def table(report: dict) -> str:
   )
   return (
     f'{text}\nall images, each scored by the run that did not train on it, '
-    f'with its last averaged weights:\n{scores.table(report)}'
+    f'with its last averaged weights:\n{tables.table(report)}'
   )

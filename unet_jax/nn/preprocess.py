@@ -42,6 +42,23 @@ def preprocess(
     exclusive: whether labels are class indices, which become one-hot planes.
     soft: whether planes hold probabilities, with 254 for 1.
   """
+  target, weight = targets(
+    label, num_planes=num_planes, exclusive=exclusive, soft=soft
+  )
+  inputs = Inputs(normalise(image, mean, std), target, weight)
+  if weight_map is None:
+    return inputs
+  return inputs._replace(weight=inputs.weight * weight_map)
+
+
+def targets(
+  label: jax.Array, *, num_planes: int, exclusive: bool, soft: bool = False
+) -> tuple[jax.Array, jax.Array]:
+  """Turns labels into planes float32[B, H, W, K] and weights float32[B, H, W].
+
+  Takes arguments of `preprocess`: label uint8[B, H, W] or [B, H, W, K], and so
+  on.
+  """
   void = label == codes.VOID
   if exclusive:
     target = jax.nn.one_hot(label, num_planes)
@@ -52,10 +69,7 @@ def preprocess(
       target = jnp.where(planes == codes.VOID, 0.0, planes / codes.CERTAIN)
   if void.ndim == 4:
     void = jnp.any(void, axis=-1)
-  inputs = Inputs(normalise(image, mean, std), target, 1.0 - void)
-  if weight_map is None:
-    return inputs
-  return inputs._replace(weight=inputs.weight * weight_map)
+  return target, 1.0 - void
 
 
 def normalise(

@@ -74,8 +74,9 @@ def prepare(
     transfer = warm_start.prepare(config, opened, init_from)
     saved_splits = {}
   dataset = sources.load(spec.read(config), opened, saved_splits)
-  if saved_step:
-    resume.check_data(resume.read_meta(workdir), dataset)
+  meta = resume.read_meta(workdir) if saved_step else {}
+  resume.check_data(meta, dataset)
+  config = setup.choose_window(config, dataset, meta)
   return Job(
     config=config,
     dataset=dataset,

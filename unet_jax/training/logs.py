@@ -12,11 +12,12 @@ from typing import Any
 
 import jax
 import numpy as np
-import tensorboardX
 from flax import traverse_util
 from rich import console, progress
+from tensorboardX import summary
 
 from unet_jax import parallel, text_files
+from unet_jax.training import board
 from unet_jax.training import workdir as workdir_lib
 
 # Metrics that differ between runs with equal seeds: images per second, and the
@@ -34,11 +35,11 @@ class Log:
       return
     self._path = workdir / workdir_lib.METRICS
     drop_after(self._path, step)
-    self._rows = self._path.open('a')
-    # purge_step makes TensorBoard hide the events after the restored step.
-    self._board = tensorboardX.SummaryWriter(
-      str(workdir), purge_step=step + 1, write_to_disk=True
-    )
+    # A run is finished once it has a table.
+    self._path.with_name(workdir_lib.TABLE).unlink(missing_ok=True)
+    self._unwritten: set[str] = set()  # Names of files that were reported.
+    self._rows = board.Appender(self._path)
+    self._board = board.Board(workdir, step)
     screen = console.Console()
     if screen.is_terminal:
       self._live = progress.Progress(
@@ -60,16 +61,16 @@ class Log:
       name: float(value) if math.isfinite(value) else None
       for name, value in scores.items()
     }
-    self._rows.write(json.dumps({'step': step, 'split': split, **row}) + '\n')
-    self._rows.flush()
+    line = json.dumps({'step': step, 'split': split, **row}) + '\n'
+    self._report(step, self._rows, self._rows.write(line.encode()))
     for name, value in scores.items():
-      self._board.add_scalar(f'{split}/{name}', value, step)
+      self._add(step, summary.scalar(f'{split}/{name}', value))
     self._print_row(step, split, row)
 
   def picture(self, step: int, tag: str, image: np.ndarray) -> None:
     """Adds a picture, uint8[H, W, 3], to TensorBoard."""
     if parallel.is_first():
-      self._board.add_image(tag, image, step, dataformats='HWC')
+      self._add(step, summary.image(tag, image, dataformats='HWC'))
 
   def histograms(self, step: int, params: Mapping[str, Any]) -> None:
     """Adds a histogram of each array of weights to TensorBoard.
@@ -85,7 +86,7 @@ class Log:
         # divergence: float64 is too coarse for bins around that number.
         with contextlib.suppress(ValueError):
           # TensorBoard's default bins end at 1e20.
-          self._board.add_histogram(f'weights/{name}', values, step, bins=64)
+          self._add(step, summary.histogram(f'weights/{name}', values, bins=64))
 
   def close(self) -> None:
     """Removes the live line, closes the files, and writes the table."""
@@ -93,8 +94,11 @@ class Log:
       self._live.stop()
     if parallel.is_first():
       self._rows.close()
-      self._board.close()
-      write_table(self._path)
+      self._board.file.close()
+      try:
+        write_table(self._path)
+      except OSError as error:
+        parallel.say(f'{workdir_lib.TABLE} cannot be written ({error})')
 
   def __enter__(self) -> 'Log':
     return self
@@ -110,6 +114,19 @@ class Log:
         self._live.console.print(text, soft_wrap=True, highlight=False)
       else:
         print(text, flush=True)
+
+  def _add(self, step: int, event: summary.Summary) -> None:
+    self._report(step, self._board.file, self._board.add(step, event))
+
+  def _report(self, step: int, file: board.Appender, why: str) -> None:
+    """Says once of each file that it cannot be written; training goes on."""
+    if why and file.path.name not in self._unwritten:
+      self._unwritten.add(file.path.name)
+      self.say(
+        step,
+        f'{file.path} cannot be written ({why}): its last entries are kept '
+        'in memory, and training goes on',
+      )
 
   def _print_row(self, step: int, split: str, row: dict) -> None:
     if 'macro_f1' in row:
@@ -135,18 +152,33 @@ class Log:
 
 
 def drop_after(path: pathlib.Path, step: int) -> None:
-  """Removes rows after `step`, and incomplete rows, from metrics.jsonl."""
+  """Removes rows after `step`, and damaged rows, from metrics.jsonl.
+
+  A run that was killed while it wrote a row leaves half of it.
+  """
   if not path.exists():
     return
-  kept = []
-  for line in path.read_text().splitlines():
-    try:
-      row = json.loads(line)
-    except json.JSONDecodeError:  # The run was killed while it wrote the row.
-      continue
-    if row['step'] <= step:
-      kept.append(line + '\n')
+  lines = path.read_text(errors='replace').splitlines()
+  rows = [_parse(line) for line in lines]
+  kept = [
+    line + '\n'
+    for line, row in zip(lines, rows, strict=True)
+    if row and row['step'] <= step
+  ]
+  num_damaged = sum(not row for row in rows[:-1])
+  if num_damaged:
+    parallel.say(f'{path}: {num_damaged} damaged rows are removed')
   text_files.write_text(path, ''.join(kept))
+
+
+def _parse(line: str) -> dict:
+  """Returns the row of a line; {} if it is damaged."""
+  try:
+    row = json.loads(line)
+    is_row = isinstance(row['step'], int) and isinstance(row['split'], str)
+  except (ValueError, TypeError, KeyError):
+    return {}
+  return row if is_row else {}
 
 
 def write_table(path: pathlib.Path) -> None:

@@ -6,7 +6,7 @@ import pathlib
 import jax
 import ml_collections
 
-from unet_jax import checkpoint, parallel
+from unet_jax import checkpoint, parallel, preemption
 from unet_jax.data import sources
 from unet_jax.evaluation import predictor, scores, trained
 from unet_jax.training import (
@@ -52,13 +52,23 @@ def train_and_evaluate(
 
   Raises:
     InputError: before step 1, for an error that the user can fix; later, if the
-      loss diverged or too many steps were skipped.
+      loss diverged, too many steps were skipped, or a checkpoint cannot be
+      written.
+    Preempted: a signal asked for the end of the run, and it is saved.
   """
-  job = job_lib.prepare(
-    config, workdir, init_from=init_from, overwrite=overwrite
-  )
-  if job is None:
-    return resume.recall_faults(workdir)
+  with workdir_lib.hold(workdir), workdir_lib.naming_disk_faults(workdir):
+    job = job_lib.prepare(
+      config, workdir, init_from=init_from, overwrite=overwrite
+    )
+    if job is None:
+      return resume.recall_faults(workdir)
+    return carry_out(job, workdir, overwrite=overwrite)
+
+
+def carry_out(
+  job: job_lib.Job, workdir: pathlib.Path, *, overwrite: bool
+) -> str:
+  """Does what is left of a run; see `train_and_evaluate`."""
   config, dataset, run = job.config, job.dataset, job.run
   parallel.say(setup.describe(config, dataset, run))
   if not job.has_ended:
@@ -78,17 +88,18 @@ def train_and_evaluate(
       parallel.say(f'resumed from step {steps_done}')
     total_steps = config.total_steps
     with logs.Log(workdir, step=steps_done, total_steps=total_steps) as log:
-      train(
-        config,
-        dataset,
-        run,
-        state,
-        steps_done=steps_done,
-        monitor=monitor,
-        manager=manager,
-        log=log,
-      )
-      manager.wait_until_finished()
+      with preemption.NOTICE.training(steps_done):
+        train(
+          config,
+          dataset,
+          run,
+          state,
+          steps_done=steps_done,
+          monitor=monitor,
+          manager=manager,
+          log=log,
+        )
+        manager.wait_until_finished()
       if monitor.should_stop(config.early_stop):
         parallel.say(monitor.why_stopped())
         workdir_lib.stop(workdir, monitor.why_stopped())
@@ -110,6 +121,8 @@ def train(
   log: logs.Log,
 ) -> None:
   """Trains from step `steps_done` + 1 to the last; evaluates and saves.
+
+  Ends earlier, with a save, at the step that a notice of preemption names.
 
   Raises:
     InputError: if the run must end early; no checkpoint is saved after that.
@@ -139,8 +152,9 @@ def train(
       state, metrics = run.train_step(state, next(batches))
     clock.add(config.batch_size)
     recent.append({key: metrics[key] for key in monitor_lib.WATCHED})
+    is_preempted = preemption.NOTICE.reached(step)
     is_eval = step % config.eval_every == 0 or step == config.total_steps
-    is_saved = is_eval or step % config.save_every == 0
+    is_saved = is_eval or is_preempted or step % config.save_every == 0
     if step % LOG_EVERY == 0 or is_saved:
       # Blocks until the devices have finished the step.
       metrics, recent = jax.device_get((metrics, recent))
@@ -158,6 +172,8 @@ def train(
     if is_saved:
       trees = resume.to_save(state)
       checkpoint.save(manager, step, trees, meta | monitor.to_meta(), score)
+    if is_preempted:
+      break
     if is_eval or step == steps_done + 1:
       # Excludes compilation and evaluation from the measured speed.
       jax.block_until_ready(state)

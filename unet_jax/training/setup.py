@@ -15,6 +15,7 @@ from unet_jax.data import layout, sources
 from unet_jax.data.checks import finding
 from unet_jax.data.checks import run as run_checks
 from unet_jax.evaluation import predictor as predictor_lib
+from unet_jax.evaluation import tiles
 from unet_jax.nn import objective
 from unet_jax.nn.native import native
 from unet_jax.training import optimizer, parts, trace
@@ -47,6 +48,24 @@ def resolve(
   """Returns the config with the absolute root and the classes of the data."""
   resolved = config.copy_and_resolve_references()
   resolved.data.root, resolved.data.classes = opened.root, opened.classes
+  return resolved
+
+
+def choose_window(
+  config: ml_collections.ConfigDict, dataset: sources.Dataset, meta: dict
+) -> ml_collections.ConfigDict:
+  """Returns the config with the window of the run.
+
+  Args:
+    config: config of the run, whose window may be 0.
+    dataset: splits of the data.
+    meta: metadata of the run's checkpoint; {} without a checkpoint.
+  """
+  resolved = config.copy_and_resolve_references()
+  if not config.window:
+    saved = meta.get('config', {}).get('window', 0)
+    chosen = tiles.choose(dataset.longest, config.model.depth)
+    resolved.window = saved or chosen
   return resolved
 
 

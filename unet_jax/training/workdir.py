@@ -1,20 +1,27 @@
 """The folder of a run: its files, and whether a run may begin or resume."""
 
 import contextlib
+import datetime
+import errno
+import fcntl
 import os
 import pathlib
 import shutil
+import socket
 from collections.abc import Iterator
 
 from unet_jax import checkpoint, errors, parallel
 from unet_jax import config as config_lib
 from unet_jax.data import splits
 
-CONFIG = 'config.json'
+CONFIG = config_lib.FILE
 METRICS = 'metrics.jsonl'
 TABLE = 'metrics.csv'
 PLAN = 'init_from.txt'
 STOPPED = 'stopped.txt'
+LOCK = 'lock.txt'  # Only while a run holds the folder.
+# Errors of a full or read-only disk; reading never gives them.
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 # Everything that a run writes; --overwrite removes these and nothing else.
 WRITTEN = (
   CONFIG,
@@ -25,6 +32,7 @@ WRITTEN = (
   splits.FILE,
   checkpoint.FOLDER,
   'evaluation',
+  'report.html',
   'broken-[0-9]*',
   'events.out.tfevents.*',
 )
@@ -52,6 +60,57 @@ def _schedule_steps(saved, total_steps: int) -> int:
   return saved.optim.schedule_steps or is_longer * saved.total_steps
 
 
+@contextlib.contextmanager
+def hold(workdir: pathlib.Path) -> Iterator[None]:
+  """Keeps other runs out of a folder, on all hosts that share it.
+
+  The first process holds it. The kernel frees it when that process ends.
+
+  Raises:
+    InputError: if another run holds the folder, or it cannot be written.
+  """
+  if not parallel.is_first():
+    yield
+    return
+  is_new = not workdir.exists()
+  with _naming_workdir(workdir):
+    workdir.mkdir(parents=True, exist_ok=True)
+    descriptor = _take(workdir)
+  try:
+    yield
+  finally:
+    with contextlib.suppress(OSError):  # The disk may be read-only by now.
+      (workdir / LOCK).unlink()
+      if is_new and not any(workdir.iterdir()):
+        workdir.rmdir()
+    os.close(descriptor)
+
+
+def _take(workdir: pathlib.Path) -> int:
+  """Locks a folder; returns the open file that must stay open."""
+  path = workdir / LOCK
+  while True:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+      fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+      holder = os.read(descriptor, 1000).decode(errors='replace').strip()
+      os.close(descriptor)
+      raise errors.InputError(
+        f'--workdir {workdir} is in use by {holder or "another run"}; wait for '
+        'its end, or name another folder'
+      ) from None
+    # The run that held it may have removed the file since it was opened.
+    if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+      break
+    os.close(descriptor)
+  now = datetime.datetime.now().astimezone().isoformat(' ', 'seconds')
+  holder = f'process {os.getpid()} on {socket.gethostname()} since {now}'
+  os.ftruncate(descriptor, 0)
+  os.write(descriptor, f'{holder}\n'.encode())
+  return descriptor
+
+
 def check(workdir: pathlib.Path, config, *, overwrite: bool) -> None:
   """Checks that a run may begin, resume, or be overwritten in a folder.
 
@@ -60,8 +119,7 @@ def check(workdir: pathlib.Path, config, *, overwrite: bool) -> None:
   """
   saved = workdir / CONFIG
   with _naming_workdir(workdir):
-    workdir.mkdir(parents=True, exist_ok=True)
-    is_empty = not any(workdir.iterdir())
+    is_empty = not any(path.name != LOCK for path in workdir.iterdir())
     if not os.access(workdir, os.W_OK):
       raise PermissionError(None, 'no permission')
   if overwrite and not is_empty and not saved.exists():
@@ -114,8 +172,38 @@ def _naming_workdir(workdir: pathlib.Path) -> Iterator[None]:
     yield
   except OSError as error:
     raise errors.InputError(
-      f'--workdir {workdir} can not be written ({error.strerror}); name another'
+      f'--workdir {workdir} cannot be written ({error.strerror}); name another'
     ) from None
+
+
+@contextlib.contextmanager
+def naming_disk_faults(workdir: pathlib.Path) -> Iterator[None]:
+  """Turns any error of a full or read-only disk into an InputError."""
+  try:
+    yield
+  except Exception as error:
+    why = disk_fault(error)
+    if not why or isinstance(error, errors.InputError):
+      raise
+    raise errors.InputError(
+      f'{workdir} cannot be written ({why}); correct that, and give the same '
+      'command without --overwrite: it resumes from the last checkpoint, if '
+      'there is one'
+    ) from None
+
+
+def disk_fault(error: BaseException | None) -> str:
+  """Returns which fault of the disk has led to an error; '' if none has.
+
+  The layers of orbax wrap it, and tensorstore gives only its text.
+  """
+  while error:
+    for number in DISK_FAULTS:
+      why = os.strerror(number)
+      if getattr(error, 'errno', None) == number or why in str(error):
+        return why
+    error = error.__cause__ or error.__context__
+  return ''
 
 
 def last_step(workdir: pathlib.Path) -> int:
@@ -128,10 +216,12 @@ def last_step(workdir: pathlib.Path) -> int:
 def is_finished(workdir: pathlib.Path, total_steps: int, split: str) -> bool:
   """Returns whether a run has ended and its `split` has been evaluated.
 
-  A run ends after its last step, or by early stopping.
+  A run ends after its last step, or by early stopping. The table is its last
+  file.
   """
-  is_scored = _report(workdir, split).exists()
-  return has_ended(workdir, total_steps) and is_scored
+  paths = _report(workdir, split), workdir / TABLE
+  has_files = all(path.exists() for path in paths)
+  return has_ended(workdir, total_steps) and has_files
 
 
 def _report(workdir: pathlib.Path, split: str) -> pathlib.Path:

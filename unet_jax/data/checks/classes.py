@@ -27,6 +27,7 @@ class Tally(NamedTuple):
   counts: np.ndarray  # int64[N, K], pixels of each foreground class.
   pixels: np.ndarray  # int64[N], pixels that are not void.
   void: np.ndarray  # int64[N]
+  names: Sequence[str] = ()  # N names or paths of images, if they are known.
 
 
 def make_tally(images: Sequence[stats.Counts]) -> Tally:
@@ -35,6 +36,7 @@ def make_tally(images: Sequence[stats.Counts]) -> Tally:
     counts=np.array([image.classes for image in images]),
     pixels=np.array([image.pixels - image.void for image in images]),
     void=np.array([image.void for image in images]),
+    names=[image.name for image in images],
   )
 
 
@@ -191,10 +193,13 @@ def everywhere(train: Tally, classes: Sequence[str]) -> list[Finding]:
 
 
 def empty(tallies: Mapping[str, Tally]) -> list[Finding]:
-  """Counts images without any foreground."""
+  """Finds images without any foreground."""
   parts, worst = [], 0.0
+  files: list[str] = []
   for split, tally in tallies.items():
-    count = int(np.count_nonzero(tally.counts.sum(axis=1) == 0))
+    is_empty = tally.counts.sum(axis=1) == 0
+    files += itertools.compress(tally.names, is_empty)
+    count = int(np.count_nonzero(is_empty))
     if count:
       parts.append(f'{count} of {len(tally.counts)} {split} images')
       if split == 'train':
@@ -210,6 +215,7 @@ def empty(tallies: Mapping[str, Tally]) -> list[Finding]:
       'images out of train.txt'
       if worst > MANY_EMPTY
       else '',
+      files=tuple(files),
       number=sum(int(part.split()[0]) for part in parts),
     )
   ]

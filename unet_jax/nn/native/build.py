@@ -6,6 +6,7 @@ import pathlib
 import platform
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import sysconfig
@@ -45,8 +46,8 @@ def find_tools() -> Tools:
 def shared_object() -> pathlib.Path:
   """Returns the path of the shared library in the cache folder.
 
-  Compiles the library (seconds) unless the cache holds one that was built from
-  the same sources, with the same tools, for the same kind of CPU.
+  Compiles the library (seconds) unless the cache holds a sound one that was
+  built from the same sources, with the same tools, for the same kind of CPU.
 
   Raises:
     Unavailable: the platform is unsupported, a tool is missing, the compiler
@@ -64,9 +65,27 @@ def shared_object() -> pathlib.Path:
   for part in (*command, tools.version, jaxlib.__version__, cache.machine()):
     key.update(part.encode() + b'\0')
   target = cache.folder() / f'native_{key.hexdigest()[:16]}.so'
-  if not target.exists():
+  if not is_sound(target):
     _compile(command, target)
   return target
+
+
+def is_sound(library: pathlib.Path) -> bool:
+  """Returns whether a library is this user's, and is as it was compiled.
+
+  A library that was cut short ends the process when it is loaded, and one that
+  another user has put into a shared folder would run that user's code.
+  """
+  try:
+    status = library.stat()
+    is_own = status.st_uid in (os.getuid(), 0)
+    if not is_own or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+      return False
+    content = library.read_bytes()
+  except OSError:
+    return False
+  size = hashlib.sha256().digest_size
+  return content[-size:] == hashlib.sha256(content[:-size]).digest()
 
 
 def _compile(command: list[str], target: pathlib.Path) -> None:
@@ -86,6 +105,11 @@ def _compile(command: list[str], target: pathlib.Path) -> None:
         raise Unavailable(
           f'{command[0]} failed: {(lines or ["no message"])[0].strip()}'
         )
+      # The loader ignores what follows the library: its digest, for `is_sound`.
+      digest = hashlib.sha256(output.read_bytes()).digest()
+      with output.open('ab') as file:
+        file.write(digest)
+      output.chmod(0o755)
       os.replace(output, target)
   except OSError as error:
     raise Unavailable(

@@ -1,0 +1,112 @@
+"""What an evaluation measured: `evaluation/<split>.npz`, and a row an image.
+
+Scores of any kind, intervals and comparisons are computed from these integers
+alone, without the model and the images.
+"""
+
+import csv
+import io
+import math
+import pathlib
+import zipfile
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from unet_jax import errors, text_files
+from unet_jax.evaluation import scores
+
+CELLS = ('tp', 'fp', 'fn', 'tn')
+
+
+class Record(NamedTuple):
+  """Measures of a split: N images, K planes, F of them foreground.
+
+  An array that was not measured has no element: the matrix of overlapping
+  classes; outlines, objects and levels in training.
+  """
+
+  names: Sequence[str]  # [N], in the split's order.
+  groups: Sequence[str]  # [N], such as the images' patients.
+  planes: Sequence[str]  # [K]
+  num_foreground: int  # F; the foreground classes are the last planes.
+  step: int  # Of the checkpoint.
+  counts: np.ndarray  # int64[N, K, 4] of tp, fp, fn, tn.
+  matrix: np.ndarray  # int64[N, K, K], see matrix.count.
+  histogram: np.ndarray  # int64[K, 2, BINS], see curves.
+  outlines: np.ndarray  # float64[N, F, 4], surface.NAMES; NaN: undefined.
+  objects: np.ndarray  # int64[N, F, 5], see objects.count.
+  levels: np.ndarray  # int64[N, F, L, 5], see objects.count_levels.
+
+
+def write(record: Record, path: pathlib.Path) -> None:
+  """Writes a record as a .npz, atomically."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  aside = path.with_name(f'{path.name}.tmp')
+  with aside.open('wb') as file:
+    np.savez_compressed(file, **record._asdict())
+  aside.replace(path)
+
+
+def read(path: pathlib.Path) -> Record:
+  """Reads a record.
+
+  Raises:
+    InputError: if the file is missing or damaged.
+  """
+  try:
+    # NumPy leaves a damaged file open if it gets a path.
+    with path.open('rb') as file, np.load(file) as arrays:
+      values = {key: arrays[key] for key in Record._fields}
+  except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    raise errors.InputError(
+      f'{path} cannot be read ({error}); write it anew with '
+      f'python -m unet_jax.evaluate --workdir {path.parents[1]} '
+      f'--split {path.stem}'
+    ) from None
+  lists = {key: values[key].tolist() for key in ('names', 'groups', 'planes')}
+  numbers = {key: int(values[key]) for key in ('num_foreground', 'step')}
+  return Record(**(values | lists | numbers))
+
+
+def rank(record: Record) -> list[tuple[int, float]]:
+  """Returns each image's index and macro F1, the worst first.
+
+  Images whose score is undefined are left out.
+  """
+  foreground = record.counts[:, -record.num_foreground :]
+  f1 = scores.means(foreground)['macro']['f1']
+  order = [int(i) for i in np.argsort(f1, kind='stable') if np.isfinite(f1[i])]
+  return [(i, float(f1[i])) for i in order]
+
+
+def write_csv(record: Record, path: pathlib.Path) -> None:
+  """Writes a row for each image: its macro F1, and each class's scores.
+
+  An undefined score is an empty cell.
+  """
+  foreground = record.counts[:, -record.num_foreground :]
+  macro = scores.means(foreground)['macro']
+  columns: dict[str, Any] = dict(image=record.names, group=record.groups)
+  columns |= {f'macro_{name}': macro[name] for name in ('f1', 'iou')}
+  for k, plane in enumerate(record.planes):
+    counts = record.counts[:, k]
+    columns |= {
+      f'{name}_{plane}': x for name, x in scores.ratios(counts).items()
+    }
+    columns |= {
+      f'{cell}_{plane}': x for cell, x in zip(CELLS, counts.T, strict=True)
+    }
+  text = io.StringIO()
+  table = csv.writer(text, lineterminator='\n')
+  table.writerow(columns)
+  for row in zip(*columns.values(), strict=True):
+    table.writerow([_cell(value) for value in row])
+  text_files.write_text(path, text.getvalue())
+
+
+def _cell(value) -> str:
+  if isinstance(value, float):
+    return '' if math.isnan(value) else f'{value:.6f}'
+  return str(value)
