@@ -88,12 +88,17 @@ def write(
     table.pop(path.stem, None)
   kept = [row for rows in table.values() for row in rows]
   prediction_table.write(output / TABLE, kept)
+  # A dark frame is read if it is not the only kind that there is.
+  may_be_dark = folder.once(functools.partial(files.has_bright, paths))
   failures = []
   with _progress(len(todo)) as report:
     for i, path in enumerate(todo):
       share = functools.partial(report, i, path.name)
       try:
-        measured = segment.write(model, path, targets[path], options, share)
+        measured = segment.write(
+          *(model, path, targets[path], options, share),
+          may_be_dark=may_be_dark,
+        )
       except errors.InputError as error:
         failures.append(str(error))
         continue

@@ -69,6 +69,8 @@ def write(
   targets: Targets,
   options: Options,
   report: Callable[[float], None],
+  *,
+  may_be_dark: Callable[[], bool],
 ) -> measures.Measures:
   """Predicts an image and writes its files.
 
@@ -78,6 +80,7 @@ def write(
     targets: its files, from `targets`.
     options: what is written.
     report: takes the share of the image that is done, 0 to 1.
+    may_be_dark: see files.read_image.
 
   Returns:
     The measures of the foreground classes.
@@ -94,6 +97,7 @@ def write(
     num_channels=3 if is_green else len(model.predictor.mean),
     channels=settings.channels,
     max_pixels=options.max_pixels,
+    may_be_dark=may_be_dark,
   )
   with opened as image, contextlib.ExitStack() as stack:
     if options.polygons and not image.is_whole:
