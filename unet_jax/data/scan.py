@@ -56,7 +56,7 @@ def list_files(spec: Spec) -> Files:
     masks: Paths = {}
     for name, paths in by_name(folder, suffixes).items():
       masks.setdefault(text_files.normal(name), []).extend(paths)
-    masks = _without_ending(masks, spelling)
+    masks = without_ending(masks, spelling)
     return {spelling.get(name, name): paths for name, paths in masks.items()}
 
   return Files(
@@ -160,7 +160,7 @@ def _mask_folders(root: pathlib.Path, spec: Spec) -> list[pathlib.Path]:
   return [path for path in [root / MASKS] if path.is_dir()]
 
 
-def _without_ending(masks: Paths, images: Mapping[str, object]) -> Paths:
+def without_ending(masks: Paths, images: Mapping[str, object]) -> Paths:
   """Renames {NAME_ending: paths} to {NAME: paths} if all endings are equal."""
   if not masks or masks.keys() & images.keys():
     return masks
