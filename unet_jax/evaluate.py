@@ -42,7 +42,8 @@ def define(args: flags.FlagValues) -> None:
 
 def run(args: flags.FlagValues) -> None:
   """Scores a split, and prints the scores."""
-  from unet_jax.evaluation import trained  # Late, for a fast --help.
+  from unet_jax import parallel  # Late, for a fast --help.
+  from unet_jax.evaluation import trained
 
   workdir = pathlib.Path(args.workdir)
   model = trained.load(workdir, args.checkpoint)
@@ -56,7 +57,7 @@ def run(args: flags.FlagValues) -> None:
   except errors.InputError as error:  # Its remedy may be a flag of training.
     text = str(error).replace('--config.data.root', '--data_root')
     raise errors.InputError(text) from None
-  print(table)
+  parallel.say(table)
 
 
 COMMAND = command_line.Command(

@@ -1,7 +1,8 @@
 """Image and mask files -> uint8 arrays, with every fault named in one line."""
 
+import contextlib
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
@@ -24,10 +25,23 @@ def num_channels(paths: list[pathlib.Path]) -> int:
   return 1
 
 
-def longer_side(path: pathlib.Path) -> int:
-  """Returns the length of an image's longer side, by its header."""
-  with opening.open_image(path) as image:
-    return max(image.size)
+@contextlib.contextmanager
+def of_any_size() -> Iterator[None]:
+  """Lifts Pillow's limit of 179 million pixels."""
+  limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+  try:
+    yield
+  finally:
+    Image.MAX_IMAGE_PIXELS = limit
+
+
+def size(path: pathlib.Path) -> tuple[int, int]:
+  """Returns width and height by the file's header; (0, 0) if it has none."""
+  try:
+    with of_any_size(), opening.open_file(path) as image:
+      return image.size
+  except errors.InputError:
+    return 0, 0
 
 
 def read_image(
@@ -80,15 +94,15 @@ def has_bright(paths: Iterable[pathlib.Path]) -> bool:
   for path in paths:
     try:
       with opening.open_image(path) as image:
-        if _is_deep(image) and _is_bright(image):
+        if _is_deep(image) and _is_bright(image, path):
           return True
-    except opening.UNREADABLE:
+    except errors.InputError:
       continue  # Reading the set names the file.
   return False
 
 
-def _is_bright(image: ImageFile.ImageFile) -> bool:
-  array = np.asarray(image)
+def _is_bright(image: ImageFile.ImageFile, path: pathlib.Path) -> bool:
+  array = opening.decode(np.asarray, path, image)
   return array.max() >> (8 if array.itemsize > 1 else 0) >= DIM
 
 
@@ -201,7 +215,9 @@ def _refuse_wide(image: ImageFile.ImageFile, path: pathlib.Path) -> None:
 
 def _is_deep(image: ImageFile.ImageFile) -> bool:
   """Returns whether a file has 16 bits; in colour, Pillow reads 8 of them."""
-  return ';16' in opening.tiles(image) or any(
+  if opening.is_deep_grey(image) or ';16' in opening.tiles(image):
+    return True
+  return any(
     codec.startswith('ppm') and isinstance(args, tuple) and args[-1] > 255
     for codec, _, _, args in image.tile
   )

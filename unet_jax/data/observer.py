@@ -29,9 +29,8 @@ def open_masks(
       f'config.data.masks.kind={spec.encoding}'
     )
   files = scan.list_files(spec)
-  masks = scan.without_ending(
-    scan.by_name(folder, scan.mask_suffixes(spec)), files.images
-  )
+  suffixes = scan.mask_suffixes(spec)
+  masks = scan.list_masks(folder, files.images, suffixes)
   names = list(split.keys)
   missing = [name for name in names if name not in masks]
   if missing:
