@@ -123,8 +123,8 @@ def test_train_and_diagnose_return_what_the_commands_print(tmp_path, capsys):
   assert set(np.unique(mask)) <= {0, 1}
   np.testing.assert_array_equal(mask, probs[..., 1] > 0.5)
   np.testing.assert_allclose(probs.sum(axis=-1), 1, atol=1e-6)
-  before = trained.scores['val']
-  assert trained.evaluate() == before
+  before = trained.scores['val']['pooled']
+  assert trained.evaluate()['pooled'] == before
   # The last split is val, since there is no test.
   assert list(trained.scores) == ['val']
 

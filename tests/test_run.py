@@ -158,10 +158,12 @@ def test_evaluate_reproduces_the_scores_of_training(finished, tmp_path):
   workdir = tmp_path / 'run'
   shutil.copytree(finished[0], workdir)
   path = workdir / 'evaluation' / 'test.json'
-  before = path.read_text()
+  before = json.loads(path.read_text())
   path.unlink()
   call('evaluate', '--workdir', workdir)
-  assert path.read_text() == before
+  after = json.loads(path.read_text())
+  assert after.keys() - before.keys() == {'outlines', 'objects'}
+  assert after | before == after
   call('evaluate', '--workdir', workdir, '--split=val', '--checkpoint=latest')
   report = json.loads((workdir / 'evaluation' / 'val.json').read_text())
   logged = rows(workdir)[3]
@@ -183,10 +185,12 @@ def test_predict_writes_masks_at_the_images_own_size(finished, tmp_path):
   pixels = rng.integers(0, 256, (50, 70, 3), np.uint8)
   Image.fromarray(pixels).save(images / 'a.png')
   Image.fromarray(pixels[:33, :31]).save(images / 'b.jpg')
+  (images / 'c.heic').touch()
   output = tmp_path / 'out'
-  call(
+  done = call(
     *('predict', '--workdir', workdir, '--input', images, '--output', output)
   )
+  assert done.stdout.startswith(f'1 file in {images} left out (')
   names = {path.name for path in output.iterdir()}
   assert names == {
     *('a.png', 'a_overlay.png', 'b.png', 'b_overlay.png', 'predictions.csv')

@@ -46,24 +46,25 @@ class Scores(dict):
   """
 
   def __repr__(self) -> str:
-    from unet_jax.doctor import report
+    from unet_jax.evaluation import tables
 
-    return report.lay_out(*self._table())
+    return tables.table(self)
 
   def _repr_html_(self) -> str:
     from unet_jax.doctor import page
+    from unet_jax.evaluation import scores, tables
 
-    return page.table(*self._table())
-
-  def _table(self) -> tuple[list[str], list[list[str]]]:
-    names = ('precision', 'recall', 'accuracy', 'iou', 'f1')
     pooled = self['pooled']
     rows = [*pooled['per_class'].items()]
-    rows += [(mean, pooled[mean]) for mean in ('macro', 'micro', 'weighted')]
-    return ['class', *names], [
-      [label, *('-' if row[x] is None else f'{row[x]:.4f}' for x in names)]
+    rows += [(mean, pooled[mean]) for mean in scores.MEANS]
+    cells = [
+      [
+        label,
+        *('-' if row[x] is None else f'{row[x]:.4f}' for x in tables.NAMES),
+      ]
       for label, row in rows
     ]
+    return page.table(['class', *tables.NAMES], cells)
 
 
 class Diagnosis:

@@ -21,10 +21,6 @@ FORMATS = (
   *('PNG', 'JPEG', 'TIFF', 'GIF', 'PPM', 'BMP', 'DIB', 'WEBP', 'JPEG2000'),
   'AVIF',
 )
-UNREADABLE = (
-  *(OSError, EOFError, SyntaxError, ValueError),
-  Image.DecompressionBombError,
-)
 # Tags of TIFF.
 BITS, SAMPLES, SAMPLE_FORMAT = 258, 277, 339
 REDUCED = 254  # Its bit 0 marks a small copy of another page.
@@ -41,7 +37,7 @@ def open_file(path: pathlib.Path) -> ImageFile.ImageFile:
   is_tga = path.suffix.lower() == '.tga'
   try:
     return Image.open(path, formats=(*FORMATS, 'TGA') if is_tga else FORMATS)
-  except UNREADABLE as error:
+  except Exception as error:  # Damaged files raise nearly anything.
     form = _tiff_form(path)
     if form:
       raise errors.InputError(
@@ -49,7 +45,7 @@ def open_file(path: pathlib.Path) -> ImageFile.ImageFile:
         'with 1 or 3 channels'
       ) from None
     raise errors.InputError(
-      f'{path}: not a readable image ({error}); restore or remove it'
+      f'{path}: not a readable image ({_reason(error)}); restore or remove it'
     ) from None
 
 
@@ -126,9 +122,9 @@ def decode(function, path: pathlib.Path, *args, **kwargs):
   """Calls a function that decodes a file; raises InputError if it is torn."""
   try:
     return function(*args, **kwargs)
-  except UNREADABLE as error:
+  except Exception as error:  # Damaged files raise nearly anything.
     raise errors.InputError(
-      f'{path}: damaged or truncated ({error}); restore or remove it'
+      f'{path}: damaged or truncated ({_reason(error)}); restore or remove it'
     ) from None
 
 
@@ -142,15 +138,19 @@ def load_array(path: pathlib.Path) -> np.ndarray:
   try:
     array = np.load(path, allow_pickle=False)
   except Exception as error:  # A damaged header raises nearly anything.
-    text = ' '.join(str(error).split()) or type(error).__name__
     raise errors.InputError(
-      f'{path}: not a readable .npy file ({text}); restore or remove it'
+      f'{path}: not a readable .npy file ({_reason(error)}); restore or remove '
+      'it'
     ) from None
   if not isinstance(array, np.ndarray):
     raise errors.InputError(
       f'{path}: an .npz archive, not an .npy file; save one array with np.save'
     )
   return array
+
+
+def _reason(error: Exception) -> str:
+  return ' '.join(str(error).split()) or type(error).__name__
 
 
 def _check_file(path: pathlib.Path) -> None:

@@ -35,7 +35,12 @@ def is_large(path: pathlib.Path, max_pixels: int) -> bool:
 
 @contextlib.contextmanager
 def open_rows(
-  path: pathlib.Path, *, num_channels: int, channels: str, max_pixels: int
+  path: pathlib.Path,
+  *,
+  num_channels: int,
+  channels: str,
+  max_pixels: int,
+  may_be_dark: Callable[[], bool],
 ) -> Iterator[Rows]:
   """Opens an image file.
 
@@ -44,6 +49,7 @@ def open_rows(
     num_channels: 1 or 3, of the file; see files.read_image.
     channels: `all` or `green`; see files.keep_channels.
     max_pixels: largest image that is decoded as a whole.
+    may_be_dark: see files.read_image.
 
   Raises:
     InputError: if the file is damaged or of an unsupported kind, or larger and
@@ -52,7 +58,7 @@ def open_rows(
   keep = functools.partial(files.keep_channels, channels=channels)
   if not is_large(path, max_pixels):
     with opening.of_any_size():
-      image = keep(files.read_image(path, num_channels))
+      image = keep(files.read_image(path, num_channels, may_be_dark))
     yield Rows(image.shape[:2], image.__getitem__, is_whole=True)
     return
   width, height = opening.size(path)

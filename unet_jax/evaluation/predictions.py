@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rich import console, progress
 
 from unet_jax import errors, parallel
-from unet_jax.data import folder, opening
+from unet_jax.data import files, folder, opening
 from unet_jax.evaluation import (
   prediction_table,
   raster_files,
@@ -95,12 +95,17 @@ def write(
   parallel.wait('planned')  # All have seen the files of before.
   if parallel.is_first():
     prediction_table.write(output / TABLE, kept)
+  # A dark frame is read if it is not the only kind that there is.
+  may_be_dark = folder.once(functools.partial(files.has_bright, paths))
   failures = []
   with _progress(len(todo)) as report:
     for i, path in enumerate(todo):
       share = functools.partial(report, i, path.name)
       try:
-        measured = segment.write(model, path, targets[path], options, share)
+        measured = segment.write(
+          *(model, path, targets[path], options, share),
+          may_be_dark=may_be_dark,
+        )
       except raster_files.NotWrittenError:
         raise
       except errors.InputError as error:
