@@ -3,7 +3,7 @@
   python -m venv /tmp/peers
   /tmp/peers/bin/pip install torch==2.13.0 torchmetrics monai scikit-image \
       opencv-python-headless
-  /tmp/peers/bin/python benchmarks/peers/metric_values.py tests/peers.json
+  /tmp/peers/bin/python benchmarks/peers/metric_values.py tests/metric_peers.json
 
 Where the definitions differ, the comment says how, and the test converts.
 """
