@@ -1,6 +1,6 @@
 """Scores, against torchmetrics, MONAI, scikit-image and Cheng's OpenCV code.
 
-benchmarks/peers/metric_values.py has written their values into metric_peers.json.
+benchmarks/peers/metric_values.py has written their values to metric_peers.json.
 """
 
 import json
