@@ -16,10 +16,16 @@ def draw(*channels, dtype=np.uint8):
   return rng.integers(0, np.iinfo(dtype).max, (*SHAPE, *channels), dtype)
 
 
-def read(path, *, num_channels=3, channels='all', max_pixels=0):
+def read(
+  path, *, num_channels=3, channels='all', max_pixels=0, may_be_dark=bool
+):
   """Reads strips of 16 rows, each twice, as they are used."""
   opened = rows.open_rows(
-    path, num_channels=num_channels, channels=channels, max_pixels=max_pixels
+    path,
+    num_channels=num_channels,
+    channels=channels,
+    max_pixels=max_pixels,
+    may_be_dark=may_be_dark,
   )
   with opened as image:
     assert image.shape == SHAPE
@@ -48,6 +54,15 @@ def test_parts_are_those_of_the_whole(tmp_path, stored, channels):
     np.testing.assert_array_equal(read(path, num_channels=count), whole)
     decoded = read(path, num_channels=count, max_pixels=10**6)
     np.testing.assert_array_equal(decoded, whole)
+
+
+def test_a_dark_frame_is_read_where_others_are_bright(tmp_path):
+  path, pixels = tmp_path / 'a.tif', draw(dtype=np.uint16) >> 4
+  tifffile.imwrite(path, pixels, photometric='minisblack')
+  dark = read(path, num_channels=1, max_pixels=10**6, may_be_dark=lambda: True)
+  np.testing.assert_array_equal(dark[..., 0], pixels >> 8)
+  with pytest.raises(errors.InputError, match='16-bit file'):
+    read(path, num_channels=1, max_pixels=10**6)
 
 
 def test_the_green_channel_and_the_upper_bits_are_kept(tmp_path):

@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 from PIL import Image
 
-from unet_jax import errors
+from unet_jax import errors, parallel
 from unet_jax.data import files, labels, rows
 from unet_jax.evaluation import (
   measures,
@@ -46,19 +46,19 @@ def targets(
 ) -> Targets:
   """Returns the files that an image will have."""
   image = '.tif' if rows.is_large(path, options.max_pixels) else '.png'
-  overlap = not classes.exclusive and len(classes.planes) > 1
-  endings = {f'_{name}' if overlap else '': image for name in classes.planes}
+  none = np.zeros((1, 1, len(classes.planes)), bool)
+  endings = dict.fromkeys(masks(none, classes, 1), image)
   endings['_overlay'] = '.png'
   if options.probabilities == 'png':
-    foreground = classes.planes[-classes.num_foreground :]
-    endings |= {f'_{name}_probability': image for name in foreground}
+    first = len(classes.planes) - classes.num_foreground
+    names = file_names(classes)[first:]
+    endings |= {f'_{name}_probability': image for name in names}
   elif options.probabilities:
     endings['_probabilities'] = '.npy'
   if options.polygons:
     endings['_outlines'] = '.geojson'
   return {
-    # The name of a class must not lead into another folder.
-    suffix: output / f'{path.stem}{suffix}{ending}'.replace('/', '%2F')
+    suffix: output / f'{path.stem}{suffix}{ending}'
     for suffix, ending in endings.items()
   }
 
@@ -69,6 +69,8 @@ def write(
   targets: Targets,
   options: Options,
   report: Callable[[float], None],
+  *,
+  may_be_dark: Callable[[], bool],
 ) -> measures.Measures:
   """Predicts an image and writes its files.
 
@@ -78,6 +80,7 @@ def write(
     targets: its files, from `targets`.
     options: what is written.
     report: takes the share of the image that is done, 0 to 1.
+    may_be_dark: see files.read_image.
 
   Returns:
     The measures of the foreground classes.
@@ -94,6 +97,7 @@ def write(
     num_channels=3 if is_green else len(model.predictor.mean),
     channels=settings.channels,
     max_pixels=options.max_pixels,
+    may_be_dark=may_be_dark,
   )
   with opened as image, contextlib.ExitStack() as stack:
     if options.polygons and not image.is_whole:
@@ -117,6 +121,8 @@ def write(
         outlined.append(planes[..., first:])
       top = bottom
       report(top / height)
+  if not parallel.is_first():
+    return measured
   names = classes.planes[first:]
   picture = pictures.overlay(np.concatenate(small), np.concatenate(shown))
   picture = pictures.with_legend(picture, names)
@@ -167,7 +173,12 @@ def _open(
   shape: tuple[int, int],
   stack: contextlib.ExitStack,
 ) -> Callable[[np.ndarray, np.ndarray], None]:
-  """Opens the files of an image; returns what writes a strip of each."""
+  """Opens the files of an image; returns what writes a strip of each.
+
+  Only the first process writes.
+  """
+  if not parallel.is_first():
+    return lambda planes, probs: None
   classes = model.predictor.classes
   value, palette = style(model.config, classes)
 
@@ -177,7 +188,7 @@ def _open(
 
   planes_of = {
     f'_{name}_probability': k
-    for k, name in enumerate(classes.planes)
+    for k, name in enumerate(file_names(classes))
     if f'_{name}_probability' in targets
   }
   names = masks(np.zeros((1, 1, len(classes.planes)), bool), classes, value)
@@ -218,7 +229,12 @@ def masks(
   own = planes * np.uint8(value)
   if len(classes.planes) == 1:
     return {'': own[..., 0]}
-  return {f'_{name}': own[..., k] for k, name in enumerate(classes.planes)}
+  return {f'_{name}': own[..., k] for k, name in enumerate(file_names(classes))}
+
+
+def file_names(classes: labels.ClassSpec) -> list[str]:
+  """Returns the classes' names without what leads into another folder."""
+  return [name.replace('/', '%2F') for name in classes.planes]
 
 
 def style(
