@@ -337,9 +337,7 @@ def test_own_images_train_by_the_commands_of_the_readme(tmp_path):
   """Runs the README's section on own data, with fewer and smaller steps."""
   readme = (ROOT / 'README.md').read_text()
   section = readme.split('## Your own images')[1].split('\n## ')[0]
-  lines = re.findall(
-    r'^    (?:\$ )?python -m unet_jax\.(.*)$', section, re.MULTILINE
-  )
+  lines = re.findall(r'^    unet-jax (.*)$', section, re.MULTILINE)
   assert len(lines) == 3
   write_images(tmp_path / 'my_images', 6)
   tiny = (
@@ -347,9 +345,9 @@ def test_own_images_train_by_the_commands_of_the_readme(tmp_path):
     ' --config.model.depth=2 --config.model.width=8 --config.eval_every=40'
   )
   for line in lines:
-    name, *args = shlex.split(line.replace('configs/', f'{ROOT}/configs/'))
-    args += tiny.split() if name == 'main' else []
-    call(name, *args, cwd=tmp_path)
+    name, *args = shlex.split(line)
+    args += tiny.split() if name == 'train' else []
+    call({'train': 'main'}.get(name, name), *args, cwd=tmp_path)
   report = json.loads(
     (tmp_path / 'runs/binary-folder/evaluation/val.json').read_text()
   )
