@@ -141,9 +141,13 @@ def test_a_flipped_bit_anywhere_is_found(tmp_path):
     checkpoint.restore(manager, 2, tree(0))
 
 
-def test_a_step_without_its_checksums_is_not_used(tmp_path):
+@pytest.mark.parametrize('content', [None, '', 'x\n', '\udc80'])
+def test_a_step_without_its_checksums_is_not_used(tmp_path, content):
   folder, _ = steps_and_files(tmp_path)
-  (folder / checksums.FILE).unlink()
+  if content is None:
+    (folder / checksums.FILE).unlink()
+  else:
+    (folder / checksums.FILE).write_text(content, errors='surrogateescape')
   with checkpoint.make_manager(tmp_path, has_scores=True) as manager:
     step, _ = checkpoint.restore_latest(manager, tree(0))
     assert step == 1
@@ -162,6 +166,16 @@ def test_a_step_of_a_version_without_checksums_is_used_with_a_line(
   with checkpoint.make_manager(tmp_path, has_scores=True) as manager:
     assert checkpoint.restore_latest(manager, tree(0))[0] == 1
   assert capsys.readouterr().out.count('without checksums') == 1
+
+
+def test_damaged_metadata_of_orbax_is_named_and_not_needed(tmp_path):
+  folder, _ = steps_and_files(tmp_path)
+  (folder / '_CHECKPOINT_METADATA').write_text('[1]')
+  with pytest.raises(errors.InputError, match='_CHECKPOINT_METADATA in it is'):
+    checkpoint.make_manager(tmp_path, has_scores=True)
+  (folder / '_CHECKPOINT_METADATA').unlink()
+  with checkpoint.make_manager(tmp_path, has_scores=True) as manager:
+    assert checkpoint.restore_latest(manager, tree(0))[0] == 2
 
 
 def test_a_damaged_score_does_not_choose_the_best(tmp_path):

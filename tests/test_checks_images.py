@@ -28,6 +28,16 @@ def draw_retina(rng, size):
   return np.where(disc[..., None], noise, 3).astype(np.uint8), disc
 
 
+def test_images_of_one_row_or_column_are_examined(write_folder, diagnose):
+  root = write_folder('abc')
+  for name, size in zip('abc', ((1, 9), (9, 1), (1, 1)), strict=True):
+    Image.new('RGB', size, (99, 99, 99)).save(root / f'images/{name}.png')
+    Image.new('L', size, 255).save(root / f'masks/{name}.png')
+  severities = {x.title: x.severity for x in diagnose(root).values()}
+  assert 'error' not in severities.values()
+  assert severities['constant image'] == 'warning'
+
+
 @pytest.fixture
 def write_retinas(write_folder):
   """Returns a folder of 5 retinas, with a square of vessels in the middle."""

@@ -143,10 +143,10 @@ def test_a_new_state_is_reported_once():
   def add(planes, steps):
     for _ in range(steps):
       monitor.add(1.0, 0, planes[0].astype(np.float32))
-      reports.append((monitor.num_steps, monitor.judge(('a', 'b'))))
+      reports.append((monitor.num_steps, monitor.judge(('a', 'b'), {})))
 
   add(curves(predicted=0, hit=0, soft=0), 100)
-  fault = monitor.faults(('a', 'b'))
+  fault = monitor.faults(('a', 'b'), {})
   assert fault.startswith('dead class (b): the class is rare, ')
   assert 'lower config.optim.lr' in fault
   add(curves(), 60)
@@ -161,7 +161,18 @@ def test_a_new_state_is_reported_once():
   assert 'config.optim.lr' in dead[1]
   assert len(well) == 1
   assert well[0].startswith('learning: ')
-  assert monitor.faults(('a', 'b')) == ''
+  assert monitor.faults(('a', 'b'), {}) == ''
+
+
+def test_what_a_run_has_already_is_not_advised():
+  both = 'set config.loss.ce=1 and config.loss.class_weights=inverse, '
+  for state in (collapse.DEAD, collapse.COLLAPSE):
+    assert both in collapse.remedy(state, {'ce': 0.0, 'class_weights': 'none'})
+    text = collapse.remedy(state, {'ce': 1.0, 'class_weights': 'none'})
+    assert 'set config.loss.class_weights=inverse, ' in text
+    assert 'config.loss.ce' not in text
+    text = collapse.remedy(state, {'ce': 1.0, 'class_weights': 'median'})
+    assert 'config.loss' not in text
 
 
 def train(load_config, monkeypatch, plant=None, **overrides):
@@ -226,7 +237,7 @@ def test_a_planted_collapse_is_detected_within_50_steps(
   assert step <= 50
   assert text.startswith(f'{state}: ')
   assert len(said) == 2  # The state and its remedy, once.
-  assert monitor.faults(('squares',)).startswith(f'{state} (squares): ')
+  assert monitor.faults(('squares',), {}).startswith(f'{state} (squares): ')
 
 
 @pytest.mark.parametrize(('dice', 'ce'), [(1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])

@@ -205,6 +205,12 @@ def test_old_names_and_new_ones_are_different_keys():
   assert not gone & set(defaults.KEYS)
 
 
+def test_a_saved_value_that_no_run_can_have_is_refused(load_config):
+  tree = old_tree(load_config, **{'model.depth': 10**6})
+  with pytest.raises(errors.InputError, match='config.model.depth is 1000000'):
+    config_lib.from_dict(tree)
+
+
 def test_an_old_run_with_no_val_share_held_back_a_fifth(load_config):
   tree = old_tree(load_config, **{'data.split.val_share': 0.0})
   assert config_lib.from_dict(tree).data.split.val_share == 0

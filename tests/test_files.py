@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from unet_jax import errors
-from unet_jax.data import files
+from unet_jax.data import files, stored
 
 INDEX = np.array([[0, 1, 2, 1], [3, 0, 2, 2]], np.uint8)
 GREY = np.arange(0, 240, 10, np.uint8).reshape(4, 6)
@@ -291,6 +291,32 @@ def test_what_is_no_file_is_not_read(tmp_path):
     files.read_image(tmp_path / 'x.png', 3)
   with pytest.raises(errors.InputError, match=r'x\.npy: not a regular file'):
     files.read_planes(tmp_path / 'x.npy')
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore')  # Pillow warns of damaged files.
+@pytest.mark.parametrize(
+  'kind',
+  ['PNG', 'JPEG', 'TIFF', 'GIF', 'WEBP', 'JPEG2000', 'AVIF', 'BMP', 'PPM'],
+)
+def test_changed_bytes_give_an_image_or_one_line(tmp_path, kind):
+  rng = np.random.default_rng(0)
+  path = save(tmp_path / 'x.png', COLOR.repeat(4, 0).repeat(4, 1), format=kind)
+  content = path.read_bytes()
+  for _ in range(300):
+    changed = bytearray(content)
+    for place in rng.integers(0, min(len(content), 300), 3):
+      changed[place] = rng.integers(256)
+    path.write_bytes(changed)
+    text = f'{path}: '
+    try:
+      image = files.read_image(path, files.num_channels([path]))
+      assert image.dtype == np.uint8
+      stored.read(path)
+    except errors.InputError as error:
+      text = str(error)
+    assert text.startswith(f'{path}: ')
+    assert '\n' not in text
 
 
 @pytest.mark.filterwarnings('ignore::UserWarning')  # Raised for torn TIFFs.

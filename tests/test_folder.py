@@ -211,6 +211,19 @@ def test_names_are_the_same_in_every_form_of_unicode(write_folder, open_folder):
     open_folder(root).read(names['NFD'])
 
 
+@pytest.mark.parametrize('form', ['NFC', 'NFD'])
+def test_classes_are_the_same_in_every_form_of_unicode(
+  write_folder, open_folder, form
+):
+  root = write_folder(mask='folders')
+  (root / 'GT/a').rename(root / 'GT' / unicodedata.normalize('NFD', 'ä'))
+  name = unicodedata.normalize(form, 'ä')
+  mask = open_folder(root, 'folders', ('b', name)).read('c').mask
+  assert list(mask) == ['b', name]
+  mask = open_folder(root, 'folders', ('x',), {'x': ('b', name)}).read('c').mask
+  assert list(mask) == ['b', name]
+
+
 def test_hidden_folders_are_no_classes(write_folder, open_folder):
   root = write_folder(mask='folders')
   (root / 'GT/.ipynb_checkpoints').mkdir()

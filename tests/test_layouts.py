@@ -303,7 +303,7 @@ def test_overlapping_classes_go_from_files_to_scores_and_masks(tmp_path):
     *('--input', root / 'images/im7.png'),
   )
   assert {path.name for path in (tmp_path / 'out').iterdir()} == {
-    *('im7_a.png', 'im7_b.png', 'im7_overlay.png')
+    *('im7_a.png', 'im7_b.png', 'im7_overlay.png', 'predictions.csv')
   }
   run = unet_jax.load(workdir)
   path = root / 'images/im7.png'

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
-from test_files import GREY, INDEX, save, save_palette, save_png
+from test_files import COLOR, INDEX, save, save_palette, save_png
 
 from unet_jax import errors
 from unet_jax.data import mask_files
@@ -52,14 +52,20 @@ def test_grey_of_few_bits_is_an_index_or_a_brightness(tmp_path, bits, rows):
 
 @pytest.mark.parametrize('mode', ['RGB', 'RGBA'])
 def test_mask_with_channels_is_refused(tmp_path, mode):
-  path = save(tmp_path / 'x.png', GREY, mode)
+  path = save(tmp_path / 'x.png', COLOR, mode)
   with pytest.raises(errors.InputError, match=rf'x\.png.*{mode}.*8-bit'):
     read_index(path)
 
 
-def test_mask_with_alpha_is_read_if_it_is_opaque(tmp_path):
-  path = save(tmp_path / 'x.png', INDEX, 'LA')
+@pytest.mark.parametrize('mode', ['RGB', 'RGBA', 'LA'])
+def test_mask_of_equal_channels_is_grey(tmp_path, mode):
+  path = save(tmp_path / 'x.png', INDEX, mode)
   np.testing.assert_array_equal(read_index(path), INDEX)
+  path = save(tmp_path / 'x.webp', INDEX, mode, lossless=True)
+  np.testing.assert_array_equal(read_index(path), INDEX)
+
+
+def test_transparent_mask_is_refused(tmp_path):
   clear = np.stack([INDEX, np.full_like(INDEX, 254)], axis=-1)
   path = save(tmp_path / 'y.png', clear)
   with pytest.raises(errors.InputError, match=r'y\.png: .*transparent'):

@@ -1,11 +1,12 @@
 """The processes of a run meet, compare themselves, and miss each other."""
 
 import socket
+import threading
 from concurrent import futures
 
 import pytest
 
-from unet_jax import errors, joining, peers
+from unet_jax import errors, joining, peers, relay
 
 FACTS = {'config.optim.lr': '0.002', 'version of jax': '1.0'}
 
@@ -133,6 +134,30 @@ def test_slurm_gives_the_place_and_all_gpus_to_a_process_alone_on_its_node(
   assert place == ('node3:61447', 2, 1, None)
   monkeypatch.setenv('SLURM_STEP_TASKS_PER_NODE', '4(x2)')
   assert list(joining.find_place('', 1, 0).local_device_ids) == [0]
+
+
+def test_unequal_devices_are_named():
+  joining.check_devices(['4 x cpu', '4 x cpu'])
+  with pytest.raises(
+    errors.InputError, match='process 2 has 4 x cpu, and process 0 has 4 x H100'
+  ):
+    joining.check_devices(['4 x H100', '4 x H100', '4 x cpu'])
+
+
+def test_the_relay_passes_bytes_both_ways_and_reports_the_end_of_process_0():
+  lost = threading.Event()
+  with socket.create_server(('localhost', 0)) as server:
+    address = relay.start('localhost', server.getsockname()[1], lost.set)
+    client = socket.create_connection(joining.address_of(address))
+    accepted, _ = server.accept()
+  with client, accepted:
+    client.sendall(b'hello')
+    assert accepted.recv(5) == b'hello'
+    accepted.sendall(b'world')
+    assert client.recv(5) == b'world'
+    assert not lost.is_set()
+    accepted.close()
+    assert lost.wait(20)
 
 
 def test_a_process_is_gone_if_its_beat_stays_the_same_for_too_long():

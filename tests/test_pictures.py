@@ -1,6 +1,7 @@
 """Drawings of masks over images."""
 
 import numpy as np
+import pytest
 import scipy.ndimage
 
 from unet_jax.evaluation import pictures
@@ -60,3 +61,33 @@ def test_panel_is_image_truth_prediction_and_errors():
     np.testing.assert_array_equal(errors[place], other)
   for place in ((0, 0), (5, 5), (4, 5)):  # Two correct pixels and a void one.
     np.testing.assert_array_equal(errors[place], IMAGE[place])
+
+
+@pytest.mark.parametrize(
+  ('shape', 'factor'), [((4096, 10), 1), ((10, 4097), 2), ((20000, 9), 8)]
+)
+def test_the_factor_makes_the_longer_side_fit(shape, factor):
+  assert pictures.factor(shape, 4096) == factor
+
+
+def test_shrinking_averages_pixels_and_keeps_single_ones_of_a_mask():
+  image = IMAGE[:, :9]
+  small = pictures.shrink(image, 4)
+  assert (small.shape, small.dtype) == ((3, 3, 3), np.uint8)
+  expected = image[4:8, :4].mean(axis=(0, 1))
+  np.testing.assert_allclose(small[1, 0], expected, atol=0.5)
+  last = image[:4, 8:].mean(axis=(0, 1))  # Padded by replication.
+  np.testing.assert_allclose(small[0, 2], last, atol=0.5)
+  plane = square(5, 6)[..., None]
+  assert np.argwhere(pictures.shrink(plane, 4)).tolist() == [[1, 1, 0]]
+
+
+def test_a_legend_is_below_the_picture_and_has_the_colours():
+  names = ['a', 'a long name of a class', 'c']
+  picture = np.full((50, 60, 3), 7, np.uint8)
+  whole = pictures.with_legend(picture, names)
+  np.testing.assert_array_equal(whole[:50, :60], picture)
+  legend = whole[50:]
+  for color in pictures.COLORS[:3]:
+    assert (legend == color).all(axis=-1).sum() >= 12 * 12
+  assert not (legend == pictures.COLORS[3]).all(axis=-1).any()

@@ -5,8 +5,14 @@ import pytest
 
 from unet_jax import errors
 from unet_jax.data import labels
-from unet_jax.evaluation import predictions
+from unet_jax.evaluation import (
+  measures,
+  prediction_table,
+  predictions,
+  segment,
+)
 
+BLACK, BLUE, YELLOW = [0, 0, 0], [86, 180, 233], [240, 228, 66]
 PLANES = np.eye(3, dtype=bool)[np.array([[0, 1], [2, 1]])]
 
 
@@ -32,23 +38,110 @@ def test_missing_inputs_and_colliding_names_are_refused(tmp_path):
 
 def test_exclusive_mask_holds_class_indices():
   classes = labels.ClassSpec(('background', 'a', 'b'), 2, exclusive=True)
-  masks = predictions.masks(PLANES, classes)
+  masks = segment.masks(PLANES, classes, 1)
   assert list(masks) == ['']
   assert masks[''].dtype == np.uint8
   np.testing.assert_array_equal(masks[''], [[0, 1], [2, 1]])
 
 
-def test_binary_mask_holds_0_and_1():
+def test_mask_of_one_class_holds_0_and_the_value():
   classes = labels.ClassSpec(('a',), 1, exclusive=False)
-  masks = predictions.masks(PLANES[..., 1:2], classes)
-  np.testing.assert_array_equal(masks[''], [[0, 1], [0, 1]])
+  masks = segment.masks(PLANES[..., 1:2], classes, 255)
+  assert masks[''].dtype == np.uint8
+  np.testing.assert_array_equal(masks[''], [[0, 255], [0, 255]])
 
 
-def test_overlapping_classes_have_a_mask_each():
+def test_overlapping_classes_have_a_mask_each(tmp_path):
   classes = labels.ClassSpec(('a', 'b', 'c'), 3, exclusive=False)
-  masks = predictions.masks(PLANES, classes)
+  masks = segment.masks(PLANES, classes, 255)
   assert list(masks) == ['_a', '_b', '_c']
   named = labels.ClassSpec(('../a', 'b', 'c'), 3, exclusive=False)
-  assert list(predictions.masks(PLANES, named))[0] == '_..%2Fa'
+  assert list(segment.masks(PLANES, named, 255))[0] == '_..%2Fa'
   for i, mask in enumerate(masks.values()):
-    np.testing.assert_array_equal(mask, PLANES[..., i])
+    np.testing.assert_array_equal(mask, np.where(PLANES[..., i], 255, 0))
+
+
+@pytest.mark.parametrize(
+  ('planes', 'num_foreground', 'exclusive', 'kind', 'value', 'colors'),
+  [
+    # A palette has black for the background, if there is one.
+    (('background', 'a', 'b'), 2, True, 'index', 1, [BLACK, BLUE, YELLOW]),
+    (('a', 'b'), 2, True, 'index', 1, [BLUE, YELLOW]),
+    (('a',), 1, False, 'binary', 255, None),
+    (('a',), 1, False, 'index', 1, [BLACK, BLUE]),
+    (('a', 'b'), 2, False, 'index', 255, None),
+  ],
+)
+def test_masks_look_as_the_config_of_their_run_reads_them(
+  load_config, planes, num_foreground, exclusive, kind, value, colors
+):
+  config = load_config('binary:folder', **{'data.masks.kind': kind})
+  classes = labels.ClassSpec(planes, num_foreground, exclusive)
+  one, palette = segment.style(config, classes)
+  assert one == value
+  assert colors == (None if palette is None else palette.tolist())
+
+
+# The table.
+
+
+def measured(*areas):
+  return measures.start(len(areas), 1)._replace(
+    pixels=8,
+    area=np.array(areas),
+    probability=0.75 * np.array(areas),
+    components=np.array(areas) // 2,
+  )
+
+
+def test_the_table_has_what_is_measured_and_is_read_again(tmp_path):
+  image, path = tmp_path / 'x, y.png', tmp_path / 'table.csv'
+  image.write_bytes(b'12345')
+  origin = prediction_table.origin(image, '7-abc', 'none')
+  rows = prediction_table.rows(image, ('a', 'b'), measured(4, 0), origin)
+  expected = [('a', '4', '0.5', '2', '0.7500'), ('b', '0', '0', '0', '')]
+  for row, (name, area, share, components, mean) in zip(
+    rows, expected, strict=True
+  ):
+    assert (row['image'], row['class'], row['area']) == (str(image), name, area)
+    assert (row['share'], row['components']) == (share, components)
+    assert (row['mean_probability'], row['bytes']) == (mean, '5')
+  prediction_table.write(path, [])
+  assert prediction_table.read(path) == {}
+  prediction_table.append(path, rows)
+  with path.open('a') as file:
+    file.write('other.png,a,1')  # The process was killed here.
+  assert prediction_table.read(path) == {'x, y': rows}
+  assert prediction_table.read(tmp_path / 'none.csv') == {}
+
+
+def test_an_image_is_up_to_date_if_file_weights_and_options_are_the_same(
+  tmp_path,
+):
+  image, names = tmp_path / 'x.png', ('a', 'b')
+  image.write_bytes(b'12345')
+  origin = prediction_table.origin(image, '7-abc', 'none')
+  rows = prediction_table.rows(image, names, measured(1, 2), origin)
+  assert prediction_table.agrees(rows, names, origin)
+  assert not prediction_table.agrees(rows[:1], names, origin)
+  assert not prediction_table.agrees(rows, ('a', 'c'), origin)
+  others = [
+    prediction_table.origin(image, '7-abd', 'none'),
+    prediction_table.origin(image, '7-abc', 'more'),
+  ]
+  image.write_bytes(b'123456')
+  others.append(prediction_table.origin(image, '7-abc', 'none'))
+  for other in others:
+    assert not prediction_table.agrees(rows, names, other)
+
+
+def test_files_that_would_be_written_over_are_refused(tmp_path):
+  image, other = tmp_path / 'x.png', tmp_path / 'x_overlay.png'
+  own = {'': tmp_path / 'out/x.png', '_overlay': tmp_path / 'out/x_overlay.png'}
+  predictions.check_targets({image: own})
+  for targets in (
+    {image: {'': image}},
+    {image: own, other: {'': tmp_path / 'out/x_overlay.png'}},
+  ):
+    with pytest.raises(errors.InputError, match='name an empty folder'):
+      predictions.check_targets(targets)

@@ -3,15 +3,18 @@
 import ast
 import pathlib
 import re
+import shlex
 
 import numpy as np
 import pytest
+from commands import ROOT
 from PIL import Image
 from settings import set_data
 
+from unet_jax import command_line, defaults, knob, main
 from unet_jax import config as config_lib
-from unet_jax import defaults, knob
 from unet_jax.data import sources, spec
+from unet_jax.data.checks import finding as finding_lib
 from unet_jax.doctor import diagnosis, proposal, survey
 
 PACKAGE = pathlib.Path(sources.__file__).parents[1]
@@ -49,10 +52,11 @@ def test_every_value_in_a_message_is_allowed():
   settings = {x for _, text in texts() for x in re.findall(pattern, text)}
   assert ('data.split.val_share', '0.2') in settings
   for key, text in settings:
-    default = defaults.KEYS[key].value
-    value = type(default)(text) if isinstance(default, (int, float)) else text
-    if not isinstance(default, (tuple, dict)):
-      assert knob.allows(defaults.KEYS[key], value) or text.isupper(), key
+    if key in defaults.KEYS:  # Not an entry of a map.
+      default = defaults.KEYS[key].value
+      value = type(default)(text) if isinstance(default, (int, float)) else text
+      if not isinstance(default, (tuple, dict)):
+        assert knob.allows(defaults.KEYS[key], value) or text.isupper(), key
 
 
 def ones(mask):
@@ -81,6 +85,10 @@ def coloured(mask):
   return np.array([(0, 0, 0), (200, 30, 30)], np.uint8)[mask]
 
 
+def coloured_or_black(mask):
+  return mask * 0 if mask[-1, 0] else coloured(mask)
+
+
 def grey_and_alpha(mask):
   return np.stack([mask, np.full_like(mask, 255)], axis=-1)
 
@@ -91,7 +99,10 @@ def blurred(mask):
 
 @pytest.mark.parametrize(
   'change',
-  [ones, wide, deep, three, coloured, grey_and_alpha, blurred],
+  [
+    *(ones, wide, deep, three, blurred),
+    *(coloured, coloured_or_black, grey_and_alpha),
+  ],
   ids=lambda change: change.__name__,
 )
 def test_what_the_doctor_writes_is_accepted(write_folder, load_config, change):
@@ -111,3 +122,16 @@ def test_what_the_doctor_writes_is_accepted(write_folder, load_config, change):
   config_lib.check(mended)
   wanted = spec.read(mended)
   sources.load(wanted, sources.open_layout(wanted))
+  for finding in findings:
+    parse_flags(finding)
+
+
+def parse_flags(finding):
+  """Asserts that main takes the flags of a remedy as its settings."""
+  command = finding_lib.command(finding)
+  if not command.startswith('--'):
+    return  # No flag can set a map.
+  argv = ['--config', f'{ROOT}/configs/binary.py:folder', *shlex.split(command)]
+  args = command_line._parse(main.COMMAND, argv)
+  flat = config_lib.flatten(args.config)
+  assert {key: flat[key] for key in finding.settings} == finding.settings

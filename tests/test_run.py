@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import pathlib
 import re
 import shlex
 import shutil
@@ -12,6 +13,7 @@ import time
 
 import numpy as np
 import pytest
+import tifffile
 from commands import (
   ROOT,
   TINY,
@@ -26,6 +28,7 @@ from commands import (
 from PIL import Image
 
 from unet_jax import config as config_lib
+from unet_jax.data import sources, spec
 from unet_jax.evaluation import trained
 from unet_jax.training import logs
 
@@ -155,10 +158,12 @@ def test_evaluate_reproduces_the_scores_of_training(finished, tmp_path):
   workdir = tmp_path / 'run'
   shutil.copytree(finished[0], workdir)
   path = workdir / 'evaluation' / 'test.json'
-  before = path.read_text()
+  before = json.loads(path.read_text())
   path.unlink()
   call('evaluate', '--workdir', workdir)
-  assert path.read_text() == before
+  after = json.loads(path.read_text())
+  assert after.keys() - before.keys() == {'outlines', 'objects'}
+  assert after | before == after
   call('evaluate', '--workdir', workdir, '--split=val', '--checkpoint=latest')
   report = json.loads((workdir / 'evaluation' / 'val.json').read_text())
   logged = rows(workdir)[3]
@@ -180,18 +185,135 @@ def test_predict_writes_masks_at_the_images_own_size(finished, tmp_path):
   pixels = rng.integers(0, 256, (50, 70, 3), np.uint8)
   Image.fromarray(pixels).save(images / 'a.png')
   Image.fromarray(pixels[:33, :31]).save(images / 'b.jpg')
+  (images / 'c.heic').touch()
   output = tmp_path / 'out'
-  call(
+  done = call(
     *('predict', '--workdir', workdir, '--input', images, '--output', output)
   )
+  assert done.stdout.startswith(f'1 file in {images} left out (')
   names = {path.name for path in output.iterdir()}
-  assert names == {'a.png', 'a_overlay.png', 'b.png', 'b_overlay.png'}
+  assert names == {
+    *('a.png', 'a_overlay.png', 'b.png', 'b_overlay.png', 'predictions.csv')
+  }
   with Image.open(output / 'a.png') as image:
+    assert image.mode == 'P'
     mask = np.asarray(image)
   assert mask.shape == (50, 70)
   assert set(np.unique(mask)) <= {0, 1, 2}
-  with Image.open(output / 'b_overlay.png') as image:
-    assert image.size == (31, 33)
+  table = read_table(output)
+  assert [(row['image'], row['class']) for row in table] == [
+    (str(images / name), lesion)
+    for name in ('a.png', 'b.jpg')
+    for lesion in ('red_lesions', 'bright_lesions')
+  ]
+  areas = [int(row['area']) for row in table[:2]]
+  assert areas == [np.count_nonzero(mask == i) for i in (1, 2)]
+
+
+def read_table(output):
+  with (output / 'predictions.csv').open(newline='') as file:
+    return list(csv.DictReader(file))
+
+
+def test_predict_leaves_what_is_up_to_date_and_reports_what_it_cannot_read(
+  finished, tmp_path
+):
+  workdir, _ = finished
+  images, output = tmp_path / 'images', tmp_path / 'out'
+  images.mkdir()
+  pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+  for name in 'ac':
+    Image.fromarray(pixels).save(images / f'{name}.png')
+  (images / 'b.png').write_text('nothing')
+  args = ('predict', '--workdir', workdir, '--input', images)
+  args += ('--output', output)
+  done = call(*args, check=False)
+  assert done.returncode == 1
+  (line,) = done.stderr.splitlines()
+  assert re.match(r'error: .*b\.png: not a readable image', line)
+  assert '2 masks and overlays' in done.stdout
+  names = [pathlib.Path(row['image']).name for row in read_table(output)]
+  assert names == ['a.png', 'a.png', 'c.png', 'c.png']
+  (images / 'b.png').unlink()
+  (output / 'c.png').unlink()
+  before = (output / 'a.png').stat().st_mtime_ns
+  done = call(*args)
+  assert '1 masks and overlays' in done.stdout
+  assert '1 were up to date' in done.stdout
+  assert (output / 'a.png').stat().st_mtime_ns == before
+  assert (output / 'c.png').exists()
+  Image.fromarray(pixels[:20]).save(images / 'a.png')
+  assert '1 were up to date' in call(*args).stdout
+  with Image.open(output / 'a.png') as image:
+    assert image.size == (40, 20)
+  assert len(read_table(output)) == 4
+
+
+def test_a_tiff_read_in_parts_is_predicted_like_a_whole_one(finished, tmp_path):
+  """Its masks and probabilities are TIFFs, and the overlay is the same."""
+  workdir, _ = finished
+  path = tmp_path / 'x.tif'
+  y, x = np.mgrid[:700, :300]
+  image = np.stack([127 + 120 * np.sin(x / 9 + y / k) for k in (5, 20, 40)], -1)
+  tifffile.imwrite(
+    path, image.astype(np.uint8), photometric='rgb', tile=(64, 64)
+  )
+  args = ('predict', '--workdir', workdir, '--input', path)
+  args += ('--probabilities=png', '--output')
+  call(*args, tmp_path / 'whole')
+  call(*args, tmp_path / 'parts', '--max_pixels=1000')
+  names = [path.name for path in sorted((tmp_path / 'parts').iterdir())]
+  assert names == [
+    *('predictions.csv', 'x.tif', 'x_bright_lesions_probability.tif'),
+    *('x_overlay.png', 'x_red_lesions_probability.tif'),
+  ]
+  for name in names[1:]:
+    arrays = []
+    for file in (name.replace('.tif', '.png'), name):
+      folder = 'whole' if file.endswith('.png') and not arrays else 'parts'
+      with Image.open(tmp_path / folder / file) as opened:
+        arrays.append(np.asarray(opened))
+    np.testing.assert_array_equal(*arrays)
+  whole, parts = (read_table(tmp_path / x) for x in ('whole', 'parts'))
+  assert whole == parts
+
+
+def test_probabilities_and_outlines_agree_with_the_masks(finished, tmp_path):
+  workdir, _ = finished
+  y, x = np.mgrid[:90, :120]
+  image = np.stack([127 + 120 * np.sin(x / 9 + y / k) for k in (5, 20, 40)], -1)
+  Image.fromarray(image.astype(np.uint8)).save(tmp_path / 'x.png')
+  call(
+    *('predict', '--workdir', workdir, '--output', tmp_path / 'out'),
+    *('--input', tmp_path / 'x.png', '--probabilities=npy', '--polygons'),
+  )
+  probs = np.load(tmp_path / 'out/x_probabilities.npy')
+  assert (probs.dtype, probs.shape) == (np.float32, (90, 120, 3))
+  np.testing.assert_allclose(probs.sum(axis=-1), 1, atol=1e-5)
+  with Image.open(tmp_path / 'out/x.png') as opened:
+    np.testing.assert_array_equal(opened, probs.argmax(axis=-1))
+  outlines = json.loads((tmp_path / 'out/x_outlines.geojson').read_text())
+  names = [x['properties']['class'] for x in outlines['features']]
+  for row in read_table(tmp_path / 'out'):
+    assert names.count(row['class']) == int(row['components'])
+
+
+@pytest.mark.slow
+def test_a_tiff_of_3000_pixels_is_predicted_in_parts(finished, tmp_path):
+  workdir, _ = finished
+  path = tmp_path / 'x.tif'
+  image = np.random.default_rng(0).integers(0, 256, (3000, 3000, 3), np.uint8)
+  tifffile.imwrite(path, image, photometric='rgb', tile=(256, 256))
+  call(
+    *('predict', '--workdir', workdir, '--input', path),
+    *('--output', tmp_path / 'out', '--max_pixels=1000000'),
+  )
+  with tifffile.TiffFile(tmp_path / 'out/x.tif') as file:
+    mask, tile = file.asarray(), file.pages.first.tile
+  assert (mask.shape, tile) == ((3000, 3000), (256, 256))
+  rows = read_table(tmp_path / 'out')
+  areas = [np.count_nonzero(mask == i) for i in (1, 2)]
+  assert [int(row['area']) for row in rows] == areas
 
 
 def wait_for_checkpoint(process, workdir):
@@ -333,7 +455,7 @@ def test_a_list_of_train_alone_takes_the_latest_weights(tmp_path):
   assert report['checkpoint_step'] == 4
 
 
-def test_own_images_train_by_the_commands_of_the_readme(tmp_path):
+def test_own_images_train_by_the_commands_of_the_readme(tmp_path, load_config):
   """Runs the README's section on own data, with fewer and smaller steps."""
   readme = (ROOT / 'README.md').read_text()
   section = readme.split('## Your own images')[1].split('\n## ')[0]
@@ -352,8 +474,19 @@ def test_own_images_train_by_the_commands_of_the_readme(tmp_path):
     (tmp_path / 'runs/binary-folder/evaluation/val.json').read_text()
   )
   assert report['pooled']['macro']['f1'] > 0.8
-  masks = [p for p in (tmp_path / 'masks').iterdir() if 'overlay' not in p.name]
+  masks = sorted((tmp_path / 'masks').glob('im?.png'))
   assert len(masks) == 6
+  # The masks that predict has written are masks to train on.
+  for mask in masks:
+    shutil.copy(mask, tmp_path / 'my_images/masks')
+  config = load_config(
+    'binary:folder', **{'data.root': str(tmp_path / 'my_images')}
+  )
+  data = spec.read(config)
+  dataset = sources.load(data, sources.open_layout(data))
+  for example in dataset.splits['train']:
+    mask = np.asarray(Image.open(tmp_path / f'masks/{example["name"]}.png'))
+    np.testing.assert_array_equal(mask, 255 * example['label'])
 
 
 def test_predict_never_writes_over_its_input(finished, tmp_path):

@@ -1,9 +1,11 @@
 """Orbax checkpoints: which are kept, saving, restoring, broken ones."""
 
+import logging
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import absl.logging
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
@@ -17,6 +19,16 @@ SUMMED = 'checksums'  # In the metadata of a step that has a file of checksums.
 # every array, for which the first save compiles N small programs an array. The
 # public ways to say so print a warning, or lose the types of random keys.
 ocp.type_handlers.get_type_handler(jax.Array)._use_replica_parallel = False
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+  """Returns whether to print a record: orbax raises what it logs as well."""
+  return not (record.exc_info and 'orbax' in record.pathname)
+
+
+absl.logging.get_absl_logger().addFilter(_is_news)
+# It logs each task that orbax gives up after one has failed.
+logging.getLogger('asyncio').setLevel(logging.CRITICAL)
 
 
 def rank(metrics: Mapping[str, float]) -> tuple[float, float]:
@@ -54,7 +66,14 @@ def make_manager(
     ),
   )
   # With best_fn, max_to_keep deletes even the newest if its score is low.
-  return ocp.CheckpointManager(folder, options=options)
+  try:
+    return ocp.CheckpointManager(folder, options=options)
+  except ValueError as error:
+    raise errors.InputError(
+      f'{folder} cannot be opened ({reason(error)}): a file '
+      '_CHECKPOINT_METADATA in it is damaged; remove that file, which holds '
+      'nothing of the run'
+    ) from None
 
 
 def _add_checksums(folder: pathlib.Path) -> None:

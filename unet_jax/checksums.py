@@ -12,13 +12,7 @@ LATER = ('_CHECKPOINT_METADATA', 'commit_success.txt')
 
 def write(folder: pathlib.Path) -> None:
   """Writes the sum of each file in a folder, but for LATER."""
-  paths = sorted(x for x in folder.rglob('*') if x.is_file())
-  names = [str(path.relative_to(folder)) for path in paths]
-  lines = [
-    f'{_sum(folder / name)}  {name}\n'
-    for name in names
-    if name not in (FILE, *LATER)
-  ]
+  lines = [f'{_sum(folder / name)}  {name}\n' for name in _names(folder)]
   text_files.write_text(folder / FILE, ''.join(lines))
 
 
@@ -44,7 +38,17 @@ def fault(folder: pathlib.Path, part: str = '') -> str:
       return f'{name} is missing'
     if _sum(folder / name) != saved[name]:
       return f'{name} is damaged: its SHA-256 is not that of {FILE}'
+  for name in _names(folder):
+    if name not in saved:
+      return f'{name} is not in {FILE}'
   return ''
+
+
+def _names(folder: pathlib.Path) -> list[str]:
+  """Returns the paths of all files but LATER, in sorted order."""
+  paths = sorted(x for x in folder.rglob('*') if x.is_file())
+  names = (str(path.relative_to(folder)) for path in paths)
+  return [name for name in names if name not in (FILE, *LATER)]
 
 
 def _sum(path: pathlib.Path) -> str:

@@ -99,7 +99,7 @@ def run(command: Command) -> None:
   """Runs a command as this process, with the arguments in sys.argv."""
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _interrupt)
-    sys.unraisablehook = _interrupt_again
+  sys.unraisablehook = _unraisable
 
   def parse(argv: list[str]) -> flags.FlagValues:
     flags.FLAGS(argv[:1])  # absl needs its own flags parsed.
@@ -122,11 +122,15 @@ def run(command: Command) -> None:
   except errors.Preempted as notice:
     sys.stdout.flush()
     print(notice, file=sys.stderr, flush=True)
-    _peers().leave(notice.code)
+    from unet_jax import peers  # Late, for a fast --help.
+
+    peers.leave(notice.code)
   except Exception as error:
     if not _has_peers():
       raise
-    _peers().await_end(error)
+    from unet_jax import peers
+
+    peers.await_end(error)
     traceback.print_exc()
     _end(error)
   except KeyboardInterrupt as error:
@@ -182,7 +186,7 @@ def start_jax(args: flags.FlagValues) -> None:
       if key not in config_lib.MACHINE
     }
     joining.join(place, args.peer_timeout, facts)
-    peers.watch(args.peer_timeout, preemption.on_notices)
+    peers.watch(place.coordinator, args.peer_timeout, preemption.on_notices)
 
 
 def _fail(error: errors.InputError) -> int:
@@ -199,18 +203,15 @@ def _end(error: Exception) -> NoReturn:
   """
   if not _has_peers():
     sys.exit(1)
-  _peers().fail(str(error).partition('\n')[0] or type(error).__name__)
-
-
-def _peers():
   from unet_jax import peers  # Late, for a fast --help.
 
-  return peers
+  peers.fail(str(error).partition('\n')[0] or type(error).__name__)
 
 
 def _has_peers() -> bool:
-  """Returns whether the process has joined others; imports no JAX for it."""
-  return 'jax' in sys.modules and _peers().exist()
+  """Returns whether the process has joined others; imports nothing for it."""
+  peers = sys.modules.get('unet_jax.peers')
+  return bool(peers and peers.exist())
 
 
 def _interrupt(number: int, frame) -> None:
@@ -219,8 +220,14 @@ def _interrupt(number: int, frame) -> None:
   signal.default_int_handler(number, frame)
 
 
-def _interrupt_again(ignored) -> None:
-  """Repeats a Ctrl-C that a callback swallowed, such as JAX's for the GC."""
+def _unraisable(ignored) -> None:
+  """Repeats a Ctrl-C that a callback swallowed, such as JAX's for the GC.
+
+  Drops the hundreds of errors of the callbacks of tensorstore after one that
+  orbax raises, as on a full disk.
+  """
+  if str(ignored.exc_value) == 'Event loop is closed':
+    return
   if ignored.exc_type is KeyboardInterrupt:
     # After this hook has returned, which would swallow it, too.
     main_thread = threading.get_ident()  # Only this thread handles signals.

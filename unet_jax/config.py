@@ -65,16 +65,21 @@ def check(config: ml_collections.ConfigDict) -> None:
     raise errors.InputError(explain_unknown(key))
   for key in sorted(defaults.KEYS.keys() - flat):
     raise errors.InputError(f'config.{key} is missing from the config file')
+  _check_values(flat)
+  _check_data(config)
+  _check_geometry(config.augment, config.image_size)
+  _check_model(config)
+  _check_optim(config)
+
+
+def _check_values(flat: dict[str, Any]) -> None:
+  """Refuses the first value that its key cannot have."""
   for key, knob in defaults.KEYS.items():
     if not knob_lib.allows(knob, flat[key]):
       raise errors.InputError(
         f'config.{key} is {flat[key]!r}; it must be '
         f'{knob_lib.requirement(knob)}'
       )
-  _check_data(config)
-  _check_geometry(config.augment, config.image_size)
-  _check_model(config)
-  _check_optim(config)
 
 
 def explain_unknown(key: str, config: str = 'config') -> str:
@@ -238,7 +243,8 @@ def from_dict(tree: dict) -> ml_collections.ConfigDict:
   key gets its new name.
 
   Raises:
-    InputError: if a removed key has a value whose effect was removed, too.
+    InputError: if a removed key has a value whose effect was removed, too, or
+      a key has a value that it cannot have.
   """
 
   def tuples(value):
@@ -257,7 +263,9 @@ def from_dict(tree: dict) -> ml_collections.ConfigDict:
   saved = rename(saved)
   if is_older and saved.get('data.split.val_share') == 0:
     saved['data.split.val_share'] = -1.0  # Its meaning before that key existed.
-  return knob_lib.unflatten(flatten(defaults.get_config()) | saved)
+  flat = flatten(defaults.get_config()) | saved
+  _check_values(flat)
+  return knob_lib.unflatten(flat)
 
 
 def rename(settings: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ call process 0, which answers when all are there, and alike.
 """
 
 import contextlib
+import functools
 import importlib.metadata
 import json
 import os
@@ -19,7 +20,7 @@ from typing import NamedTuple
 import jax
 from jax._src import clusters
 
-from unet_jax import errors
+from unet_jax import errors, peers, relay
 
 PACKAGES = ('unet_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
 RETRY = 0.2  # Seconds.
@@ -49,7 +50,7 @@ def join(place: Place, timeout: float, facts: Mapping[str, str]) -> None:
   Raises:
     InputError: a process does not come, or differs.
   """
-  facts = versions() | facts
+  facts = {**versions(), **facts}
   host = socket.gethostname()
   message = {'process': place.process_id, 'host': host, 'facts': facts}
   if place.process_id:
@@ -60,8 +61,15 @@ def join(place: Place, timeout: float, facts: Mapping[str, str]) -> None:
     raise errors.InputError(why)
   # JAX's own handler takes SIGTERM, and nothing would read it.
   jax.config.update('jax_enable_preemption_service', False)
+  coordinator = place.coordinator
+  if place.process_id:
+    host, port = address_of(coordinator)
+    lost = functools.partial(peers.lost, coordinator)
+    coordinator = relay.start(host, port, lost)
   jax.distributed.initialize(
-    *place[:3],
+    coordinator,
+    place.num_processes,
+    place.process_id,
     local_device_ids=place.local_device_ids,
     cluster_detection_method='deactivate',
     initialization_timeout=int(timeout),
@@ -69,6 +77,18 @@ def join(place: Place, timeout: float, facts: Mapping[str, str]) -> None:
     heartbeat_timeout_seconds=int(2 * timeout) + 10,
     shutdown_timeout_seconds=int(timeout),
   )
+  local = f'{jax.local_device_count()} x {jax.local_devices()[0].device_kind}'
+  check_devices(peers.store().exchange('devices', local, 2 * timeout))
+
+
+def check_devices(devices: Sequence[str]) -> None:
+  """Raises InputError unless all processes have as many devices of a kind."""
+  for process, text in enumerate(devices):
+    if text != devices[0]:
+      raise errors.InputError(
+        f'process {process} has {text}, and process 0 has {devices[0]}; start '
+        'all processes on equal devices'
+      )
 
 
 def find_place(
@@ -91,11 +111,7 @@ def find_place(
       f'since --num_processes is {num_processes}'
     )
   if coordinator:
-    host, _, port = coordinator.rpartition(':')
-    if not host or not port.isdigit():
-      raise errors.InputError(
-        f'--coordinator {coordinator}: it must be HOST:PORT of process 0'
-      )
+    address_of(coordinator)
     return Place(coordinator, num_processes, process_id)
   if num_processes > 1:
     raise errors.InputError(
@@ -103,14 +119,28 @@ def find_place(
     )
   if int(os.environ.get('SLURM_STEP_NUM_TASKS', '1')) == 1:
     return None
-  found = clusters.ClusterEnv.auto_detect_unset_distributed_params(
-    *(None, None, None, None, 'slurm', None)
+  address, count, process, devices = (
+    clusters.ClusterEnv.auto_detect_unset_distributed_params(
+      *(None, None, None, None, 'slurm', None)
+    )
   )
+  assert address
+  assert count
   # JAX would give each process a single GPU, even if it is alone on its node.
   is_alone = re.fullmatch(
     r'1(\(x\d+\))?', os.environ.get('SLURM_STEP_TASKS_PER_NODE', '')
   )
-  return Place(*found[:3], local_device_ids=None if is_alone else found[3])
+  return Place(address, count, process or 0, None if is_alone else devices)
+
+
+def address_of(coordinator: str) -> tuple[str, int]:
+  """Returns host and port; raises InputError if there are none."""
+  host, _, port = coordinator.rpartition(':')
+  if not host or not port.isdigit():
+    raise errors.InputError(
+      f'--coordinator {coordinator}: it must be HOST:PORT of process 0'
+    )
+  return host.strip('[]'), int(port)
 
 
 def versions() -> dict[str, str]:
@@ -132,7 +162,7 @@ def gather(place: Place, facts: Mapping[str, str], timeout: float) -> str:
   deadline = time.monotonic() + timeout
   calls: list[socket.socket] = []
   why = ''
-  port = int(place.coordinator.rpartition(':')[2])
+  _, port = address_of(place.coordinator)
   is_dual = socket.has_dualstack_ipv6()
   family = socket.AF_INET6 if is_dual else socket.AF_INET
   try:
@@ -193,13 +223,11 @@ def compare(message: Mapping, facts: Mapping[str, str]) -> str:
 
 def call(coordinator: str, message: Mapping, timeout: float) -> str:
   """Calls process 0, and waits for its answer; returns `gather`'s text."""
-  host, _, port = coordinator.rpartition(':')
-  address = host.strip('[]'), int(port)
   deadline = time.monotonic() + timeout
   reason = 'no answer'
   while (left := deadline - time.monotonic()) > 0:
     try:
-      with socket.create_connection(address, left) as link:
+      with socket.create_connection(address_of(coordinator), left) as link:
         send(link, message)
         # Process 0 itself gives up at about the same time.
         answer = receive(link, left + 5)

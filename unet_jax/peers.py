@@ -29,8 +29,8 @@ class Store(NamedTuple):
   """The key-value store that the coordinator keeps for all processes."""
 
   client: Any  # JAX's client, or one with the same methods.
-  index: int  # Of this process.
-  count: int  # Of all processes.
+  process: int  # This one.
+  num_processes: int
 
   def publish(self, key: str, value: str) -> None:
     """Sets a notice to all processes."""
@@ -44,15 +44,15 @@ class Store(NamedTuple):
 
   def exchange(self, key: str, value: str, seconds: float = 60) -> list[str]:
     """Publishes this process's value once; returns those of all processes."""
-    self.client.key_value_set(f'{PREFIX}/{key}/{self.index}', value)
-    keys = [f'{PREFIX}/{key}/{i}' for i in range(self.count)]
+    self.client.key_value_set(f'{PREFIX}/{key}/{self.process}', value)
+    keys = [f'{PREFIX}/{key}/{i}' for i in range(self.num_processes)]
     milliseconds = int(1000 * seconds)
     return [self.client.blocking_key_value_get(x, milliseconds) for x in keys]
 
   def beat(self, value: str) -> None:
     """Gives a sign of life that differs from the one before."""
     self.client.key_value_set(
-      f'{PREFIX}/beats/{self.index}', value, allow_overwrite=True
+      f'{PREFIX}/beats/{self.process}', value, allow_overwrite=True
     )
 
   def beats(self) -> dict[int, str]:
@@ -68,14 +68,14 @@ class Pulse:
   """Tells from their signs of life which processes are gone.
 
   Args:
-    count: number of processes.
+    num_processes: number of processes.
     seconds: time without a new sign of life after which a process is gone.
     now: the time.
   """
 
-  def __init__(self, count: int, seconds: float, now: float):
+  def __init__(self, num_processes: int, seconds: float, now: float):
     self._seconds = seconds
-    self._last = {i: ('', now) for i in range(count)}
+    self._last = {i: ('', now) for i in range(num_processes)}
 
   def gone(self, beats: Mapping[int, str], now: float) -> list[int]:
     """Returns the processes without a new sign of life for too long."""
@@ -106,57 +106,71 @@ def store() -> Store:
   return Store(state.client, state.process_id, state.num_processes)
 
 
-def watch(seconds: float, on_notice: Callable[[dict[str, str]], None]) -> None:
+def watch(
+  coordinator: str,
+  seconds: float,
+  on_notice: Callable[[dict[str, str]], None],
+) -> None:
   """Watches the other processes in a thread.
 
   Args:
+    coordinator: address of process 0.
     seconds: time without a sign of life after which a process is gone.
     on_notice: called with all notices at each beat.
   """
   global _seconds
   _seconds = seconds
-  thread = threading.Thread(
-    target=_watch, args=(seconds, on_notice), daemon=True
-  )
-  thread.start()
+  heard = [time.monotonic()]  # When process 0 last answered.
+
+  def beat() -> None:
+    shared, number = store(), 0
+    pulse = Pulse(shared.num_processes, seconds, time.monotonic())
+    try:
+      while not _is_leaving.wait(BEAT):
+        number += 1
+        shared.beat(str(number))
+        notices = shared.notices()
+        heard[0] = time.monotonic()
+        if shared.process == 0 and ENDED not in notices:
+          _report_gone(shared, pulse)
+        if ENDED in notices:
+          _end(notices[ENDED])
+        on_notice(notices)
+      shared.beat(DONE)
+    except jax.errors.JaxRuntimeError:
+      lost(coordinator)
+
+  def guard() -> None:  # Calls over a broken network wait for minutes.
+    while not _is_leaving.wait(BEAT):
+      if time.monotonic() - heard[0] > seconds:
+        lost(coordinator)
+
+  threads = [threading.Thread(target=x, daemon=True) for x in (beat, guard)]
+  for thread in threads:
+    thread.start()
 
   def end() -> None:
     _is_leaving.set()
-    thread.join()
+    for thread in threads:
+      thread.join(seconds)
 
   # Runs before JAX leaves the store, since it is registered later.
   atexit.register(end)
 
 
-def _watch(seconds: float, on_notice: Callable[[dict[str, str]], None]) -> None:
-  shared = store()
-  pulse = Pulse(shared.count, seconds, time.monotonic())
-  number = 0
-  try:
-    while not _is_leaving.wait(BEAT):
-      number += 1
-      shared.beat(str(number))
-      notices = shared.notices()
-      if shared.index == 0 and ENDED not in notices:
-        gone = pulse.gone(shared.beats(), time.monotonic())
-        if gone:
-          names = ', '.join(map(str, gone))
-          shared.publish(
-            ENDED, f'process {names} gave no sign of life for {seconds:g} s'
-          )
-          continue
-      if ENDED in notices:
-        _end(notices[ENDED])
-      on_notice(notices)
-    shared.beat(DONE)
-  except jax.errors.JaxRuntimeError as error:
-    lost(error)
+def _report_gone(shared: Store, pulse: Pulse) -> None:
+  """Tells all processes, as process 0, if one of them is gone."""
+  gone = pulse.gone(shared.beats(), time.monotonic())
+  if gone:
+    names = ', '.join(map(str, gone))
+    seconds = f'{_seconds:g} s'
+    shared.publish(ENDED, f'process {names} gave no sign of life for {seconds}')
 
 
-def lost(_: Any) -> None:
+def lost(coordinator: str) -> None:
   """Ends this process because process 0, which keeps the store, is gone."""
   if not _is_leaving.is_set():
-    _end(f'process 0 at {distributed.global_state.coordinator_address} is gone')
+    _end(f'process 0 at {coordinator} is gone')
 
 
 def _end(why: str) -> NoReturn:
@@ -194,8 +208,8 @@ def fail(why: str) -> NoReturn:
   shared = store()
   if ENDED not in shared.notices():
     host = socket.gethostname()
-    shared.publish(ENDED, f'process {shared.index} on {host} ended: {why}')
-  if shared.index == 0:
+    shared.publish(ENDED, f'process {shared.process} on {host} ended: {why}')
+  if shared.process == 0:
     # The others need the store of this process to learn why.
     time.sleep(3 * BEAT)
   os._exit(1)

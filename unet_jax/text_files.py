@@ -12,8 +12,12 @@ from unet_jax import errors
 def write_text(path: pathlib.Path, text: str) -> None:
   """Replaces a file atomically: a killed process leaves the old or the new."""
   aside = path.with_name(f'{path.name}.tmp')
-  aside.write_text(text)
-  aside.replace(path)
+  try:
+    aside.write_text(text)
+    aside.replace(path)
+  except OSError:
+    aside.unlink(missing_ok=True)
+    raise
 
 
 def normal(name: str) -> str:

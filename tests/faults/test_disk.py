@@ -1,13 +1,18 @@
 """A full disk and damaged files cost no more than the time since a save."""
 
+import collections
 import contextlib
 import shutil
 import subprocess
 
+import harness
+import jax
 import numpy as np
 import pytest
-import runs
-from commands import assert_same_weights, call, weights
+from commands import assert_same_weights, weights
+
+from unet_jax import checksums, errors
+from unet_jax.evaluation import trained
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 
@@ -29,8 +34,8 @@ def small_disk(folder, kilobytes):
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
   folder = tmp_path_factory.mktemp('whole')
-  args = runs.flags(folder)
-  done = runs.Run(1, *args, '--workdir', folder / 'run')
+  args = harness.flags(folder)
+  done = harness.Run(1, *args, '--workdir', folder / 'run')
   assert done.end() == 0, done.stderr
   return args, folder / 'run'
 
@@ -42,7 +47,7 @@ def test_on_a_full_disk_a_run_ends_with_a_line_and_resumes_exactly(
   args, unbroken = whole
   disk = tmp_path / 'disk'
   with small_disk(disk, kilobytes):
-    run = runs.Run(1, *args, '--workdir', disk / 'run')
+    run = harness.Run(1, *args, '--workdir', disk / 'run')
     code = run.end(60)
     print(kilobytes, code, run.stderr[-300:])
     assert code in (0, 1)
@@ -50,52 +55,39 @@ def test_on_a_full_disk_a_run_ends_with_a_line_and_resumes_exactly(
       assert 'No space left on device' in run.last_line()
       assert len(run.stderr.splitlines()) == 1
     subprocess.run(['mount', '-o', 'remount,size=50m', disk], check=True)
-    run = runs.Run(1, *args, '--workdir', disk / 'run')
+    run = harness.Run(1, *args, '--workdir', disk / 'run')
     assert run.end() == 0, run.stderr
     assert_same_weights(disk / 'run', unbroken)
     assert_same_weights(disk / 'run', unbroken, 'best')
-
-
-def test_a_disk_made_read_only_ends_a_run_with_a_line(whole, tmp_path):
-  args, unbroken = whole
-  disk = tmp_path / 'disk'
-  with small_disk(disk, 50_000):
-    run = runs.Run(1, *args, '--workdir', disk / 'run')
-    run.wait_for_step()
-    # A file that is open for writing keeps the disk from being made read-only.
-    subprocess.run(['mount', '-o', 'remount,size=1k', disk], check=False)
-    assert run.end(60) == 1
-    assert len(run.stderr.splitlines()) == 1
 
 
 def test_of_flipped_bits_none_is_loaded(whole, tmp_path):
   _, unbroken = whole
   workdir = tmp_path / 'run'
   shutil.copytree(unbroken, workdir)
-  step, arrays = weights(unbroken)
+  step, _ = weights(unbroken)
   folder = workdir / 'checkpoints' / str(step)
   files = sorted(path for path in folder.rglob('*') if path.is_file())
   sizes = np.array([path.stat().st_size for path in files])
   rng = np.random.default_rng(0)
-  outcomes = {}
+  sound = trained.load(workdir, str(step)).variables
+  outcomes = collections.Counter()
   for _ in range(200):
     path = files[rng.choice(len(files), p=sizes / sizes.sum())]
     content = path.read_bytes()
     flipped = bytearray(content)
     flipped[rng.integers(len(content))] ^= 1 << rng.integers(8)
     path.write_bytes(flipped)
-    done = call(
-      *('evaluate', '--workdir', workdir, '--split=val'),
-      *('--checkpoint', step),
-      check=False,
-    )
+    try:
+      jax.tree.map(
+        np.testing.assert_array_equal,
+        trained.load(workdir, str(step)).variables,
+        sound,
+      )
+      outcomes['used, and alike', path.name] += 1
+    except errors.InputError:
+      outcomes['refused', path.name] += 1
     path.write_bytes(content)
-    if done.returncode == 0:
-      outcome = 'loaded, alike'
-      report = (workdir / 'evaluation/val.json').read_text()
-      assert report == (unbroken / 'evaluation/val.json').read_text()
-    else:
-      outcome = 'refused'
-      assert len(done.stderr.splitlines()) == 1
-    outcomes[outcome, path.name] = outcomes.get((outcome, path.name), 0) + 1
   print(outcomes)
+  used = [name for outcome, name in outcomes if outcome != 'refused']
+  assert set(used) <= set(checksums.LATER)

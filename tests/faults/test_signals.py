@@ -5,21 +5,22 @@ import random
 import signal
 import time
 
+import harness
 import pytest
-import runs
 from commands import assert_same_weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 
-TIMES = {signal.SIGTERM: 20, signal.SIGKILL: 50}
+# By the number of processes.
+TIMES = {signal.SIGTERM: {1: 20, 2: 20}, signal.SIGKILL: {1: 40, 2: 10}}
 
 
 @pytest.fixture(scope='module', params=[1, 2])
 def whole(request, tmp_path_factory):
   """Gives the number of processes, the flags of a run, and an unbroken one."""
   folder = tmp_path_factory.mktemp('whole')
-  args = runs.flags(folder)
-  done = runs.Run(request.param, *args, '--workdir', folder / 'run')
+  args = harness.flags(folder)
+  done = harness.Run(request.param, *args, '--workdir', folder / 'run')
   assert done.end() == 0, done.stderr
   return request.param, args, folder / 'run'
 
@@ -33,8 +34,8 @@ def test_ended_at_random_moments_a_run_ends_as_an_unbroken_one(
   num_ended = num_runs = 0
   while True:
     workdir = tmp_path / f'run{num_runs}'
-    run = runs.Run(processes, *args, '--workdir', workdir)
-    if num_ended < TIMES[number]:
+    run = harness.Run(processes, *args, '--workdir', workdir)
+    if num_ended < TIMES[number][processes]:
       if rng.random() < 0.7:
         run.wait_for_step()
         time.sleep(rng.random())
@@ -50,7 +51,7 @@ def test_ended_at_random_moments_a_run_ends_as_an_unbroken_one(
       assert_same_weights(workdir, unbroken)
       assert_same_weights(workdir, unbroken, 'best')
       num_runs += 1
-      if num_ended >= TIMES[number]:
+      if num_ended >= TIMES[number][processes]:
         break
       continue
     num_ended += 1
@@ -65,8 +66,8 @@ def test_ended_at_random_moments_a_run_ends_as_an_unbroken_one(
 @pytest.mark.parametrize('processes', [1, 2])
 @pytest.mark.parametrize('number', [signal.SIGUSR1, signal.SIGHUP])
 def test_other_signals_save_too(tmp_path, processes, number):
-  args = runs.flags(tmp_path, '--workdir', tmp_path / 'run')
-  run = runs.Run(processes, *args)
+  args = harness.flags(tmp_path, '--workdir', tmp_path / 'run')
+  run = harness.Run(processes, *args)
   run.wait_for_step()
   run.process.send_signal(number)
   assert run.end() == 75, run.stderr
@@ -75,7 +76,7 @@ def test_other_signals_save_too(tmp_path, processes, number):
 
 @pytest.mark.parametrize('to', [0, 1])
 def test_a_signal_to_one_process_saves_and_ends_both(tmp_path, to):
-  run = runs.Run(2, *runs.flags(tmp_path, '--workdir', tmp_path / 'run'))
+  run = harness.Run(2, *harness.flags(tmp_path, '--workdir', tmp_path / 'run'))
   run.wait_for_step()
   os.kill(run.children()[to], signal.SIGTERM)
   assert run.end() == 75, run.stderr
@@ -84,8 +85,8 @@ def test_a_signal_to_one_process_saves_and_ends_both(tmp_path, to):
 
 @pytest.mark.parametrize('processes', [1, 2])
 def test_a_second_signal_ends_a_run_at_once(tmp_path, processes):
-  args = runs.flags(tmp_path, '--workdir', tmp_path / 'run')
-  run = runs.Run(processes, *args, '--config.batch_size=2048')
+  args = harness.flags(tmp_path, '--workdir', tmp_path / 'run')
+  run = harness.Run(processes, *args, '--config.batch_size=2048')
   run.wait_for_step()  # Each takes about a second, and ten lie ahead.
   for _ in range(2):
     run.process.send_signal(signal.SIGTERM)
@@ -95,8 +96,8 @@ def test_a_second_signal_ends_a_run_at_once(tmp_path, processes):
 
 
 def test_nohup_keeps_a_run(tmp_path):
-  args = runs.flags(tmp_path, '--workdir', tmp_path / 'run')
-  run = runs.Run(1, *args, ignored=signal.SIGHUP)
+  args = harness.flags(tmp_path, '--workdir', tmp_path / 'run')
+  run = harness.Run(1, *args, ignored=signal.SIGHUP)
   run.wait_for_step()
   run.process.send_signal(signal.SIGHUP)
   assert run.end() == 0, run.stderr

@@ -24,12 +24,6 @@ def num_channels(paths: list[pathlib.Path]) -> int:
   return 1
 
 
-def longer_side(path: pathlib.Path) -> int:
-  """Returns the length of an image's longer side, by its header."""
-  with opening.open_image(path) as image:
-    return max(image.size)
-
-
 def read_image(
   path: pathlib.Path,
   channels: int,
@@ -80,15 +74,15 @@ def has_bright(paths: Iterable[pathlib.Path]) -> bool:
   for path in paths:
     try:
       with opening.open_image(path) as image:
-        if _is_deep(image) and _is_bright(image):
+        if _is_deep(image) and _is_bright(image, path):
           return True
-    except opening.UNREADABLE:
+    except errors.InputError:
       continue  # Reading the set names the file.
   return False
 
 
-def _is_bright(image: ImageFile.ImageFile) -> bool:
-  array = np.asarray(image)
+def _is_bright(image: ImageFile.ImageFile, path: pathlib.Path) -> bool:
+  array = opening.decode(np.asarray, path, image)
   return array.max() >> (8 if array.itemsize > 1 else 0) >= DIM
 
 
@@ -201,7 +195,9 @@ def _refuse_wide(image: ImageFile.ImageFile, path: pathlib.Path) -> None:
 
 def _is_deep(image: ImageFile.ImageFile) -> bool:
   """Returns whether a file has 16 bits; in colour, Pillow reads 8 of them."""
-  return ';16' in opening.tiles(image) or any(
+  if opening.is_deep_grey(image) or ';16' in opening.tiles(image):
+    return True
+  return any(
     codec.startswith('ppm') and isinstance(args, tuple) and args[-1] > 255
     for codec, _, _, args in image.tile
   )

@@ -60,7 +60,7 @@ def find_white(paths: Iterable[pathlib.Path]) -> int:
       with opening.open_image(path) as image:
         if image.mode.startswith('I'):
           tops.add(_grey_mask(image, path).max())
-    except opening.UNREADABLE:
+    except errors.InputError:
       continue  # Reading the set names the file.
   tops -= {0}  # An empty mask may be either.
   if not tops or max(tops) <= 255:
@@ -75,21 +75,26 @@ def read_view(path: pathlib.Path) -> np.ndarray:
 
 
 def _grey_mask(image: ImageFile.ImageFile, path: pathlib.Path) -> np.ndarray:
-  """Decodes one channel, [H, W], as stored; drops an opaque alpha."""
-  if image.mode not in ('1', 'L', 'LA', 'P', 'I') and not opening.is_deep_grey(
-    image
-  ):
+  """Decodes one channel, [H, W], as stored.
+
+  An opaque alpha is dropped. Of equal channels one is taken: WebP and AVIF
+  have no others for grey.
+  """
+  opening.decode(image.load, path)
+  array = np.asarray(image)
+  if image.mode in ('LA', 'RGBA'):
+    if array[..., -1].min() < 255:
+      raise errors.InputError(
+        f'{path}: some pixels of the mask are transparent; save it without an '
+        'alpha channel'
+      )
+    array = array[..., :-1]
+  is_color = image.mode in ('RGB', 'RGBA', 'LA')
+  if is_color and (array == array[..., :1]).all():
+    return array[..., 0]
+  if image.mode not in ('1', 'L', 'P', 'I') and not opening.is_deep_grey(image):
     raise errors.InputError(
       f'{path}: a mask has one channel, this file has {image.mode}; save it '
       'as an 8-bit PNG of indices, or use --config.data.masks.kind=color'
     )
-  opening.decode(image.load, path)
-  array = np.asarray(image)
-  if image.mode != 'LA':
-    return array
-  if array[..., 1].min() < 255:
-    raise errors.InputError(
-      f'{path}: some pixels of the mask are transparent; save it without an '
-      'alpha channel'
-    )
-  return array[..., 0]
+  return array

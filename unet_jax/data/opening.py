@@ -1,6 +1,8 @@
 """Opens files of images and arrays, and refuses what Pillow would leave out."""
 
+import contextlib
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin
@@ -19,10 +21,6 @@ FORMATS = (
   *('PNG', 'JPEG', 'TIFF', 'GIF', 'PPM', 'BMP', 'DIB', 'WEBP', 'JPEG2000'),
   'AVIF',
 )
-UNREADABLE = (
-  *(OSError, EOFError, SyntaxError, ValueError),
-  Image.DecompressionBombError,
-)
 # Tags of TIFF.
 BITS, SAMPLES, SAMPLE_FORMAT = 258, 277, 339
 REDUCED = 254  # Its bit 0 marks a small copy of another page.
@@ -39,7 +37,7 @@ def open_file(path: pathlib.Path) -> ImageFile.ImageFile:
   is_tga = path.suffix.lower() == '.tga'
   try:
     return Image.open(path, formats=(*FORMATS, 'TGA') if is_tga else FORMATS)
-  except UNREADABLE as error:
+  except Exception as error:  # Damaged files raise nearly anything.
     form = _tiff_form(path)
     if form:
       raise errors.InputError(
@@ -47,7 +45,7 @@ def open_file(path: pathlib.Path) -> ImageFile.ImageFile:
         'with 1 or 3 channels'
       ) from None
     raise errors.InputError(
-      f'{path}: not a readable image ({error}); restore or remove it'
+      f'{path}: not a readable image ({_reason(error)}); restore or remove it'
     ) from None
 
 
@@ -74,6 +72,25 @@ def open_image(path: pathlib.Path) -> ImageFile.ImageFile:
     image.close()
     raise errors.InputError(f'{path}: {text}')
   return image
+
+
+@contextlib.contextmanager
+def of_any_size() -> Iterator[None]:
+  """Lifts Pillow's limit of 179 million pixels."""
+  limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+  try:
+    yield
+  finally:
+    Image.MAX_IMAGE_PIXELS = limit
+
+
+def size(path: pathlib.Path) -> tuple[int, int]:
+  """Returns width and height by a file's header; (0, 0) if it has none."""
+  try:
+    with of_any_size(), open_file(path) as image:
+      return image.size
+  except errors.InputError:
+    return 0, 0
 
 
 def _count_pages(image: ImageFile.ImageFile) -> int:
@@ -105,9 +122,9 @@ def decode(function, path: pathlib.Path, *args, **kwargs):
   """Calls a function that decodes a file; raises InputError if it is torn."""
   try:
     return function(*args, **kwargs)
-  except UNREADABLE as error:
+  except Exception as error:  # Damaged files raise nearly anything.
     raise errors.InputError(
-      f'{path}: damaged or truncated ({error}); restore or remove it'
+      f'{path}: damaged or truncated ({_reason(error)}); restore or remove it'
     ) from None
 
 
@@ -121,15 +138,19 @@ def load_array(path: pathlib.Path) -> np.ndarray:
   try:
     array = np.load(path, allow_pickle=False)
   except Exception as error:  # A damaged header raises nearly anything.
-    text = ' '.join(str(error).split()) or type(error).__name__
     raise errors.InputError(
-      f'{path}: not a readable .npy file ({text}); restore or remove it'
+      f'{path}: not a readable .npy file ({_reason(error)}); restore or remove '
+      'it'
     ) from None
   if not isinstance(array, np.ndarray):
     raise errors.InputError(
       f'{path}: an .npz archive, not an .npy file; save one array with np.save'
     )
   return array
+
+
+def _reason(error: Exception) -> str:
+  return ' '.join(str(error).split()) or type(error).__name__
 
 
 def _check_file(path: pathlib.Path) -> None:

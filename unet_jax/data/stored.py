@@ -32,14 +32,15 @@ def read(path: pathlib.Path) -> tuple[File, np.ndarray]:
   """Reads a file as stored: its description, and [H, W] or [H, W, C].
 
   Raises:
-    InputError: if the file cannot be opened; opening.UNREADABLE if it is torn.
+    InputError: if the file cannot be read.
   """
   if path.suffix == '.npy':
     array = opening.load_array(path)
     return describe(str(path), array), array
   with opening.open_file(path) as image:
-    orientation = image.getexif().get(ORIENTATION, 1)
-    array = np.asarray(image)
+    exif = opening.decode(image.getexif, path)
+    orientation = exif.get(ORIENTATION, 1)
+    array = opening.decode(np.asarray, path, image)
     file = File(
       str(path), image.size, image.mode, image.format or '', orientation
     )

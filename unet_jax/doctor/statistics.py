@@ -121,7 +121,7 @@ def count(
       components.areas(plane) for plane in np.moveaxis(planes, -1, 0)
     )
   # Street scenes have dark parts, too, but not in all corners.
-  is_framed = not view[:: view.shape[0] - 1, :: view.shape[1] - 1].any()
+  is_framed = not view[np.ix_((0, -1), (0, -1))].any()
   return LabelStatistics(
     counts=np.count_nonzero(planes, axis=(0, 1)),
     pixels=int(np.count_nonzero(~void)),

@@ -12,7 +12,6 @@ from unet_jax.data import (
   folder,
   labels,
   layout,
-  opening,
   reading,
   scan,
   sources,
@@ -227,7 +226,7 @@ def _examine_files(
   for key, path in ((key, path[0]) for key, path in paths.items() if path):
     try:
       file, pixels = stored.read(path)
-    except opening.UNREADABLE as error:
+    except errors.InputError as error:
       damaged.append((str(path), str(error).removeprefix(f'{path}: ')))
       continue
     if key:

@@ -1,8 +1,10 @@
 """Draws masks over images, and panels of several pictures."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 # The colours of Okabe and Ito, which colour-blind people can distinguish; then
 # those of Tol, for data sets with more classes.
@@ -103,3 +105,63 @@ def sheet(panels: Sequence[np.ndarray]) -> np.ndarray:
     for panel in panels
   ]
   return np.concatenate(rows)[:-GAP]
+
+
+def color_of(num_classes: int) -> np.ndarray:
+  """Returns the colours of K classes, float32[K, 3]; they may repeat."""
+  return np.resize(COLORS, (num_classes, 3))
+
+
+def factor(shape: tuple[int, int], most: int) -> int:
+  """Returns the power of 2 that divides the sides [H, W] to `most` or less."""
+  return 2 ** max(0, math.ceil(math.log2(max(shape) / most)))
+
+
+def shrink(array: np.ndarray, factor: int) -> np.ndarray:
+  """Divides the height and width of an array by a factor.
+
+  Args:
+    array: uint8[H, W, C], whose pixels are averaged, or bool[H, W, K], of which
+      a pixel is True if any was. Fewer pixels are left at the lower right.
+    factor: whole number.
+  """
+  if factor == 1:
+    return array
+  below, right = (-side % factor for side in array.shape[:2])
+  array = np.pad(array, ((0, below), (0, right), (0, 0)), mode='edge')
+  height, width, channels = array.shape
+  blocks = array.reshape(height // factor, factor, -1, factor, channels)
+  if array.dtype == bool:
+    return blocks.any(axis=(1, 3))
+  return blocks.mean(axis=(1, 3)).round().astype(np.uint8)
+
+
+def with_legend(picture: np.ndarray, names: Sequence[str]) -> np.ndarray:
+  """Puts the colours and names of classes below uint8[H, W, 3]; it may widen.
+
+  Args:
+    picture: from `overlay`.
+    names: of its planes.
+  """
+  size = int(np.clip(picture.shape[1] / 40, 12, 64))  # Of the text, pixels.
+  font = ImageFont.load_default(size)
+  gap, places, x, y = size // 2, [], size // 2, size // 2
+  width = picture.shape[1]
+  for name in names:
+    length = 2 * size + math.ceil(font.getlength(name))
+    if x > gap and x + length > picture.shape[1]:
+      x, y = gap, y + size + gap
+    places.append((x, y))
+    x += length + gap
+    width = max(width, x)
+  height = y + size + gap
+  legend = Image.new('RGB', (width, height), 'white')
+  draw = ImageDraw.Draw(legend)
+  for (x, y), name, color in zip(
+    places, names, color_of(len(names)).astype(int).tolist(), strict=True
+  ):
+    draw.rectangle((x, y, x + size - 1, y + size - 1), tuple(color))
+    draw.text((x + size + gap, y), name, 'black', font)
+  padding = ((0, 0), (0, width - picture.shape[1]), (0, 0))
+  picture = np.pad(picture, padding, constant_values=255)
+  return np.concatenate([picture, np.asarray(legend)])

@@ -1,13 +1,31 @@
-"""Predicts new images, and writes their masks and overlays as files."""
+"""Predicts new images: writes the files of each, and a table of all."""
 
+import contextlib
+import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
-import numpy as np
+from rich import console, progress
 
-from unet_jax import errors
-from unet_jax.data import files, folder, labels
-from unet_jax.evaluation import pictures, predictor, trained
+from unet_jax import errors, parallel
+from unet_jax.data import files, folder, opening
+from unet_jax.evaluation import (
+  prediction_table,
+  raster_files,
+  segment,
+  trained,
+)
+
+TABLE = 'predictions.csv'
+
+
+class Outcome(NamedTuple):
+  """What became of the images."""
+
+  num_written: int
+  num_kept: int  # Those whose files and rows in the table were up to date.
+  failures: list[str]  # A line for each image that could not be predicted.
 
 
 def find_images(inputs: Sequence[str]) -> list[pathlib.Path]:
@@ -33,55 +51,111 @@ def find_images(inputs: Sequence[str]) -> list[pathlib.Path]:
 
 
 def write(
-  model: trained.Trained, paths: Sequence[pathlib.Path], output: pathlib.Path
-) -> None:
-  """Writes NAME.png, class indices, and NAME_overlay.png for each image.
+  model: trained.Trained,
+  paths: Sequence[pathlib.Path],
+  output: pathlib.Path,
+  options: segment.Options,
+) -> Outcome:
+  """Writes the files of each image, see `segment`, and predictions.csv.
 
-  Overlapping classes have a NAME_CLASS.png of 0 and 1 each instead of NAME.png.
+  An image stays as it is if its rows in the table were made from the same file
+  by the same weights and options, and its files exist.
 
   Raises:
-    InputError: if a file would overwrite an input, or can't be written.
+    InputError: before anything is written, if a file would overwrite an input
+      or another file; and if a file can't be written. An image that can't be
+      read is a failure, and stops no other.
   """
-  settings, classes = model.config.data, model.predictor.classes
-  # The green channel is taken from colour images.
-  is_green = settings.channels == 'green'
-  num_channels = 3 if is_green else len(model.predictor.mean)
-  sides = (
-    [settings.resize] if settings.resize else map(files.longer_side, paths)
-  )
-  model = trained.with_window(model, sides)
-  inputs = {path.resolve() for path in paths}
-  written: set[pathlib.Path] = set()
-  for path in paths:
-    image = files.read_image(path, num_channels)
-    image = files.keep_channels(image, settings.channels)
-    planes = predictor.predict(
-      model.predictor, model.variables, image, resize=settings.resize
-    )
-    foreground = planes[..., -classes.num_foreground :]
-    outputs = masks(planes, classes)
-    outputs['_overlay'] = pictures.overlay(image, foreground)
-    for suffix, picture in outputs.items():
-      target = output / f'{path.stem}{suffix}.png'
-      if target.resolve() in inputs | written:
-        raise errors.InputError(
-          f'--output: {target} is an input or was just written; name an empty '
-          'folder, and images whose names differ by more than _overlay'
-        )
-      files.write_png(picture, target)
-      written.add(target.resolve())
-
-
-def masks(
-  planes: np.ndarray, classes: labels.ClassSpec
-) -> dict[str, np.ndarray]:
-  """Converts bool[H, W, K] into {suffix of the file's name: uint8[H, W]}."""
-  if classes.exclusive:
-    return {'': planes.argmax(axis=-1).astype(np.uint8)}
-  if len(classes.planes) == 1:
-    return {'': planes[..., 0].astype(np.uint8)}
-  return {
-    # A name must not lead into another folder.
-    f'_{name.replace("/", "%2F")}': planes[..., i].astype(np.uint8)
-    for i, name in enumerate(classes.planes)
+  classes = model.predictor.classes
+  targets = {
+    path: segment.targets(path, output, classes, options) for path in paths
   }
+  check_targets(targets)
+  resize = model.config.data.resize
+  sides = [resize] if resize else [max(opening.size(path)) for path in paths]
+  model = trained.with_window(model, sides)
+  weights = prediction_table.name_weights(model)
+  origins = {
+    path: prediction_table.origin(path, weights, options.describe())
+    for path in paths
+  }
+  table = prediction_table.read(output / TABLE)
+  names = classes.planes[-classes.num_foreground :]
+  todo = [
+    path
+    for path in paths
+    if not prediction_table.agrees(
+      table.get(path.stem, ()), names, origins[path]
+    )
+    or not all(target.exists() for target in targets[path].values())
+  ]
+  for path in todo:
+    table.pop(path.stem, None)
+  kept = [row for rows in table.values() for row in rows]
+  parallel.wait('planned')  # All have seen the files of before.
+  if parallel.is_first():
+    prediction_table.write(output / TABLE, kept)
+  # A dark frame is read if it is not the only kind that there is.
+  may_be_dark = folder.once(functools.partial(files.has_bright, paths))
+  failures = []
+  with _progress(len(todo)) as report:
+    for i, path in enumerate(todo):
+      share = functools.partial(report, i, path.name)
+      try:
+        measured = segment.write(
+          *(model, path, targets[path], options, share),
+          may_be_dark=may_be_dark,
+        )
+      except raster_files.NotWrittenError:
+        raise
+      except errors.InputError as error:
+        failures.append(str(error))
+        continue
+      if parallel.is_first():
+        rows = prediction_table.rows(path, names, measured, origins[path])
+        prediction_table.append(output / TABLE, rows)
+  num_written = len(todo) - len(failures)
+  return Outcome(num_written, len(paths) - len(todo), failures)
+
+
+def check_targets(
+  targets: Mapping[pathlib.Path, segment.Targets],
+) -> None:
+  """Refuses files that would overwrite an input or one another.
+
+  Args:
+    targets: the files of each image.
+  """
+  taken = {path.resolve() for path in targets}
+  for files_of_image in targets.values():
+    for target in files_of_image.values():
+      if target.resolve() in taken:
+        raise errors.InputError(
+          f'--output: {target} is an input, or the file of another image; name '
+          'an empty folder, and images whose names differ by more than _overlay'
+        )
+      taken.add(target.resolve())
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[int, str, float], None]]:
+  """Shows a bar on a terminal.
+
+  Yields:
+    A function of the number of images that are done, the name of the next one,
+    and the share of it that is done.
+  """
+  screen = console.Console(stderr=True)
+  with progress.Progress(
+    progress.TextColumn('{task.completed:.0f}/{task.total:.0f} images'),
+    progress.BarColumn(),
+    progress.TimeRemainingColumn(),
+    progress.TextColumn('{task.description}'),
+    console=screen,
+    transient=True,
+    disable=not (screen.is_terminal and parallel.is_first()),
+  ) as bar:
+    task = bar.add_task('', total=total)
+    yield lambda done, name, share: bar.update(
+      task, completed=done + share, description=name
+    )

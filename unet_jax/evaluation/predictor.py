@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import ml_collections
 import numpy as np
+import scipy.special
 from PIL import Image
 
 from unet_jax import build, parallel
@@ -294,13 +295,53 @@ def predict(
   Returns:
     bool[H, W, K], at the size of the image.
   """
-  shape = image.shape[:2]
+  logits = _scaled_logits(predictor, variables, image, resize)
+  return to_planes(logits, predictor.classes, image.shape[:2])
+
+
+def probabilities(
+  predictor: Predictor, variables: dict, image: np.ndarray, *, resize: int = 0
+) -> np.ndarray:
+  """Predicts the probabilities of one image of any size.
+
+  Takes the arguments of `predict`: image uint8[H, W, C], and so on.
+
+  Returns:
+    float32[H, W, K].
+  """
+  logits = _scaled_logits(predictor, variables, image, resize)
+  return to_probs(logits, predictor.classes, image.shape[:2])
+
+
+def _scaled_logits(
+  predictor: Predictor, variables: dict, image: np.ndarray, resize: int
+) -> np.ndarray:
+  """Returns the logits float32[H, W, K] of an image after its scaling."""
   if resize:
     image = files.rescale(image, resize, Image.Resampling.BOX)
   (logits,) = logits_of(predictor, variables, [image])
-  exclusive = predictor.classes.exclusive
-  planes = counts.predicted_planes(logits, exclusive=exclusive)
+  return logits
+
+
+def to_planes(
+  logits: np.ndarray, classes: labels.ClassSpec, shape: tuple[int, int]
+) -> np.ndarray:
+  """Turns logits float32[h, w, K] into masks bool[H, W, K] of a shape H, W."""
+  planes = counts.predicted_planes(logits, exclusive=classes.exclusive)
   if planes.shape[:2] == shape:
     return planes
   nearest = Image.Resampling.NEAREST
   return files.resize(planes.astype(np.uint8), shape[::-1], nearest) > 0
+
+
+def to_probs(
+  logits: np.ndarray, classes: labels.ClassSpec, shape: tuple[int, int]
+) -> np.ndarray:
+  """Turns logits float32[h, w, K] into probabilities float32[H, W, K]."""
+  if classes.exclusive:
+    probs = scipy.special.softmax(logits, axis=-1)
+  else:
+    probs = scipy.special.expit(logits)
+  if probs.shape[:2] == shape:
+    return probs
+  return files.resize(probs, shape[::-1], Image.Resampling.BILINEAR)

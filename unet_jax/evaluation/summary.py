@@ -19,8 +19,8 @@ def summarise(record: records.Record) -> dict:
   """Returns what `evaluation/<split>.json` holds, as nested dicts.
 
   That is scores.report, and
-    intervals: {name of scores.row: [lower, upper]}, of 95 %, over the images,
-      or over the patients.
+    num_groups: number of groups of images, such as patients.
+    intervals: {name of scores.row: [lower, upper]}, of 95 %, over the groups.
     curves: {class: ap, auroc, ece, temperature, threshold (a probability) and
       threshold_f1}, see curves.
     outlines: {class: {score of surface: `mean` over the images where it is
@@ -33,6 +33,7 @@ def summarise(record: records.Record) -> dict:
   planes, num = list(record.planes), record.num_foreground
   matrix = record.matrix if record.matrix.size else None
   report = scores.report(record.counts, planes, num, record.step, matrix=matrix)
+  report['num_groups'] = len(set(record.groups))
   report['intervals'] = intervals(record)
   report['curves'] = {
     name: summarise_curves(histogram)

@@ -12,8 +12,10 @@ import ml_collections
 from unet_jax import build, checkpoint, errors, parallel
 from unet_jax import config as config_lib
 from unet_jax.data import files, pipeline, sources, spec, split_drawing, splits
+from unet_jax.data import observer as data_observer
 from unet_jax.evaluation import (
   measuring,
+  observer,
   pictures,
   records,
   scores,
@@ -113,6 +115,7 @@ def evaluate(
   sides = (max(source[i]['label'].shape[:2]) for i in range(len(source)))
   model = with_window(model, sides)
   record = _measure(model, source, with_shapes=with_shapes)
+  record, note = _with_groups(record, spec.read(model.config))
   report = summary.summarise(record) | {
     'environment': {
       'software': f'JAX {jax.__version__}',
@@ -133,6 +136,7 @@ def evaluate(
   parts = (
     f'{split} split, {len(source)} images, weights of step {model.step}',
     tables.describe(report),
+    *note,
     tables.baseline(record.counts, record.num_foreground, lr),
     f'written to {path}; {workdir / page.NAME} shows it',
   )
@@ -161,24 +165,57 @@ def evaluate_split(
   return split, table
 
 
+def evaluate_masks(
+  model: Trained, workdir: pathlib.Path, split: str, folder: pathlib.Path
+) -> str:
+  """Scores a second observer's masks of a split of a run's own data.
+
+  Args:
+    model: the model, from `load`; only its config is used.
+    workdir: folder of the run, for evaluation/<split>_<folder's name>.json.
+    split: name of the split.
+    folder: holds the masks; see data.observer.
+
+  Returns:
+    A table, as text.
+  """
+  data_spec = spec.read(model.config)
+  source = sources.open_split(data_spec, split, splits.load(workdir))
+  observed = data_observer.open_masks(data_spec, folder, source)
+  path = workdir / 'evaluation' / f'{split}_{folder.name}.json'
+  table = observer.evaluate(observed, source, model.predictor.classes, path)
+  return f'{split} split, masks of {folder}\n{table}'
+
+
 def _measure(
   model: Trained, source: sources.Examples, *, with_shapes: bool
 ) -> records.Record:
-  """Measures a split; images of a patient are one group."""
+  """Measures a split."""
   examples, ahead = itertools.tee(pipeline.eval_examples(source))
   logits = predictor_lib.logits_of(
     model.predictor, model.variables, (example['image'] for example in ahead)
   )
-  record = measuring.measure(
+  return measuring.measure(
     zip(examples, logits, strict=True),
     model.predictor.classes,
     step=model.step,
     with_shapes=with_shapes,
   )
-  wanted = spec.read(model.config)
-  root = pathlib.Path(wanted.root)
-  groups = split_drawing.group(record.names, wanted.split.group, root)
-  return record._replace(groups=groups)
+
+
+def _with_groups(
+  record: records.Record, data_spec: spec.Spec
+) -> tuple[records.Record, list[str]]:
+  """Returns the record with its images grouped, as by patient; and notes.
+
+  The split that is scored may lack what groups the images of train and val.
+  """
+  rule, root = data_spec.split.group, pathlib.Path(data_spec.root)
+  try:
+    groups = split_drawing.group(record.names, rule, root)
+  except errors.InputError as error:
+    return record, [f'{error}; until then each image is a group of its own']
+  return record._replace(groups=groups), []
 
 
 def _draw_ranked(

@@ -4,6 +4,7 @@ Both survive a full disk. tensorboardX's own writer does not: its thread dies,
 and its queue of ten then blocks the run for ever.
 """
 
+import io
 import pathlib
 import socket
 import struct
@@ -19,7 +20,7 @@ class Appender:
   def __init__(self, path: pathlib.Path):
     self.path = path
     self._pending = b''
-    self._file = None
+    self._file: io.FileIO | None = None
 
   def write(self, part: bytes) -> str:
     """Appends bytes; returns why they are not in the file yet, or ''."""

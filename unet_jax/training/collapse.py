@@ -1,6 +1,7 @@
 """Detects collapse: compares predictions with the ground truth, by class."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,20 +17,33 @@ DEAD = 'dead class'
 COLLAPSE = 'background collapse'
 FLOOD = 'foreground flood'
 
-# State -> its likely causes, and what to do.
+# State -> its likely causes, and what to do; see `remedy`.
 REMEDIES = {
   DEAD: 'the class is rare, looks like another class, or the learning rate is '
-  'too high: set config.loss.ce=1 and config.loss.class_weights=inverse, lower '
-  'config.optim.lr, or merge the class with the one it looks like '
-  '(config.data.masks.merge)',
+  'too high: {loss}lower config.optim.lr, or merge the class with the one it '
+  'looks like (config.data.masks.merge)',
   COLLAPSE: 'the foreground is rare, or the learning rate is too high: lower '
-  'config.optim.lr, set config.loss.ce=1 and '
-  'config.loss.class_weights=inverse, and check the masks with '
-  'unet_jax.doctor',
+  'config.optim.lr, {loss}and check the masks with unet_jax.doctor',
   FLOOD: 'the learning rate is too high, or the masks are inverted: lower '
   'config.optim.lr, and check with unet_jax.doctor which value of the masks is '
   'the background',
 }
+
+
+def remedy(state: str, loss: Mapping[str, Any]) -> str:
+  """Returns the likely causes of a state, and what to do.
+
+  Args:
+    state: a key of REMEDIES.
+    loss: config.loss of the run; what it has already is not advised.
+  """
+  settings = []
+  if not loss.get('ce'):
+    settings.append('config.loss.ce=1')
+  if loss.get('class_weights', 'none') == 'none':
+    settings.append('config.loss.class_weights=inverse')
+  advice = f'set {" and ".join(settings)}, ' if settings else ''
+  return REMEDIES[state].format(loss=advice)
 
 
 def count(

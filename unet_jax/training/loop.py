@@ -106,7 +106,7 @@ def carry_out(
       table = evaluate(job, workdir, log)
   parallel.say(table)
   parallel.say(f'checkpoints, metrics and TensorBoard events are in {workdir}')
-  return monitor.faults(dataset.classes)
+  return monitor.faults(dataset.classes, config.loss)
 
 
 def train(
@@ -142,6 +142,7 @@ def train(
     classes=dataset.classes,
     total_steps=config.total_steps,
     lr=config.optim.lr,
+    loss=config.loss,
     locate=locate,
   )
   for step in range(steps_done + 1, config.total_steps + 1):

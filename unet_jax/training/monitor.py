@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -74,6 +75,7 @@ class Monitor:
     classes: tuple[str, ...],
     total_steps: int,
     lr: float,
+    loss: Mapping[str, Any],
     locate: Callable[[int], str],
   ) -> list[str]:
     """Adds the steps since the last review; returns the new lines to report.
@@ -85,6 +87,7 @@ class Monitor:
       classes: names of the foreground classes.
       total_steps: number of steps of the run.
       lr: highest learning rate of the run.
+      loss: config.loss of the run.
       locate: number of a skipped step -> description of its fault.
     """
     for entry in recent:
@@ -101,7 +104,7 @@ class Monitor:
         self.where = locate(failed)
       lines += self.report_skipped(len(skipped), len(recent))
     lines += self.report_still(metrics, total_steps, lr)
-    return lines + self.judge(classes)
+    return lines + self.judge(classes, loss)
 
   def check(
     self, step: int, metrics: Mapping[str, float], total_steps: int, lr: float
@@ -162,8 +165,15 @@ class Monitor:
       f'{self.num_steps} steps; raise {_name_rate(lr, lr < USUAL_LR)}'
     ]
 
-  def judge(self, classes: tuple[str, ...]) -> list[str]:
-    """Judges the foreground classes, the last planes; reports new states."""
+  def judge(
+    self, classes: tuple[str, ...], loss: Mapping[str, Any]
+  ) -> list[str]:
+    """Judges the foreground classes, the last planes; reports new states.
+
+    Args:
+      classes: names of the foreground classes.
+      loss: config.loss of the run.
+    """
     if (
       self.num_steps < collapse.WARM_UP + collapse.WINDOW
       or len(self.planes) < collapse.WINDOW
@@ -178,7 +188,7 @@ class Monitor:
     ]
     causes = dict.fromkeys(self.states[i] for i in new)
     return lines + [
-      f'  {collapse.REMEDIES[state]}'
+      f'  {collapse.remedy(state, loss)}'
       for state in causes
       if state in collapse.REMEDIES
     ]
@@ -215,14 +225,17 @@ class Monitor:
       )
     return ''
 
-  def faults(self, classes: Sequence[str]) -> str:
-    """Returns the current collapses, 'dead class (a, b): remedy', or ''."""
+  def faults(self, classes: Sequence[str], loss: Mapping[str, Any]) -> str:
+    """Returns the current collapses, 'dead class (a, b): remedy', or ''.
+
+    Takes the arguments of `judge`.
+    """
     by_state: dict[str, list[str]] = {}
     for name, state in zip(classes, self.states, strict=False):
       if state != collapse.LEARNING:
         by_state.setdefault(state, []).append(name)
     return '; '.join(
-      f'{state} ({", ".join(names)}): {collapse.REMEDIES[state]}'
+      f'{state} ({", ".join(names)}): {collapse.remedy(state, loss)}'
       for state, names in by_state.items()
     )
 

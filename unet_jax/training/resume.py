@@ -46,7 +46,8 @@ def restore(
 def recall_faults(workdir: pathlib.Path) -> str:
   """Returns the collapse in which a finished run ended; '' if there is none."""
   meta = read_meta(workdir)
-  return monitor_lib.restore(meta).faults(meta.get('classes', ()))
+  loss = meta.get('config', {}).get('loss', {})
+  return monitor_lib.restore(meta).faults(meta.get('classes', ()), loss)
 
 
 def read_meta(workdir: pathlib.Path) -> dict:

@@ -32,6 +32,8 @@ def gather(
         masks_of.setdefault(name, []).append(mask)
   folders = []
   for name, masks in masks_of.items():
+    if any(isinstance(x, str) for mask in masks for x in mask.values):
+      masks = [_as_colours(mask) for mask in masks]
     total: dict[int | str, int] = {}
     for mask in masks:
       for value, count in mask.values.items():
@@ -40,6 +42,15 @@ def gather(
   if spec.read(survey.config).encoding in config_lib.PLANES:
     return [], folders
   return folders, []
+
+
+def _as_colours(mask: File) -> File:
+  """Returns a mask whose grey values are colours, as those of others are."""
+  values: dict[int | str, int] = {
+    value if isinstance(value, str) else f'#{value * 0x010101:06x}': count
+    for value, count in mask.values.items()
+  }
+  return mask._replace(values=values)
 
 
 def mixed_scale(

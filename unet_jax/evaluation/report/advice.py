@@ -32,8 +32,8 @@ def advise(run: run_lib.Run) -> list[str]:
   f1 = report['pooled']['macro']['f1'] or 0.0
   if f1 <= _blind(run):
     texts.append(
-      'The model is no better than a blind prediction: train longer, check the '
-      'data with unet_jax.doctor, or set config.optim.lr nearer 2e-3.'
+      'The model is no better than a blind prediction: train longer, or check '
+      'the data with unet_jax.doctor.'
     )
   bounds = report.get('intervals', {}).get('macro_f1', [None])
   if bounds[0] is not None and bounds[1] - bounds[0] > WIDE:

@@ -3,11 +3,12 @@
 import os
 import pathlib
 import re
+import socket
 import subprocess
 import sys
 import time
 
-from commands import ROOT, write_images
+from commands import ROOT, start, write_images
 
 STEPS = 400
 
@@ -85,3 +86,45 @@ class Run:
     """Returns the step from which the run has resumed; 0 if it began."""
     match = re.search(r'resumed from step (\d+)', self.stdout)
     return int(match[1]) if match else 0
+
+
+class Pair:
+  """Two processes of a run, without launch/local.sh.
+
+  Args:
+    *args: flags of both.
+    others: flags of process 1 alone.
+    only: the processes to start.
+  """
+
+  def __init__(self, *args, others=(), only=(0, 1)):
+    with socket.socket() as listener:
+      listener.bind(('localhost', 0))
+      self.coordinator = f'localhost:{listener.getsockname()[1]}'
+    self.processes = {
+      i: start(
+        *('-m', 'unet_jax.main', *args, *(others if i else ())),
+        *('--coordinator', self.coordinator),
+        *('--num_processes=2', f'--process_id={i}'),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=os.environ | {'JAX_PLATFORMS': 'cpu', 'OMP_NUM_THREADS': '1'},
+      )
+      for i in only
+    }
+
+  def wait_for(self, path, seconds=120):
+    """Waits until a file appears, or process 0 ends."""
+    deadline = time.monotonic() + seconds
+    while not path.exists() and self.processes[0].poll() is None:
+      assert time.monotonic() < deadline
+      time.sleep(0.02)
+
+  def end(self, process, seconds=120):
+    """Waits for the end of a process; returns its exit code and stderr.
+
+    JAX's line on gloo is left out.
+    """
+    _, stderr = self.processes[process].communicate(timeout=seconds)
+    lines = [x for x in stderr.splitlines() if not x.startswith('[Gloo]')]
+    return self.processes[process].returncode, '\n'.join(lines)

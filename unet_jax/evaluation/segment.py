@@ -1,0 +1,255 @@
+"""Predicts one image, strip by strip, and writes its files."""
+
+import contextlib
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import ml_collections
+import numpy as np
+from PIL import Image
+
+from unet_jax import errors, parallel
+from unet_jax.data import files, labels, rows
+from unet_jax.evaluation import (
+  measures,
+  pictures,
+  polygons,
+  predictor,
+  raster_files,
+  tiles,
+  trained,
+)
+
+LARGEST_OVERLAY = 4096  # Pixels; its longer side.
+
+Targets = Mapping[str, pathlib.Path]  # Suffix of a file's name -> the file.
+
+
+class Options(NamedTuple):
+  """What is written beside masks and overlays."""
+
+  probabilities: str = ''  # png | npy
+  polygons: bool = False
+  max_pixels: int = 2**27  # Of an image that is decoded as a whole.
+
+  def describe(self) -> str:
+    """Returns what changes the files, for the table."""
+    return f'probabilities={self.probabilities} polygons={self.polygons}'
+
+
+def targets(
+  path: pathlib.Path,
+  output: pathlib.Path,
+  classes: labels.ClassSpec,
+  options: Options,
+) -> Targets:
+  """Returns the files that an image will have."""
+  image = '.tif' if rows.is_large(path, options.max_pixels) else '.png'
+  none = np.zeros((1, 1, len(classes.planes)), bool)
+  endings = dict.fromkeys(masks(none, classes, 1), image)
+  endings['_overlay'] = '.png'
+  if options.probabilities == 'png':
+    first = len(classes.planes) - classes.num_foreground
+    names = file_names(classes)[first:]
+    endings |= {f'_{name}_probability': image for name in names}
+  elif options.probabilities:
+    endings['_probabilities'] = '.npy'
+  if options.polygons:
+    endings['_outlines'] = '.geojson'
+  return {
+    suffix: output / f'{path.stem}{suffix}{ending}'
+    for suffix, ending in endings.items()
+  }
+
+
+def write(
+  model: trained.Trained,
+  path: pathlib.Path,
+  targets: Targets,
+  options: Options,
+  report: Callable[[float], None],
+  *,
+  may_be_dark: Callable[[], bool],
+) -> measures.Measures:
+  """Predicts an image and writes its files.
+
+  Args:
+    model: the model, with a window.
+    path: of the image.
+    targets: its files, from `targets`.
+    options: what is written.
+    report: takes the share of the image that is done, 0 to 1.
+    may_be_dark: see files.read_image.
+
+  Returns:
+    The measures of the foreground classes.
+
+  Raises:
+    InputError: if the image can't be read, or a file can't be written.
+  """
+  classes, settings = model.predictor.classes, model.config.data
+  first = len(classes.planes) - classes.num_foreground
+  # The green channel is taken from colour images.
+  is_green = settings.channels == 'green'
+  opened = rows.open_rows(
+    path,
+    num_channels=3 if is_green else len(model.predictor.mean),
+    channels=settings.channels,
+    max_pixels=options.max_pixels,
+    may_be_dark=may_be_dark,
+  )
+  with opened as image, contextlib.ExitStack() as stack:
+    if options.polygons and not image.is_whole:
+      raise errors.InputError(
+        f'{path}: an image that is read in parts has no outlines; predict it '
+        'without --polygons'
+      )
+    height, width = image.shape
+    write_rows = _open(model, targets, image.shape, stack)
+    measured = measures.start(classes.num_foreground, width)
+    factor = pictures.factor(image.shape, LARGEST_OVERLAY)
+    small, shown, outlined, top = [], [], [], 0
+    for planes, probs in _strips(model, image, path):
+      bottom = top + len(planes)
+      write_rows(planes, probs)
+      measured = measures.add(measured, planes[..., first:], probs[..., first:])
+      pixels = image.read(slice(top, bottom))
+      small.append(pictures.shrink(pixels, factor))
+      shown.append(pictures.shrink(planes[..., first:], factor))
+      if options.polygons:
+        outlined.append(planes[..., first:])
+      top = bottom
+      report(top / height)
+  if not parallel.is_first():
+    return measured
+  names = classes.planes[first:]
+  picture = pictures.overlay(np.concatenate(small), np.concatenate(shown))
+  picture = pictures.with_legend(picture, names)
+  files.write_png(picture, targets['_overlay'])
+  if options.polygons:
+    whole = np.moveaxis(np.concatenate(outlined), -1, 0)
+    polygons.write(dict(zip(names, whole, strict=True)), targets['_outlines'])
+  return measured
+
+
+def _strips(
+  model: trained.Trained, image: rows.Rows, path: pathlib.Path
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  """Yields masks bool[rows, W, K] and probabilities float32[rows, W, K].
+
+  Each has raster_files.TILE rows, the last may have fewer.
+  """
+  classes, resize = model.predictor.classes, model.config.data.resize
+  if not resize:
+    strips = predictor.strips_of(
+      model.predictor, model.variables, image.read, image.shape
+    )
+    for strip in tiles.regroup(strips, raster_files.TILE):
+      shape = strip.shape[:2]
+      yield (
+        predictor.to_planes(strip, classes, shape),
+        predictor.to_probs(strip, classes, shape),
+      )
+    return
+  if not image.is_whole:
+    raise errors.InputError(
+      f'{path}: the run scales images to config.data.resize={resize}, and an '
+      'image that is read in parts is not scaled; scale it to that side first'
+    )
+  whole = image.read(slice(0, image.shape[0]))
+  small = files.rescale(whole, resize, Image.Resampling.BOX)
+  (logits,) = predictor.logits_of(model.predictor, model.variables, [small])
+  planes = predictor.to_planes(logits, classes, image.shape)
+  probs = predictor.to_probs(logits, classes, image.shape)
+  for top in range(0, len(whole), raster_files.TILE):
+    part = slice(top, top + raster_files.TILE)
+    yield planes[part], probs[part]
+
+
+def _open(
+  model: trained.Trained,
+  targets: Targets,
+  shape: tuple[int, int],
+  stack: contextlib.ExitStack,
+) -> Callable[[np.ndarray, np.ndarray], None]:
+  """Opens the files of an image; returns what writes a strip of each.
+
+  Only the first process writes.
+  """
+  if not parallel.is_first():
+    return lambda planes, probs: None
+  classes = model.predictor.classes
+  value, palette = style(model.config, classes)
+
+  def open_file(suffix, shape, dtype, palette=None):
+    file = raster_files.open_file(targets[suffix], shape, dtype, palette)
+    return stack.enter_context(file)
+
+  planes_of = {
+    f'_{name}_probability': k
+    for k, name in enumerate(file_names(classes))
+    if f'_{name}_probability' in targets
+  }
+  names = masks(np.zeros((1, 1, len(classes.planes)), bool), classes, value)
+  write_mask = {x: open_file(x, shape, np.uint8, palette) for x in names}
+  write_prob = {x: open_file(x, shape, np.uint16) for x in planes_of}
+  write_all = None
+  if '_probabilities' in targets:
+    whole = (*shape, len(classes.planes))
+    write_all = open_file('_probabilities', whole, np.float32)
+
+  def write_rows(planes: np.ndarray, probs: np.ndarray) -> None:
+    for suffix, mask in masks(planes, classes, value).items():
+      write_mask[suffix](mask)
+    for suffix, k in planes_of.items():
+      scaled = np.round(probs[..., k] * np.float32(65535))
+      write_prob[suffix](scaled.astype(np.uint16))
+    if write_all:
+      write_all(probs)
+
+  return write_rows
+
+
+def masks(
+  planes: np.ndarray, classes: labels.ClassSpec, value: int
+) -> dict[str, np.ndarray]:
+  """Turns predicted planes into masks.
+
+  Args:
+    planes: bool[H, W, K].
+    classes: classes of the planes.
+    value: of the pixels of a class, where it has a mask of its own.
+
+  Returns:
+    {suffix of the file's name: uint8[H, W]}.
+  """
+  if classes.exclusive:
+    return {'': planes.argmax(axis=-1).astype(np.uint8)}
+  own = planes * np.uint8(value)
+  if len(classes.planes) == 1:
+    return {'': own[..., 0]}
+  return {f'_{name}': own[..., k] for k, name in enumerate(file_names(classes))}
+
+
+def file_names(classes: labels.ClassSpec) -> list[str]:
+  """Returns the classes' names without what leads into another folder."""
+  return [name.replace('/', '%2F') for name in classes.planes]
+
+
+def style(
+  config: ml_collections.ConfigDict, classes: labels.ClassSpec
+) -> tuple[int, np.ndarray | None]:
+  """Returns how masks look: the value of a class, and the palette of indices.
+
+  Classes that exclude each other are indices with a palette, uint8[N, 3]. One
+  class is 255 without a palette; or 1 with one, if the run was trained on masks
+  of indices, so that its own config reads the masks.
+  """
+  is_index = len(classes.planes) == 1 and config.data.masks.kind == 'index'
+  if not classes.exclusive and not is_index:
+    return 255, None
+  colors = pictures.color_of(classes.num_foreground)
+  if is_index or len(classes.planes) > classes.num_foreground:
+    colors = np.concatenate([np.zeros((1, 3)), colors])
+  return 1, colors.astype(np.uint8)
