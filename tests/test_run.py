@@ -50,6 +50,14 @@ def test_a_run_prints_what_it_does_and_where_its_files_are(finished):
   assert '\x1b' not in text
 
 
+def test_what_a_run_prints_is_kept_in_its_folder(finished):
+  workdir, printed = finished
+  kept = (workdir / 'train.log').read_text().splitlines()
+  said = printed.splitlines()
+  (compiling,) = [x for x in said if x.startswith('compiling')]
+  assert kept == [line for line in said[:-1] if line != compiling]
+
+
 def test_metrics_have_rows_of_every_split_with_flat_names(finished):
   workdir, _ = finished
   metrics = rows(workdir)
