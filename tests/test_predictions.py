@@ -56,7 +56,10 @@ def test_overlapping_classes_have_a_mask_each(tmp_path):
   masks = segment.masks(PLANES, classes, 255)
   assert list(masks) == ['_a', '_b', '_c']
   named = labels.ClassSpec(('../a', 'b', 'c'), 3, exclusive=False)
-  assert list(segment.masks(PLANES, named, 255))[0] == '_..%2Fa'
+  paths = segment.targets(
+    tmp_path / 'x.png', tmp_path / 'out', named, segment.Options()
+  )
+  assert paths['_../a'] == tmp_path / 'out/x_..%2Fa.png'
   for i, mask in enumerate(masks.values()):
     np.testing.assert_array_equal(mask, np.where(PLANES[..., i], 255, 0))
 

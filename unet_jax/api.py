@@ -238,7 +238,7 @@ def load(workdir: Path, checkpoint: str = 'best') -> Run:
     checkpoint: `best`, `latest`, or a step.
   """
   _start_jax()
-  return Run(pathlib.Path(workdir), checkpoint)
+  return Run(pathlib.Path(workdir).absolute(), checkpoint)
 
 
 def get_config(name: str, **settings: Any) -> ml_collections.ConfigDict:

@@ -51,14 +51,15 @@ def targets(
   endings['_overlay'] = '.png'
   if options.probabilities == 'png':
     first = len(classes.planes) - classes.num_foreground
-    names = file_names(classes)[first:]
+    names = classes.planes[first:]
     endings |= {f'_{name}_probability': image for name in names}
   elif options.probabilities:
     endings['_probabilities'] = '.npy'
   if options.polygons:
     endings['_outlines'] = '.geojson'
   return {
-    suffix: output / f'{path.stem}{suffix}{ending}'
+    # The name of a class must not lead into another folder.
+    suffix: output / f'{path.stem}{suffix}{ending}'.replace('/', '%2F')
     for suffix, ending in endings.items()
   }
 
@@ -188,7 +189,7 @@ def _open(
 
   planes_of = {
     f'_{name}_probability': k
-    for k, name in enumerate(file_names(classes))
+    for k, name in enumerate(classes.planes)
     if f'_{name}_probability' in targets
   }
   names = masks(np.zeros((1, 1, len(classes.planes)), bool), classes, value)
@@ -229,12 +230,7 @@ def masks(
   own = planes * np.uint8(value)
   if len(classes.planes) == 1:
     return {'': own[..., 0]}
-  return {f'_{name}': own[..., k] for k, name in enumerate(file_names(classes))}
-
-
-def file_names(classes: labels.ClassSpec) -> list[str]:
-  """Returns the classes' names without what leads into another folder."""
-  return [name.replace('/', '%2F') for name in classes.planes]
+  return {f'_{name}': own[..., k] for k, name in enumerate(classes.planes)}
 
 
 def style(
