@@ -119,6 +119,7 @@ def test_runs_are_compared_with_the_interval_of_their_difference(
   recall = np.mean(
     [row[0] / (row[0] + row[2]) for row in record.counts.sum(axis=0)[1:]]
   )
+  assert text.count('<img src="data:image/jpeg;base64,') == 2
   value, low, high = values[9:12]  # Of the macro recall.
   assert value == pytest.approx(1 - recall, abs=6e-4)
   assert low <= value <= high
