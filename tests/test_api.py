@@ -8,20 +8,12 @@ import sys
 
 import numpy as np
 import pytest
-from commands import call, run, write_images
+from commands import call, run
 from PIL import Image
 
 import unet_jax
-from unet_jax import errors
-
-SMALL = {
-  'image_size': 32,
-  'batch_size': 4,
-  'total_steps': 4,
-  'eval_every': 4,
-  'model.depth': 1,
-  'model.width': 4,
-}
+from unet_jax import api, errors
+from unet_jax.data.checks.finding import Finding
 
 
 @pytest.fixture(scope='module')
@@ -105,28 +97,18 @@ def test_a_run_has_its_classes_config_and_scores(finished, loaded):
       assert word in shown
 
 
-def test_train_and_diagnose_return_what_the_commands_print(tmp_path, capsys):
-  root = write_images(tmp_path / 'data', 12)
-  settings = SMALL | {'data.root': root}
-  config = unet_jax.get_config('binary:folder', **settings)
-  diagnosis = unet_jax.diagnose(config)
-  assert capsys.readouterr().out == ''
-  assert not diagnosis.has_errors
-  assert 'steps per epoch' in repr(diagnosis)
-  assert 'steps per epoch' in diagnosis._repr_html_()
-  trained = unet_jax.train(config, str(tmp_path / 'run'))
-  assert 'step 4  val macro F1' in capsys.readouterr().out
-  assert trained.step == 4
-  assert trained.classes == ('background', 'foreground')
-  path = root / 'images/im0.png'
-  mask, probs = trained(path), trained.probabilities(path)
-  assert set(np.unique(mask)) <= {0, 1}
-  np.testing.assert_array_equal(mask, probs[..., 1] > 0.5)
-  np.testing.assert_allclose(probs.sum(axis=-1), 1, atol=1e-6)
-  before = trained.scores['val']['pooled']
-  assert trained.evaluate()['pooled'] == before
-  # The last split is val, since there is no test.
-  assert list(trained.scores) == ['val']
+def test_a_diagnosis_is_shown_as_text_and_as_html():
+  finding = Finding('error', 'no folder', 'no <masks>', files=('x/1.png',))
+  row = {'images': 3, 'pixels': 5, 'trivial_f1': dict(a=0, b=0.25, c=None)}
+  facts = {'train': {'images': 4, 'pixels': 50, 'classes': {'cat': row}}}
+  diagnosis = api.Diagnosis([finding], {'splits': facts})
+  assert diagnosis.has_errors
+  assert 'error no folder: no <masks>' in repr(diagnosis)
+  html = diagnosis._repr_html_()
+  assert 'no &lt;masks&gt;' in html
+  for shown in (repr(diagnosis), html):
+    for part in ('x/1.png', 'cat', '0.2500', '10 %', '1 error, 0 warnings'):
+      assert part in shown
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def test_benchmarks_start():
     '  except SystemExit as end:\n'
     '    assert not end.code, path\n'
   )
-  names = ('input', 'memory', 'operations', 'scaling', 'train_step')
+  names = ('input', 'memory', 'metrics', 'operations', 'scaling', 'train_step')
   paths = [FOLDER / f'{name}.py' for name in names]
   settings = {'PYTHONPATH': f'{FOLDER}:{FOLDER.parent}'}
   done = run('-c', program, *paths, **settings)

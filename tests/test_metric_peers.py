@@ -1,6 +1,6 @@
 """Scores, against torchmetrics, MONAI, scikit-image and Cheng's OpenCV code.
 
-benchmarks/peers/metric_values.py has written their values into peers.json.
+benchmarks/peers/metric_values.py has written their values to metric_peers.json.
 """
 
 import json
@@ -11,7 +11,7 @@ import pytest
 
 from unet_jax.evaluation import curves, matrix, scores, surface
 
-PATH = pathlib.Path(__file__).with_name('peers.json')
+PATH = pathlib.Path(__file__).with_name('metric_peers.json')
 CASES = json.loads(PATH.read_text())['cases']
 
 

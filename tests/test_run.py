@@ -50,6 +50,14 @@ def test_a_run_prints_what_it_does_and_where_its_files_are(finished):
   assert '\x1b' not in text
 
 
+def test_what_a_run_prints_is_kept_in_its_folder(finished):
+  workdir, printed = finished
+  kept = (workdir / 'train.log').read_text().splitlines()
+  said = printed.splitlines()
+  (compiling,) = [x for x in said if x.startswith('compiling')]
+  assert kept == [line for line in said[:-1] if line != compiling]
+
+
 def test_metrics_have_rows_of_every_split_with_flat_names(finished):
   workdir, _ = finished
   metrics = rows(workdir)
@@ -459,9 +467,7 @@ def test_own_images_train_by_the_commands_of_the_readme(tmp_path, load_config):
   """Runs the README's section on own data, with fewer and smaller steps."""
   readme = (ROOT / 'README.md').read_text()
   section = readme.split('## Your own images')[1].split('\n## ')[0]
-  lines = re.findall(
-    r'^    (?:\$ )?python -m unet_jax\.(.*)$', section, re.MULTILINE
-  )
+  lines = re.findall(r'^    unet-jax (.*)$', section, re.MULTILINE)
   assert len(lines) == 3
   write_images(tmp_path / 'my_images', 6)
   tiny = (
@@ -469,9 +475,9 @@ def test_own_images_train_by_the_commands_of_the_readme(tmp_path, load_config):
     ' --config.model.depth=2 --config.model.width=8 --config.eval_every=40'
   )
   for line in lines:
-    name, *args = shlex.split(line.replace('configs/', f'{ROOT}/configs/'))
-    args += tiny.split() if name == 'main' else []
-    call(name, *args, cwd=tmp_path)
+    name, *args = shlex.split(line)
+    args += tiny.split() if name == 'train' else []
+    call({'train': 'main'}.get(name, name), *args, cwd=tmp_path)
   report = json.loads(
     (tmp_path / 'runs/binary-folder/evaluation/val.json').read_text()
   )

@@ -43,11 +43,10 @@ def test_an_empty_mask_has_no_distance_and_boundary_iou_0():
 
 
 def test_boundary_iou_by_hand():
-  """2 % of the diagonal of 40 x 40 is 1.1, so the bands are a pixel wide."""
   a, b = square(10, 10, 10), square(10, 11, 10)
   # Each band has 36 pixels. The rows share 2 x 9, the columns none: the left
   # column of b lies inside of a.
-  assert surface.boundary_iou(a, b) == pytest.approx(18 / (36 + 36 - 18))
+  assert surface.boundary_iou(a, b, 1) == pytest.approx(18 / (36 + 36 - 18))
 
 
 def test_band_reaches_along_the_border_of_the_image():
@@ -56,7 +55,7 @@ def test_band_reaches_along_the_border_of_the_image():
   hole = full.copy()
   hole[3:-3, 3:-3] = False
   # 2 % of the diagonal is 2.8: three pixels, exactly the frame of `hole`.
-  assert surface.boundary_iou(full, hole) == 1
+  assert surface.measure(full, hole)['boundary_iou'] == 1
 
 
 def test_hd95_by_hand():
@@ -104,3 +103,11 @@ def test_centerline_dice_by_hand():
   # Of the prediction's 30 pixels half lie in the truth, and vice versa.
   assert surface.centerline_dice(pred, truth) == pytest.approx(0.5)
   assert surface.centerline_dice(np.roll(truth, 3, axis=0), truth) == 0
+
+
+def test_pixels_outside_of_both_masks_change_nothing():
+  a, b = blobs(0, (40, 40)), blobs(1, (40, 40))
+  wide = [np.pad(mask, ((25, 3), (0, 60))) for mask in (a, b)]
+  expected = surface.measure(a, b)
+  expected['boundary_iou'] = surface.boundary_iou(a, b, surface.near((68, 100)))
+  assert surface.measure(*wide) == pytest.approx(expected)

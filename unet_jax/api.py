@@ -211,24 +211,17 @@ class Run:
     return indices.astype(np.uint8)
 
   def _estimate(self, image: np.ndarray) -> np.ndarray:
-    import jax
-
-    from unet_jax.data import files
     from unet_jax.evaluation import predictor
 
-    shape, resize = image.shape[:2], self.config.data.resize
     model = self._model_for(image)
-    if resize:
-      image = files.rescale(image, resize, Image.Resampling.BOX)
-    (logits,) = predictor.logits_of(model.predictor, model.variables, [image])
+    probs = predictor.probabilities(
+      *(model.predictor, model.variables, image),
+      resize=self.config.data.resize,
+    )
     is_softmax = model.predictor.classes.exclusive
-    activation = jax.nn.softmax if is_softmax else jax.nn.sigmoid
-    probs = np.asarray(activation(logits))
     if not (is_softmax or self._overlap):  # The one plane of a binary run.
       probs = np.concatenate([1 - probs, probs], axis=-1)
-    if probs.shape[:2] == shape:
-      return probs
-    return files.resize(probs, shape[::-1], Image.Resampling.BILINEAR)
+    return probs
 
   def _model_for(self, image: np.ndarray):
     from unet_jax.evaluation import trained
@@ -245,7 +238,7 @@ def load(workdir: Path, checkpoint: str = 'best') -> Run:
     checkpoint: `best`, `latest`, or a step.
   """
   _start_jax()
-  return Run(pathlib.Path(workdir), checkpoint)
+  return Run(pathlib.Path(workdir).absolute(), checkpoint)
 
 
 def get_config(name: str, **settings: Any) -> ml_collections.ConfigDict:

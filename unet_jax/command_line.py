@@ -120,10 +120,11 @@ def run(command: Command) -> None:
     _fail(error)
     _end(error)
   except errors.Preempted as notice:
-    sys.stdout.flush()
-    print(notice, file=sys.stderr, flush=True)
     from unet_jax import peers  # Late, for a fast --help.
 
+    sys.stdout.flush()
+    if peers.index() == 0:
+      print(notice, file=sys.stderr, flush=True)
     peers.leave(notice.code)
   except Exception as error:
     if not _has_peers():

@@ -110,8 +110,9 @@ OTHER = {
     (0, 2**15),
     'Side in pixels of the windows in which images are evaluated and '
     'predicted, a multiple of twice 2^depth. An image that does not fit is '
-    'blended from windows that overlap by half. 0: the smallest multiple of '
-    '64, from 256 to 1024, that holds the images of train and val.',
+    'blended from windows that overlap by half; with model.norm=group each '
+    'window has its own statistics. 0: the smallest multiple of 64, from 256 '
+    'to 1024, that holds the images of train and val.',
   ),
   'early_stop': number(
     0, (0, 2**31 - 1), 'Evaluations without a new best that end a run; 0: none.'

@@ -31,6 +31,12 @@ def define(args: flags.FlagValues) -> None:
     'Folder of the data, if it has moved since training.',
     flag_values=args,
   )
+  flags.DEFINE_string(
+    'masks',
+    '',
+    "Folder of a second observer's masks, which are scored, too.",
+    flag_values=args,
+  )
   command_line.define_processes(args)
 
 
@@ -44,7 +50,10 @@ def run(args: flags.FlagValues) -> None:
   if args.data_root:
     model.config.data.root = args.data_root
   try:
-    _, table = trained.evaluate_split(model, workdir, args.split)
+    split, table = trained.evaluate_split(model, workdir, args.split)
+    if args.masks:
+      masks = pathlib.Path(args.masks)
+      table += '\n\n' + trained.evaluate_masks(model, workdir, split, masks)
   except errors.InputError as error:  # Its remedy may be a flag of training.
     text = str(error).replace('--config.data.root', '--data_root')
     raise errors.InputError(text) from None

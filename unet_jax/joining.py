@@ -75,7 +75,6 @@ def join(place: Place, timeout: float, facts: Mapping[str, str]) -> None:
     initialization_timeout=int(timeout),
     # The watch must see first that a process is gone.
     heartbeat_timeout_seconds=int(2 * timeout) + 10,
-    shutdown_timeout_seconds=int(timeout),
   )
   local = f'{jax.local_device_count()} x {jax.local_devices()[0].device_kind}'
   check_devices(peers.store().exchange('devices', local, 2 * timeout))

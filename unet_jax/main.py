@@ -50,8 +50,8 @@ def start(args: flags.FlagValues) -> None:
   """Prepares the process for JAX, and for the signals that end a job."""
   from unet_jax import preemption  # Late, for a fast --help.
 
-  command_line.start_jax(args)
   preemption.listen()
+  command_line.start_jax(args)
 
 
 def run(args: flags.FlagValues) -> None:

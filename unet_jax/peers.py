@@ -5,6 +5,7 @@ A thread sees it earlier, and says in one line which process is gone.
 """
 
 import atexit
+import contextlib
 import os
 import socket
 import sys
@@ -205,10 +206,11 @@ def fail(why: str) -> NoReturn:
   """Ends this process with 1, and tells the others, which would wait for it."""
   sys.stdout.flush()
   sys.stderr.flush()
-  shared = store()
-  if ENDED not in shared.notices():
-    host = socket.gethostname()
-    shared.publish(ENDED, f'process {shared.process} on {host} ended: {why}')
+  _is_leaving.set()
+  shared, host = store(), socket.gethostname()
+  with contextlib.suppress(jax.errors.JaxRuntimeError):  # Process 0 is gone.
+    if ENDED not in shared.notices():
+      shared.publish(ENDED, f'process {shared.process} on {host} ended: {why}')
   if shared.process == 0:
     # The others need the store of this process to learn why.
     time.sleep(3 * BEAT)

@@ -61,24 +61,28 @@ def define(args: flags.FlagValues) -> None:
     lower_bound=1,
     flag_values=args,
   )
+  command_line.define_processes(args)
 
 
 def run(args: flags.FlagValues) -> int:
   """Writes the files of each image; returns 1 if an image failed."""
-  from unet_jax.data import folder  # Late, for a fast --help.
+  from unet_jax import parallel  # Late, for a fast --help.
+  from unet_jax.data import folder
   from unet_jax.evaluation import predictions, segment, trained
 
   for text in args.input:
     for line in folder.left_out(pathlib.Path(text)):
-      print(line)
+      parallel.say(line)
   paths = predictions.find_images(args.input)
   output = pathlib.Path(args.output)
   model = trained.load(pathlib.Path(args.workdir), args.checkpoint)
   options = segment.Options(args.probabilities, args.polygons, args.max_pixels)
   outcome = predictions.write(model, paths, output, options)
   kept = f', {outcome.num_kept} were up to date' if outcome.num_kept else ''
-  print(f'{outcome.num_written} masks and overlays are in {output}{kept}')
-  for failure in outcome.failures:
+  parallel.say(
+    f'{outcome.num_written} masks and overlays are in {output}{kept}'
+  )
+  for failure in outcome.failures if parallel.is_first() else ():
     print(f'error: {failure}', file=sys.stderr)
   return 1 if outcome.failures else 0
 

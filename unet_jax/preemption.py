@@ -11,9 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from unet_jax import errors, peers
+from unet_jax import errors
+
+if TYPE_CHECKING:
+  # At run time functions import it: JAX takes seconds, in which `listen` hears.
+  from unet_jax import peers
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 # Seconds in which a repeated signal is the same notice: `timeout` and launchers
@@ -71,7 +75,7 @@ class Notice:
         self._last_step = self._step + 1
       return self._step is not None
 
-  def agree(self, why: str, store: peers.Store) -> bool:
+  def agree(self, why: str, store: 'peers.Store') -> bool:
     """Ends all processes after one step; returns whether all of them train."""
     with self._lock:
       self.why = why
@@ -111,6 +115,8 @@ def _hear(pipe: int) -> None:
     name, now = signal.Signals(number).name, time.monotonic()
     if first is None:
       first = now
+      from unet_jax import peers
+
       if peers.exist():
         peers.store().publish(KEY, f'{name} to process {peers.index()}')
       elif not NOTICE.give(name):
@@ -122,6 +128,8 @@ def _hear(pipe: int) -> None:
 
 def on_notices(notices: Mapping[str, str]) -> None:
   """Reads the notices of all processes, and ends this one if one says so."""
+  from unet_jax import peers
+
   is_new = KEY in notices and not NOTICE.why
   if is_new and not NOTICE.agree(notices[KEY], peers.store()):
     leave(notices[KEY])
@@ -129,6 +137,8 @@ def on_notices(notices: Mapping[str, str]) -> None:
 
 def leave(why: str) -> NoReturn:
   """Ends a process that has nothing to save."""
+  from unet_jax import peers
+
   if peers.index() == 0:
     print(f'preempted by {why}; {RESUME}', file=sys.stderr, flush=True)
   peers.leave(errors.Preempted.code)

@@ -1,9 +1,9 @@
 """Scores small cases with other libraries, for tests/test_metric_peers.py.
 
-  python -m venv /tmp/peers
-  /tmp/peers/bin/pip install torch==2.13.0 torchmetrics monai scikit-image \
+  python3.11 -m venv peers
+  peers/bin/pip install torch==2.13.0 torchmetrics monai scikit-image \
       opencv-python-headless
-  /tmp/peers/bin/python benchmarks/peers/metric_values.py tests/peers.json
+  peers/bin/python benchmarks/peers/metric_values.py tests/metric_peers.json
 
 Where the definitions differ, the comment says how, and the test converts.
 """

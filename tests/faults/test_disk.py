@@ -1,13 +1,18 @@
 """A full disk and damaged files cost no more than the time since a save."""
 
+import collections
 import contextlib
 import shutil
 import subprocess
 
 import harness
+import jax
 import numpy as np
 import pytest
-from commands import assert_same_weights, call, weights
+from commands import assert_same_weights, weights
+
+from unet_jax import checksums, errors
+from unet_jax.evaluation import trained
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 
@@ -65,25 +70,24 @@ def test_of_flipped_bits_none_is_loaded(whole, tmp_path):
   files = sorted(path for path in folder.rglob('*') if path.is_file())
   sizes = np.array([path.stat().st_size for path in files])
   rng = np.random.default_rng(0)
-  outcomes = {}
+  sound = trained.load(workdir, str(step)).variables
+  outcomes = collections.Counter()
   for _ in range(200):
     path = files[rng.choice(len(files), p=sizes / sizes.sum())]
     content = path.read_bytes()
     flipped = bytearray(content)
     flipped[rng.integers(len(content))] ^= 1 << rng.integers(8)
     path.write_bytes(flipped)
-    done = call(
-      *('evaluate', '--workdir', workdir, '--split=val'),
-      *('--checkpoint', step),
-      check=False,
-    )
+    try:
+      jax.tree.map(
+        np.testing.assert_array_equal,
+        trained.load(workdir, str(step)).variables,
+        sound,
+      )
+      outcomes['used, and alike', path.name] += 1
+    except errors.InputError:
+      outcomes['refused', path.name] += 1
     path.write_bytes(content)
-    if done.returncode == 0:
-      outcome = 'loaded, alike'
-      report = (workdir / 'evaluation/val.json').read_text()
-      assert report == (unbroken / 'evaluation/val.json').read_text()
-    else:
-      outcome = 'refused'
-      assert len(done.stderr.splitlines()) == 1
-    outcomes[outcome, path.name] = outcomes.get((outcome, path.name), 0) + 1
   print(outcomes)
+  used = [name for outcome, name in outcomes if outcome != 'refused']
+  assert set(used) <= set(checksums.LATER)

@@ -1,8 +1,7 @@
 """Image and mask files -> uint8 arrays, with every fault named in one line."""
 
-import contextlib
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
@@ -23,25 +22,6 @@ def num_channels(paths: list[pathlib.Path]) -> int:
       ):
         return 3
   return 1
-
-
-@contextlib.contextmanager
-def of_any_size() -> Iterator[None]:
-  """Lifts Pillow's limit of 179 million pixels."""
-  limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-  try:
-    yield
-  finally:
-    Image.MAX_IMAGE_PIXELS = limit
-
-
-def size(path: pathlib.Path) -> tuple[int, int]:
-  """Returns width and height by the file's header; (0, 0) if it has none."""
-  try:
-    with of_any_size(), opening.open_file(path) as image:
-      return image.size
-  except errors.InputError:
-    return 0, 0
 
 
 def read_image(

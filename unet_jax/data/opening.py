@@ -1,6 +1,8 @@
 """Opens files of images and arrays, and refuses what Pillow would leave out."""
 
+import contextlib
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin
@@ -70,6 +72,25 @@ def open_image(path: pathlib.Path) -> ImageFile.ImageFile:
     image.close()
     raise errors.InputError(f'{path}: {text}')
   return image
+
+
+@contextlib.contextmanager
+def of_any_size() -> Iterator[None]:
+  """Lifts Pillow's limit of 179 million pixels."""
+  limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+  try:
+    yield
+  finally:
+    Image.MAX_IMAGE_PIXELS = limit
+
+
+def size(path: pathlib.Path) -> tuple[int, int]:
+  """Returns width and height by a file's header; (0, 0) if it has none."""
+  try:
+    with of_any_size(), open_file(path) as image:
+      return image.size
+  except errors.InputError:
+    return 0, 0
 
 
 def _count_pages(image: ImageFile.ImageFile) -> int:

@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image
 
 from unet_jax import errors
-from unet_jax.data import files
+from unet_jax.data import files, opening
 
 SUFFIXES = ('.tif', '.tiff')
 # Rows of tiles, or strips, of a file that stay decoded. Rows are read twice,
@@ -29,7 +29,7 @@ class Rows(NamedTuple):
 
 def is_large(path: pathlib.Path, max_pixels: int) -> bool:
   """Returns whether an image, by its header, has more pixels than that."""
-  width, height = files.size(path)
+  width, height = opening.size(path)
   return width * height > max_pixels
 
 
@@ -57,11 +57,11 @@ def open_rows(
   """
   keep = functools.partial(files.keep_channels, channels=channels)
   if not is_large(path, max_pixels):
-    with files.of_any_size():
+    with opening.of_any_size():
       image = keep(files.read_image(path, num_channels, may_be_dark))
     yield Rows(image.shape[:2], image.__getitem__, is_whole=True)
     return
-  width, height = files.size(path)
+  width, height = opening.size(path)
   if path.suffix.lower() not in SUFFIXES:
     raise errors.InputError(
       f'{path}: it has {height * width} pixels, and only TIFFs are read in '

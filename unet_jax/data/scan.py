@@ -1,7 +1,7 @@
 """Lists the files of a folder of images and masks, without checking them."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from unet_jax import errors, text_files
@@ -47,32 +47,44 @@ def list_files(spec: Spec) -> Files:
     )
   _check_name(str(root), root)
   images = by_name(root / 'images')
-  # A mask or list may write an accent in another form than its image.
-  spelling = {text_files.normal(name): name for name in images}
-
-  def list_masks(
-    folder: pathlib.Path, suffixes: Sequence[str] = opening.SUFFIXES
-  ) -> Paths:
-    masks: Paths = {}
-    for name, paths in by_name(folder, suffixes).items():
-      masks.setdefault(text_files.normal(name), []).extend(paths)
-    masks = _without_ending(masks, spelling)
-    return {spelling.get(name, name): paths for name, paths in masks.items()}
-
+  spelling = _spelling(images)
+  suffixes, weights = mask_suffixes(spec), root / spec.weights
   return Files(
     root=root,
     images=images,
     masks={
-      _class_name(folder.name, spec): list_masks(folder, mask_suffixes(spec))
+      _class_name(folder.name, spec): list_masks(folder, images, suffixes)
       for folder in _mask_folders(root, spec)
     },
-    fields=list_masks(root / spec.fov) if has_field_files(spec) else {},
-    weights=list_masks(root / spec.weights, WEIGHTS) if spec.weights else {},
+    fields=list_masks(root / spec.fov, images) if has_field_files(spec) else {},
+    weights=list_masks(weights, images, WEIGHTS) if spec.weights else {},
     lists={
       split: [spelling.get(text_files.normal(name), name) for name in names]
       for split, names in splits.read_lists(root).items()
     },
   )
+
+
+def list_masks(
+  folder: pathlib.Path,
+  images: Iterable[str],
+  suffixes: Sequence[str] = opening.SUFFIXES,
+) -> Paths:
+  """Lists the masks in a folder by the names of their images."""
+  spelling = _spelling(images)
+  masks: Paths = {}
+  for name, paths in by_name(folder, suffixes).items():
+    masks.setdefault(text_files.normal(name), []).extend(paths)
+  masks = _without_ending(masks, spelling)
+  return {spelling.get(name, name): paths for name, paths in masks.items()}
+
+
+def _spelling(images: Iterable[str]) -> dict[str, str]:
+  """Returns names by their normal form.
+
+  A mask or list may write an accent in another form than its image.
+  """
+  return {text_files.normal(name): name for name in images}
 
 
 def by_name(

@@ -44,7 +44,7 @@ def measure(
   histogram = np.zeros((len(classes.planes), 2, curves.BINS), np.int64)
   for example, x in samples:
     is_valid = ~labels.is_void(example['label'])
-    truth = _all_planes(example['label'], classes)
+    truth = all_planes(example['label'], classes)
     pixels = _measure_pixels(x, truth, is_valid, exclusive=classes.exclusive)
     names.append(example['name'])
     cells.append(pixels['cells'])
@@ -76,7 +76,7 @@ def measure(
   )
 
 
-def _all_planes(label: np.ndarray, classes: labels.ClassSpec) -> np.ndarray:
+def all_planes(label: np.ndarray, classes: labels.ClassSpec) -> np.ndarray:
   """Returns where a label has each class, bool[H, W, K]; nowhere in void."""
   if classes.exclusive:
     return labels.to_planes(label, len(classes.planes), first=0)

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 SHARE = 0.1
+SQUARE = np.ones((3, 3))
 RATES = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)  # False objects per image.
 LEVELS = tuple(range(-8, 9))  # Logits at which FROC cuts the prediction.
 
@@ -26,9 +27,14 @@ def count(pred: np.ndarray, truth: np.ndarray) -> np.ndarray:
     int64[5]: true objects, those found, predicted objects, those right, and
     true objects found by a right one.
   """
-  square = np.ones((3, 3))
-  true_of, num_true = ndimage.label(truth, square)
-  pred_of, num_pred = ndimage.label(pred, square)
+  return _count(pred, *ndimage.label(truth, SQUARE))
+
+
+def _count(pred: np.ndarray, true_of: np.ndarray, num_true: int) -> np.ndarray:
+  """Counts like `count`; the truth is labelled, int32[H, W]."""
+  if not pred.any():
+    return np.array([num_true, 0, 0, 0, 0])
+  pred_of, num_pred = ndimage.label(pred, SQUARE)
   # Pixels of each pair of objects; 0 is outside of all.
   pair = true_of.astype(np.int64) * (num_pred + 1) + pred_of
   shape = num_true + 1, num_pred + 1
@@ -53,7 +59,8 @@ def count_levels(logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
   Returns:
     int64[len(LEVELS), 5].
   """
-  return np.stack([count(logits >= level, truth) for level in LEVELS])
+  labelled = ndimage.label(truth, SQUARE)
+  return np.stack([_count(logits >= level, *labelled) for level in LEVELS])
 
 
 def scores(counts: np.ndarray) -> dict[str, np.ndarray]:

@@ -27,8 +27,10 @@ def read(path: pathlib.Path) -> dict[str, list[Row]]:
   if not path.exists():
     return {}
   by_name: dict[str, list[Row]] = {}
-  with path.open(newline='', encoding='utf-8') as file:
-    for row in csv.DictReader(file):
+  # Somebody may have saved it with another program.
+  text = path.open(newline='', encoding='utf-8-sig', errors='replace')
+  with text as file:
+    for row in csv.DictReader(line.replace('\0', '') for line in file):
       if row.keys() == set(COLUMNS) and None not in row.values():
         by_name.setdefault(pathlib.Path(row['image']).stem, []).append(row)
   return by_name

@@ -8,9 +8,14 @@ from typing import NamedTuple
 
 from rich import console, progress
 
-from unet_jax import errors
-from unet_jax.data import files, folder
-from unet_jax.evaluation import prediction_table, segment, trained
+from unet_jax import errors, parallel
+from unet_jax.data import files, folder, opening
+from unet_jax.evaluation import (
+  prediction_table,
+  raster_files,
+  segment,
+  trained,
+)
 
 TABLE = 'predictions.csv'
 
@@ -58,8 +63,8 @@ def write(
 
   Raises:
     InputError: before anything is written, if a file would overwrite an input
-      or another file, or the table can't be written. An image that can't be
-      predicted is a failure, and stops no other.
+      or another file; and if a file can't be written. An image that can't be
+      read is a failure, and stops no other.
   """
   classes = model.predictor.classes
   targets = {
@@ -67,7 +72,7 @@ def write(
   }
   check_targets(targets)
   resize = model.config.data.resize
-  sides = [resize] if resize else [max(files.size(path)) for path in paths]
+  sides = [resize] if resize else [max(opening.size(path)) for path in paths]
   model = trained.with_window(model, sides)
   weights = prediction_table.name_weights(model)
   origins = {
@@ -87,7 +92,9 @@ def write(
   for path in todo:
     table.pop(path.stem, None)
   kept = [row for rows in table.values() for row in rows]
-  prediction_table.write(output / TABLE, kept)
+  parallel.wait('planned')  # All have seen the files of before.
+  if parallel.is_first():
+    prediction_table.write(output / TABLE, kept)
   # A dark frame is read if it is not the only kind that there is.
   may_be_dark = folder.once(functools.partial(files.has_bright, paths))
   failures = []
@@ -99,11 +106,14 @@ def write(
           *(model, path, targets[path], options, share),
           may_be_dark=may_be_dark,
         )
+      except raster_files.NotWrittenError:
+        raise
       except errors.InputError as error:
         failures.append(str(error))
         continue
-      rows = prediction_table.rows(path, names, measured, origins[path])
-      prediction_table.append(output / TABLE, rows)
+      if parallel.is_first():
+        rows = prediction_table.rows(path, names, measured, origins[path])
+        prediction_table.append(output / TABLE, rows)
   num_written = len(todo) - len(failures)
   return Outcome(num_written, len(paths) - len(todo), failures)
 
@@ -143,7 +153,7 @@ def _progress(total: int) -> Iterator[Callable[[int, str, float], None]]:
     progress.TextColumn('{task.description}'),
     console=screen,
     transient=True,
-    disable=not screen.is_terminal,
+    disable=not (screen.is_terminal and parallel.is_first()),
   ) as bar:
     task = bar.add_task('', total=total)
     yield lambda done, name, share: bar.update(

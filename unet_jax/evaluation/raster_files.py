@@ -19,6 +19,10 @@ TILE = 256  # Side of the tiles of a TIFF; rows are written in strips of it.
 Write = Callable[[np.ndarray], None]  # Takes the next TILE rows, or the last.
 
 
+class NotWrittenError(errors.InputError):
+  """A file can't be written: no later one can, as a rule."""
+
+
 @contextlib.contextmanager
 def open_file(
   path: pathlib.Path,
@@ -37,7 +41,7 @@ def open_file(
     palette: uint8[N, 3], the colours of values; not for .npy.
 
   Raises:
-    InputError: if the file can't be written.
+    NotWrittenError: if the file can't be written.
   """
   partial = path.with_name(f'{path.name}.partial')
   formats = {'.png': _png, '.tif': _tiff, '.npy': _npy}
@@ -50,7 +54,7 @@ def open_file(
     finally:
       partial.unlink(missing_ok=True)
   except OSError as error:
-    raise errors.InputError(
+    raise NotWrittenError(
       f'{path} cannot be written ({error.strerror or error})'
     ) from None
 

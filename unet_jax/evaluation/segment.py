@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 from PIL import Image
 
-from unet_jax import errors
+from unet_jax import errors, parallel
 from unet_jax.data import files, labels, rows
 from unet_jax.evaluation import (
   measures,
@@ -46,12 +46,13 @@ def targets(
 ) -> Targets:
   """Returns the files that an image will have."""
   image = '.tif' if rows.is_large(path, options.max_pixels) else '.png'
-  overlap = not classes.exclusive and len(classes.planes) > 1
-  endings = {f'_{name}' if overlap else '': image for name in classes.planes}
+  none = np.zeros((1, 1, len(classes.planes)), bool)
+  endings = dict.fromkeys(masks(none, classes, 1), image)
   endings['_overlay'] = '.png'
   if options.probabilities == 'png':
-    foreground = classes.planes[-classes.num_foreground :]
-    endings |= {f'_{name}_probability': image for name in foreground}
+    first = len(classes.planes) - classes.num_foreground
+    names = classes.planes[first:]
+    endings |= {f'_{name}_probability': image for name in names}
   elif options.probabilities:
     endings['_probabilities'] = '.npy'
   if options.polygons:
@@ -121,6 +122,8 @@ def write(
         outlined.append(planes[..., first:])
       top = bottom
       report(top / height)
+  if not parallel.is_first():
+    return measured
   names = classes.planes[first:]
   picture = pictures.overlay(np.concatenate(small), np.concatenate(shown))
   picture = pictures.with_legend(picture, names)
@@ -171,7 +174,12 @@ def _open(
   shape: tuple[int, int],
   stack: contextlib.ExitStack,
 ) -> Callable[[np.ndarray, np.ndarray], None]:
-  """Opens the files of an image; returns what writes a strip of each."""
+  """Opens the files of an image; returns what writes a strip of each.
+
+  Only the first process writes.
+  """
+  if not parallel.is_first():
+    return lambda planes, probs: None
   classes = model.predictor.classes
   value, palette = style(model.config, classes)
 

@@ -5,6 +5,8 @@ pixels with one of 4 neighbours outside of it, and what lies beyond the image is
 outside. A score is NaN where it is undefined; see each function.
 """
 
+import math
+
 import numpy as np
 from scipy import ndimage
 
@@ -18,21 +20,30 @@ NAMES = ('boundary_iou', 'hd95', 'surface_dice', 'cl_dice')
 
 def measure(pred: np.ndarray, truth: np.ndarray) -> dict[str, float]:
   """Returns the scores NAMES of bool[H, W] and bool[H, W]."""
+  radius = near(pred.shape)
+  # What lies outside of both masks changes nothing.
+  (box,) = ndimage.find_objects((pred | truth).astype(np.uint8)) or [None]
+  if box is None:
+    return dict.fromkeys(NAMES, np.nan)
+  pred, truth = pred[box], truth[box]
   return {
-    'boundary_iou': boundary_iou(pred, truth),
+    'boundary_iou': boundary_iou(pred, truth, radius),
     **distances(pred, truth),
     'cl_dice': centerline_dice(pred, truth),
   }
 
 
-def boundary_iou(pred: np.ndarray, truth: np.ndarray) -> float:
+def near(shape: tuple[int, ...]) -> int:
+  """Returns how many pixels from an outline count in an image [H, W]."""
+  return max(1, round(DIAGONAL_SHARE * math.hypot(*shape)))
+
+
+def boundary_iou(pred: np.ndarray, truth: np.ndarray, radius: int) -> float:
   """Returns the IoU of the pixels near the outlines (arXiv:2103.16562).
 
-  Near are the pixels of a mask that erosions by 3x3, as many as DIAGONAL_SHARE
-  of the diagonal has pixels (at least one), remove. NaN if both masks are
-  empty.
+  Near are the pixels of a mask that `radius` erosions by 3x3 remove. NaN if
+  both masks are empty.
   """
-  radius = max(1, round(DIAGONAL_SHARE * np.hypot(*pred.shape)))
   inner, outer = (_band(mask, radius) for mask in (pred, truth))
   union = np.count_nonzero(inner | outer)
   return np.count_nonzero(inner & outer) / union if union else np.nan

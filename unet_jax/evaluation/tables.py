@@ -48,23 +48,29 @@ def table(report: dict) -> str:
 
 
 def _details(report: dict) -> list[str]:
-  """Formats the scores of curves, and of outlines and objects if measured."""
-  names = ('AP', 'AUROC', 'ECE', 'temper.', 'best thr.', 'its F1')
-  rows: list[tuple[str, ...]] = [('curves', *names)]
-  rows += [
-    (name, *map(_cell, row.values())) for name, row in report['curves'].items()
-  ]
-  parts = [_lay_out(rows)]
+  """Formats the scores of curves, outlines and objects, where there are any."""
+  tables: list[list[tuple[str, ...]]] = []
+  if 'curves' in report:
+    heads = ('AP', 'AUROC', 'ECE', 'temper.', 'best thr.', 'its F1')
+    tables.append([('curves', *heads)])
+    for name, row in report['curves'].items():
+      tables[-1].append((name, *map(_cell, row.values())))
   if 'outlines' in report:
-    outlines, found = report['outlines'], report['objects']
-    heads = ('bound. IoU', 'HD95', 'surf. Dice', 'clDice')
-    rows = [('shapes', *heads, 'obj. rec.', 'obj. prec.')]
-    for name, row in outlines.items():
+    heads = (
+      'bound. IoU',
+      'HD95',
+      'surf. Dice',
+      'clDice',
+      'obj. rec.',
+      'obj. prec.',
+    )
+    tables.append([('shapes', *heads)])
+    for name, row in report['outlines'].items():
       means = (score['mean'] for score in row.values())
-      detection = (found[name][key] for key in ('recall', 'precision'))
-      rows.append((name, *map(_cell, (*means, *detection))))
-    parts.append(_lay_out(rows))
-  return parts
+      detected = report['objects'][name]
+      found = (detected[key] for key in ('recall', 'precision'))
+      tables[-1].append((name, *map(_cell, (*means, *found))))
+  return [_lay_out(rows) for rows in tables]
 
 
 def _lay_out(rows: Sequence[Sequence[str]]) -> str:

@@ -12,8 +12,10 @@ import ml_collections
 from unet_jax import build, checkpoint, errors, parallel
 from unet_jax import config as config_lib
 from unet_jax.data import files, pipeline, sources, spec, split_drawing, splits
+from unet_jax.data import observer as data_observer
 from unet_jax.evaluation import (
   measuring,
+  observer,
   pictures,
   records,
   scores,
@@ -161,6 +163,28 @@ def evaluate_split(
   source = sources.open_split(data_spec, split, splits.load(workdir))
   _, table = evaluate(model, source, workdir, split, with_shapes=True)
   return split, table
+
+
+def evaluate_masks(
+  model: Trained, workdir: pathlib.Path, split: str, folder: pathlib.Path
+) -> str:
+  """Scores a second observer's masks of a split of a run's own data.
+
+  Args:
+    model: the model, from `load`; only its config is used.
+    workdir: folder of the run, for evaluation/<split>_<folder's name>.json.
+    split: name of the split.
+    folder: holds the masks; see data.observer.
+
+  Returns:
+    A table, as text.
+  """
+  data_spec = spec.read(model.config)
+  source = sources.open_split(data_spec, split, splits.load(workdir))
+  observed = data_observer.open_masks(data_spec, folder, source)
+  path = workdir / 'evaluation' / f'{split}_{folder.name}.json'
+  table = observer.evaluate(observed, source, model.predictor.classes, path)
+  return f'{split} split, masks of {folder}\n{table}'
 
 
 def _measure(

@@ -25,12 +25,29 @@ from unet_jax.training import workdir as workdir_lib
 TIMES = ('images_per_second', 'data_wait')
 
 
+def say(workdir: pathlib.Path, text: str) -> None:
+  """Prints text, and adds it to train.log, on the first process only."""
+  parallel.say(text)
+  record(workdir, text)
+
+
+def record(workdir: pathlib.Path, text: str) -> None:
+  """Adds text to train.log on the first process; a full disk stops nothing."""
+  if parallel.is_first():
+    with (
+      contextlib.suppress(OSError),
+      (workdir / workdir_lib.TEXT).open('a') as file,
+    ):
+      file.write(f'{text}\n')
+
+
 class Log:
   """Writes metrics, pictures and messages; only the first process writes."""
 
   def __init__(self, workdir: pathlib.Path, *, step: int, total_steps: int):
     """Opens the logs, and removes the rows of steps after `step`."""
     self._live = None
+    self._workdir = workdir
     if not parallel.is_first():
       return
     self._path = workdir / workdir_lib.METRICS
@@ -110,6 +127,7 @@ class Log:
     """Prints a message, above the live line if there is one."""
     if parallel.is_first():
       text = f'step {step}  {text}'
+      record(self._workdir, text)
       if self._live:
         self._live.console.print(text, soft_wrap=True, highlight=False)
       else:
@@ -147,6 +165,7 @@ class Log:
         text += f' ({row["data_wait"]:.0%} of the time waiting for data)'
     if self._live:
       self._live.update(self._bar, completed=step, description=text)
+      record(self._workdir, f'step {step}  {text}')
     else:
       self.say(step, text)
 

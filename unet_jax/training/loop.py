@@ -70,11 +70,13 @@ def carry_out(
 ) -> str:
   """Does what is left of a run; see `train_and_evaluate`."""
   config, dataset, run = job.config, job.dataset, job.run
-  parallel.say(setup.describe(config, dataset, run))
+  text = setup.describe(config, dataset, run)
+  parallel.say(text)
   if not job.has_ended:
     run = memory.compile_step(run, config, dataset)
   state = parallel.on_host(run.init)
   job_lib.begin(job, workdir, overwrite=overwrite)
+  logs.record(workdir, text)
   has_val = 'val' in dataset.splits
   with checkpoint.make_manager(workdir, has_scores=has_val) as manager:
     steps_done, state, monitor = resume.restore(
@@ -85,7 +87,7 @@ def carry_out(
       workdir_lib.write_plan(workdir, planning.describe(job.transfer.plan))
     state = parallel.replicate(state)
     if steps_done:
-      parallel.say(f'resumed from step {steps_done}')
+      logs.say(workdir, f'resumed from step {steps_done}')
     total_steps = config.total_steps
     with logs.Log(workdir, step=steps_done, total_steps=total_steps) as log:
       with preemption.NOTICE.training(steps_done):
@@ -101,10 +103,10 @@ def carry_out(
         )
         manager.wait_until_finished()
       if monitor.should_stop(config.early_stop):
-        parallel.say(monitor.why_stopped())
+        logs.say(workdir, monitor.why_stopped())
         workdir_lib.stop(workdir, monitor.why_stopped())
       table = evaluate(job, workdir, log)
-  parallel.say(table)
+  logs.say(workdir, table)
   parallel.say(f'checkpoints, metrics and TensorBoard events are in {workdir}')
   return monitor.faults(dataset.classes, config.loss)
 

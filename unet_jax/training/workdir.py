@@ -19,6 +19,7 @@ METRICS = 'metrics.jsonl'
 TABLE = 'metrics.csv'
 PLAN = 'init_from.txt'
 STOPPED = 'stopped.txt'
+TEXT = 'train.log'
 LOCK = 'lock.txt'  # Only while a run holds the folder.
 # Errors of a full or read-only disk; reading never gives them.
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -29,6 +30,7 @@ WRITTEN = (
   TABLE,
   STOPPED,
   PLAN,
+  TEXT,
   splits.FILE,
   checkpoint.FOLDER,
   'evaluation',
