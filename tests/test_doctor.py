@@ -133,9 +133,14 @@ def test_mend_is_words_then_flags():
   assert command(FINDING._replace(settings={'data.masks.void': (127,)})) == (
     "--config.data.masks.void='(127,)'"
   )
-  merged = command(FINDING._replace(settings={'data.masks.merge': {'a': (1,)}}))
-  assert "config.data.masks.merge = {'a': (1,)}" in merged
-  assert '--config.data' not in merged
+  merge = {'data.masks.merge': {'a': (1,)}}
+  assert command(FINDING._replace(settings=merge)) == (
+    """--config.data.masks.merge="{'a': (1,)}\""""
+  )
+  merge = {'data.masks.merge': {f'class_{i}': (i,) for i in range(20)}}
+  long = command(FINDING._replace(settings=merge))
+  assert "config.data.masks.merge = {'class_0': (0,)," in long
+  assert '--config.data' not in long
 
 
 def test_json_has_every_file_and_the_remedy():

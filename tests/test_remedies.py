@@ -130,7 +130,7 @@ def parse_flags(finding):
   """Asserts that main takes the flags of a remedy as its settings."""
   command = finding_lib.command(finding)
   if not command.startswith('--'):
-    return  # No flag can set a map.
+    return  # A map that is too long for a line.
   argv = ['--config', f'{ROOT}/configs/binary.py:folder', *shlex.split(command)]
   args = command_line._parse(main.COMMAND, argv)
   flat = config_lib.flatten(args.config)

@@ -299,7 +299,11 @@ def reference() -> str:
       '# Every key of a config',
       'Generated from `unet_jax/defaults.py` by `python -m unet_jax.config > '
       'docs/config.md`. On the command line a key is a flag, such as '
-      '`--config.optim.lr=3e-4`.',
+      '`--config.optim.lr=3e-4`. A tuple needs no quotes: '
+      '`--config.data.classes=cat,dog`. An entry of a dict is a flag of its '
+      'own, `--config.transfer.classes.red_lesions=vessels`, and leaves the '
+      'other entries. `unet-jax keys WORD` finds keys, also by the names that '
+      'other programs give them.',
       '## Common settings',
       _table(defaults.MAIN),
       '## Rare settings',

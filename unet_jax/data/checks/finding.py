@@ -61,11 +61,11 @@ def refuse(findings: Iterable[Finding]) -> None:
 
 
 def command(finding: Finding) -> str:
-  """Returns the settings as flags, or as lines of a config file."""
+  """Returns the settings as flags, or as lines of a config file if too long."""
   settings = finding.settings.items()
-  if not any(isinstance(value, Mapping) for value in finding.settings.values()):
-    return ' '.join(flag(key, value) for key, value in settings)
-  # A flag can't set a map whose keys are the user's own names.
+  flags = [flag(key, value) for key, value in settings]
+  if all(len(text) < LONG for text in flags):
+    return ' '.join(flags)
   lines = [f'config.{key} = {value!r}' for key, value in settings]
   shown = [x if len(x) < LONG else f'{x[:LONG]} ...' for x in lines]
   return f'in the config file (see --write_config), {"; ".join(shown)}'
