@@ -154,7 +154,7 @@ def test_constant_images_get_a_std_of_1(write_folder, load):
     ),
     (
       {'train': 'abc', 'test': 'de'},
-      0.0,
+      -1.0,
       {'train': 3, 'test': 2},
       ('--config.data.split.val_share=0.2',),
     ),
