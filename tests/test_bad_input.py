@@ -355,6 +355,9 @@ def fail_main(tmp_path, *args):
     (['--config.total_steps=many'], ['--config.total_steps=many']),
     (['--config.optim.lr=0'], ['config.optim.lr is 0.0', 'positive']),
     (['--workdri=x'], ["'workdri'", 'workdir']),
+    (['--folds=-1'], ['--folds=-1', 'non-negative']),
+    (['--num_processes=0'], ['--num_processes=0', 'positive']),
+    (['--process_id=-1'], ['--process_id=-1', 'non-negative']),
     (['surplus'], ["'surplus'", '--help']),
   ],
 )

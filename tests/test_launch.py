@@ -3,13 +3,15 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
-from commands import ROOT, call, rows
+from commands import ROOT, call, rows, start, write_images
+from PIL import Image
 
 pytestmark = pytest.mark.process
 
@@ -124,3 +126,29 @@ def test_the_slurm_script_runs_the_same_command_and_requeues_on_75(tmp_path):
     'srun --wait=120 python -m unet_jax.main --workdir a b\n'
     'scontrol requeue 7\n'
   )
+
+
+@pytest.mark.slow
+def test_two_processes_predict_the_files_of_one(finished, tmp_path):
+  images = write_images(tmp_path / 'data', 2) / 'images'
+  args = ('--workdir', finished[0], '--input', images, '--probabilities=png')
+  call('predict', *args, '--output', tmp_path / 'one')
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    address = f'localhost:{free.getsockname()[1]}'
+  processes = [
+    start(
+      *('-m', 'unet_jax.predict', *args, '--output', tmp_path / 'two'),
+      *('--coordinator', address, '--num_processes=2', f'--process_id={i}'),
+    )
+    for i in range(2)
+  ]
+  assert [process.wait(timeout=300) for process in processes] == [0, 0]
+  one, two = (
+    {path.name: path for path in (tmp_path / x).iterdir()}
+    for x in ('one', 'two')
+  )
+  assert one.keys() == two.keys()
+  for name in one.keys() - {'predictions.csv'}:
+    arrays = (np.asarray(Image.open(x[name])).astype(int) for x in (one, two))
+    np.testing.assert_allclose(*arrays, rtol=0, atol=2)

@@ -82,6 +82,7 @@ def test_the_marks_of_an_earlier_end_are_removed(load_config, tmp_path):
   (tmp_path / 'evaluation').mkdir()
   for split in ('val', 'test'):
     (tmp_path / f'evaluation/{split}.json').touch()
+  (tmp_path / 'metrics.csv').touch()
   assert workdir.is_finished(tmp_path, 20, 'val')
   assert not workdir.is_finished(tmp_path, 21, 'val')
   longer = load_config('binary:tiny', total_steps=21)
@@ -90,7 +91,7 @@ def test_the_marks_of_an_earlier_end_are_removed(load_config, tmp_path):
   assert (tmp_path / 'stopped.txt').exists()  # Nothing is written by checks.
   workdir.begin(tmp_path, longer, 'val', overwrite=False)
   assert sorted(path.name for path in tmp_path.rglob('*.*')) == [
-    *('config.json', 'test.json')
+    *('config.json', 'metrics.csv', 'test.json')
   ]
   saved = config_lib.load(tmp_path / 'config.json')
   assert (saved.total_steps, saved.optim.schedule_steps) == (21, 20)

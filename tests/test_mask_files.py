@@ -65,6 +65,16 @@ def test_mask_of_equal_channels_is_grey(tmp_path, mode):
   np.testing.assert_array_equal(read_index(path), INDEX)
 
 
+@pytest.mark.parametrize(('kind', 'channels'), [(2, 3), (4, 2)])
+def test_wide_mask_of_channels_is_not_cut_to_nothing(tmp_path, kind, channels):
+  row = np.full((2, channels), 255, '>u2')
+  if channels == 2:
+    row[:, 1] = 65535  # Opaque.
+  path = save_png(tmp_path / 'x.png', 16, kind, [row.tobytes()], width=2)
+  with pytest.raises(errors.InputError, match='8-bit PNG of indices'):
+    read_levels(path)
+
+
 def test_transparent_mask_is_refused(tmp_path):
   clear = np.stack([INDEX, np.full_like(INDEX, 254)], axis=-1)
   path = save(tmp_path / 'y.png', clear)

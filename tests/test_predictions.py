@@ -1,15 +1,21 @@
 """Finds the images to predict, and checks the contents of their masks."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
+from PIL import Image
 
-from unet_jax import errors
+from unet_jax import errors, parallel
 from unet_jax.data import labels
 from unet_jax.evaluation import (
   measures,
   prediction_table,
   predictions,
+  predictor,
+  raster_files,
   segment,
+  trained,
 )
 
 BLACK, BLUE, YELLOW = [0, 0, 0], [86, 180, 233], [240, 228, 66]
@@ -148,3 +154,74 @@ def test_files_that_would_be_written_over_are_refused(tmp_path):
   ):
     with pytest.raises(errors.InputError, match='name an empty folder'):
       predictions.check_targets(targets)
+
+
+# Whole images, by a network whose logits are the image.
+
+
+@pytest.fixture
+def make_model(load_config):
+  def network(_, batch):
+    return batch['image'].astype(jnp.float32)
+
+  def make(resize):
+    config = load_config('multiclass:tiny', **{'data.resize': resize})
+    classes = labels.ClassSpec(('background', 'a', 'b'), 2, exclusive=True)
+    made = predictor.Predictor(
+      classes=classes,
+      model=None,
+      mean=(0.0,) * 3,
+      std=(1.0,) * 3,
+      window=64,
+      max_pixels=64**2,
+      logits=parallel.map_batches(network),
+      count=None,
+    )
+    return trained.Trained(config, made, {}, 1)
+
+  return make
+
+
+@pytest.mark.parametrize('resize', [0, 40])
+def test_masks_have_the_size_of_the_image_also_if_the_run_scales_it(
+  make_model, tmp_path, resize
+):
+  rng = np.random.default_rng(0)
+  image = rng.integers(0, 256, (30, 40, 3), np.uint8)
+  image = image.repeat(2, axis=0).repeat(2, axis=1)  # Halved without loss.
+  path, output = tmp_path / 'x.png', tmp_path / 'out'
+  Image.fromarray(image).save(path)
+  options = segment.Options(probabilities='npy')
+  outcome = predictions.write(make_model(resize), [path], output, options)
+  assert outcome == (1, 0, [])
+  with Image.open(output / 'x.png') as mask:
+    np.testing.assert_array_equal(mask, image.argmax(axis=-1))
+  probs = np.load(output / 'x_probabilities.npy')
+  assert probs.shape == image.shape
+  if not resize:
+    expected = scipy.special.softmax(image.astype(float), axis=-1)
+    np.testing.assert_allclose(probs, expected, atol=1e-5)
+
+
+def test_what_an_image_that_is_read_in_parts_cannot_have_is_said(
+  make_model, tmp_path
+):
+  path, output = tmp_path / 'x.tif', tmp_path / 'out'
+  Image.fromarray(np.zeros((60, 80, 3), np.uint8)).save(path)
+  for resize, polygons, text in (
+    (40, False, 'config.data.resize=40'),
+    (0, True, 'without --polygons'),
+  ):
+    options = segment.Options(polygons=polygons, max_pixels=1000)
+    outcome = predictions.write(make_model(resize), [path], output, options)
+    (failure,) = outcome.failures
+    assert text in failure
+    assert [x.name for x in output.iterdir()] == ['predictions.csv']
+
+
+def test_a_file_that_cannot_be_written_ends_the_command(make_model, tmp_path):
+  path, output = tmp_path / 'x.png', tmp_path / 'out'
+  Image.fromarray(np.zeros((60, 80, 3), np.uint8)).save(path)
+  (output / 'x.png.partial').mkdir(parents=True)  # As on a full disk.
+  with pytest.raises(raster_files.NotWrittenError, match=r'x\.png cannot be'):
+    predictions.write(make_model(0), [path], output, segment.Options())

@@ -54,3 +54,13 @@ def test_csv_has_a_row_an_image_and_empty_cells_where_undefined(tmp_path):
   assert rows[0]['fn_a'] == '1'
   assert rows[1]['f1_a'] == rows[1]['macro_f1'] == ''
   assert rows[1]['specificity_a'] == '1.000000'
+
+
+def test_images_are_ranked_by_their_macro_f1_and_undefined_ones_left_out():
+  a, b = (
+    [(5, 5, 5, 0), (0, 0, 0, 15), (8, 1, 1, 5), (0, 3, 0, 12)],
+    (0, 0, 0, 15),
+  )
+  counts = np.array([[b, row] for row in a])  # F1 1/2, undefined, 8/9 and 0.
+  ranked = records.rank(RECORD._replace(counts=counts))
+  assert ranked == [(3, 0), (0, 0.5), (2, pytest.approx(8 / 9))]

@@ -119,6 +119,7 @@ def test_runs_are_compared_with_the_interval_of_their_difference(
   recall = np.mean(
     [row[0] / (row[0] + row[2]) for row in record.counts.sum(axis=0)[1:]]
   )
+  assert text.count('<img src="data:image/jpeg;base64,') == 2
   value, low, high = values[9:12]  # Of the macro recall.
   assert value == pytest.approx(1 - recall, abs=6e-4)
   assert low <= value <= high
@@ -150,7 +151,7 @@ def test_advice_follows_from_the_scores(evaluated):
   report = json.loads(json.dumps(run.splits[0].report))
   del report['matrix']
   report['pooled']['per_class']['a'].update(precision=0.9, recall=0.3, f1=0.45)
-  report['pooled']['per_class']['b'].update(precision=0.5, recall=0.5)
+  report['pooled']['per_class']['b'].update(precision=None, recall=0.0)
   report['curves']['a'].update(threshold=0.2, threshold_f1=0.6)
   report['pooled']['macro']['f1'] = 0.01
   report['intervals']['macro_f1'] = [0.0, 0.3]
@@ -164,6 +165,7 @@ def test_advice_follows_from_the_scores(evaluated):
   assert 'The interval is wide' in text
   assert 'a: the model misses more than it invents' in text
   assert 'with the threshold 0.200 instead of 0.5 F1 would be 0.600' in text
+  assert 'The model finds no pixel of b: ' in text
   assert 'b: the model' not in text
   assert 'still rising at the end' in text
   assert 'The loss is 3 on val and 1 in training' in text

@@ -49,8 +49,8 @@ def test_accuracy_of_a_rare_class_says_nothing_unless_errors_are_removed():
     return tables.caution(report)
 
   text = caution(10, 15, 20, 955)  # 35 errors are more than 30.
-  assert text.startswith('accuracy says nothing about a (accuracy 0.9650, or ')
-  assert '0.9700 if no pixel is predicted as it; F1 0.3636)' in text
-  assert 'a (' in caution(2, 0, 28, 970)  # 2 of 30 errors removed.
+  assert text.startswith('accuracy says nothing about a: a reaches 0.9650, ')
+  assert 'reach 0.9700 if no pixel were predicted as it; F1 is 0.3636' in text
+  assert 'about a:' in caution(2, 0, 28, 970)  # 2 of 30 errors removed.
   assert caution(20, 5, 10, 965) == ''  # Half of the errors removed.
   assert caution(0, 5, 0, 995) == ''  # The class does not occur.

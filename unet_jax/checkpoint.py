@@ -281,7 +281,7 @@ def find_step(manager: ocp.CheckpointManager, which: str) -> int:
         ) from None
     best = manager.best_step()
     return steps[-1] if best is None else best
-  if which.isdigit() and int(which) in steps:
+  if which.isdecimal() and int(which) in steps:
     return int(which)
   raise errors.InputError(
     f'--checkpoint {which}: there is no such checkpoint; use best, latest or '

@@ -154,10 +154,13 @@ def define_processes(args: flags.FlagValues) -> None:
     'num_processes',
     1,
     'Number of processes, on all machines.',
+    lower_bound=1,
     flag_values=args,
   )
   flags.DEFINE_integer(
-    'process_id', 0, 'Index of this process, from 0.', flag_values=args
+    *('process_id', 0, 'Index of this process, from 0.'),
+    lower_bound=0,
+    flag_values=args,
   )
   flags.DEFINE_float(
     'peer_timeout',

@@ -40,6 +40,7 @@ def define(args: flags.FlagValues) -> None:
     'folds',
     0,
     'Number of folds to cross-validate in, each a run in WORKDIR/foldN.',
+    lower_bound=0,
     flag_values=args,
   )
   command_line.define_processes(args)

@@ -4,6 +4,7 @@ SLURM, Kubernetes and `docker stop` send such a signal some seconds before they
 kill. A thread hears it, so that it is heard while the main thread compiles.
 """
 
+import atexit
 import contextlib
 import os
 import signal
@@ -102,6 +103,8 @@ def listen() -> None:
     if signal.getsignal(number) is signal.SIG_DFL:
       # Does nothing: Python has written the number into the pipe before.
       signal.signal(number, lambda *_: None)
+      # Python, at its exit, would let the signal kill a run that is finished.
+      atexit.register(signal.signal, number, signal.SIG_IGN)
   threading.Thread(target=_hear, args=(heard,), daemon=True).start()
 
 

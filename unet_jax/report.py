@@ -17,7 +17,7 @@ def main(argv: Sequence[str]) -> int:
 def define(args: flags.FlagValues) -> None:
   """Defines the flags."""
   flags.DEFINE_multi_string(
-    'run', [], 'Folder of a run; RUN alone means the same.', flag_values=args
+    'run', [], 'Folder of a run; RUN alone means the same', flag_values=args
   )
   flags.DEFINE_string(
     'output',

@@ -8,7 +8,11 @@ import subprocess
 import sys
 import time
 
+import jax
+import numpy as np
 from commands import ROOT, start, write_images
+
+from unet_jax.evaluation import trained
 
 STEPS = 400
 
@@ -26,6 +30,17 @@ def flags(folder, *more):
     *('--config.eval_every=100', '--config.save_every=30'),
     *more,
   )
+
+
+def assert_same_weights(workdir, other):
+  """Asserts that two runs end with equal bits, in `latest` and in `best`.
+
+  Compares the averaged weights, which any number of processes can load.
+  """
+  for which in ('latest', 'best'):
+    one, two = (trained.load(folder, which) for folder in (workdir, other))
+    assert one.step == two.step
+    jax.tree.map(np.testing.assert_array_equal, one.variables, two.variables)
 
 
 class Run:

@@ -80,6 +80,8 @@ def _grey_mask(image: ImageFile.ImageFile, path: pathlib.Path) -> np.ndarray:
   An opaque alpha is dropped. Of equal channels one is taken: WebP and AVIF
   have no others for grey.
   """
+  # Of 16 bits Pillow keeps the upper 8 where there are several channels.
+  is_cut = ';16' in opening.tiles(image)
   opening.decode(image.load, path)
   array = np.asarray(image)
   if image.mode in ('LA', 'RGBA'):
@@ -89,8 +91,8 @@ def _grey_mask(image: ImageFile.ImageFile, path: pathlib.Path) -> np.ndarray:
         'alpha channel'
       )
     array = array[..., :-1]
-  is_color = image.mode in ('RGB', 'RGBA', 'LA')
-  if is_color and (array == array[..., :1]).all():
+  is_rgb = image.mode in ('RGB', 'RGBA', 'LA') and not is_cut
+  if is_rgb and (array == array[..., :1]).all():
     return array[..., 0]
   if image.mode not in ('1', 'L', 'P', 'I') and not opening.is_deep_grey(image):
     raise errors.InputError(

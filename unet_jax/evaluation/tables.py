@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from unet_jax import defaults
+from unet_jax.data.checks import finding
 from unet_jax.evaluation import scores
 
 NAMES = ('precision', 'recall', 'accuracy', 'iou', 'f1')  # Columns.
@@ -114,17 +115,23 @@ def caution(report: dict) -> str:
   Args:
     report: from scores.report.
   """
-  parts = []
+  misleading = []
   for name, blind in report['trivial_accuracy']['nowhere'].items():
     row = report['pooled']['per_class'][name]
     gain = row['accuracy'] - blind
     is_high = min(blind, row['accuracy']) >= RARE
     if is_high and row['support'] and gain < REMOVED * (1 - blind):
-      parts.append(
-        f'{name} (accuracy {row["accuracy"]:.4f}, or {blind:.4f} if no pixel '
-        f'is predicted as it; F1 {_cell(row["f1"])})'
-      )
-  return f'accuracy says nothing about {"; ".join(parts)}' if parts else ''
+      misleading.append(name)
+  if not misleading:
+    return ''
+  name = misleading[0]
+  row = report['pooled']['per_class'][name]
+  return (
+    f'accuracy says nothing about {finding.some(misleading)}: {name} reaches '
+    f'{row["accuracy"]:.4f}, and would reach '
+    f'{report["trivial_accuracy"]["nowhere"][name]:.4f} if no pixel were '
+    f'predicted as it; F1 is {_cell(row["f1"])}'
+  )
 
 
 def _cells(row: dict) -> list[str]:

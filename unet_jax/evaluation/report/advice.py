@@ -1,5 +1,6 @@
 """Says in words how good a run is, and what to do next."""
 
+from unet_jax.data.checks import finding
 from unet_jax.evaluation import records
 from unet_jax.evaluation.report import run as run_lib
 
@@ -42,8 +43,21 @@ def advise(run: run_lib.Run) -> list[str]:
       f'{(bounds[1] - bounds[0]) / 2:.2f} between runs may be chance. More '
       f'images in {split.name} narrow it.'
     )
+  missed = [
+    name
+    for name in run.config['data.classes']
+    if not report['pooled']['per_class'][name]['recall']
+    and report['pooled']['per_class'][name]['support']
+  ]
+  if missed:
+    texts.append(
+      f'The model finds no pixel of {finding.some(missed)}: train longer, set '
+      'config.loss.class_weights=inverse, or merge such a class with one that '
+      'looks like it (config.data.masks.merge).'
+    )
   for name in run.config['data.classes']:
-    texts += _of_class(report, name)
+    if name not in missed:
+      texts += _of_class(report, name)
   return texts + _of_training(run.rows) + _worst(split)
 
 

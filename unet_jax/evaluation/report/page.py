@@ -1,6 +1,7 @@
 """One HTML page of one or several runs, which needs no other file."""
 
 import base64
+import io
 import pathlib
 from collections.abc import Sequence
 
@@ -118,6 +119,7 @@ def _describe(run: run_lib.Run) -> dict:
       for split in run.splits
     ],
     'colors': list(zip(classes, colors, strict=True)),
+    'sheet': _sheet(run.sheet),
     'pictures': [_picture(*entry) for entry in run.pictures],
   }
 
@@ -145,16 +147,28 @@ def _matrix(report: dict) -> dict | None:
   }
 
 
+def _sheet(path: pathlib.Path) -> str:
+  """Embeds a sheet of panels as a JPEG; '' if there is none."""
+  if not path.exists():
+    return ''
+  with Image.open(path) as image, io.BytesIO() as file:
+    image.save(file, 'JPEG')
+    return _url(file.getvalue())
+
+
+def _url(content: bytes) -> str:
+  return f'data:image/jpeg;base64,{base64.b64encode(content).decode()}'
+
+
 def _picture(title: str, path: pathlib.Path) -> dict:
   """Embeds a panel; its parts are shown as pieces of one picture."""
   with Image.open(path) as image:
     width, height = image.size
   part = (width - 3 * pictures.GAP) / len(PARTS)
   places = [i * (part + pictures.GAP) for i in range(len(PARTS))]
-  text = base64.b64encode(path.read_bytes()).decode()
   return {
     'title': title,
-    'url': f'data:image/jpeg;base64,{text}',
+    'url': _url(path.read_bytes()),
     'ratio': f'{part:.2f}/{height}',
     'size': f'{100 * width / part:.3f}',
     'parts': [

@@ -10,6 +10,7 @@ import numpy as np
 WIDTH, HEIGHT = 380, 260  # Units of the SVG, pixels at its full size.
 LEFT, RIGHT, TOP, BOTTOM = 50, 10, 24, 38  # Margins around the axes.
 MOST_POINTS = 400  # Of a line; more are thinned out.
+NUM_COLORS = 8  # Of the style sheet.
 
 
 class Line(NamedTuple):
@@ -31,7 +32,8 @@ class Axis(NamedTuple):
 def plot(title: str, lines: Sequence[Line], x: Axis, y: Axis) -> str:
   """Draws lines; returns an HTML figure with a legend.
 
-  Line i has the class `line` and i, by which the style sheet colours it.
+  Line i has the class `line` and i % NUM_COLORS, by which the style sheet
+  colours it.
 
   Args:
     title: heading of the figure.
@@ -53,7 +55,7 @@ def plot(title: str, lines: Sequence[Line], x: Axis, y: Axis) -> str:
     return f'{across:.1f},{down:.1f}'
 
   parts = [*_grid(spans, place), *_names(x.name, y.name)]
-  for i, line in enumerate(lines):
+  for i, line in _numbered(lines):
     points = [list(map(place, piece)) for piece in _pieces(line)]
     parts += [
       f'<polyline class="line{i}" points="{" ".join(piece)}"/>'
@@ -66,7 +68,7 @@ def plot(title: str, lines: Sequence[Line], x: Axis, y: Axis) -> str:
       ]
   legend = ''.join(
     f'<span class="line{i}">{html.escape(line.name)}</span>'
-    for i, line in enumerate(lines)
+    for i, line in _numbered(lines)
     if line.name
   )
   heading = html.escape(title)
@@ -75,6 +77,11 @@ def plot(title: str, lines: Sequence[Line], x: Axis, y: Axis) -> str:
     f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{heading}">'
     f'{"".join(parts)}</svg><div class="legend">{legend}</div></figure>'
   )
+
+
+def _numbered(lines: Sequence[Line]) -> list[tuple[int, Line]]:
+  """Returns each line with the number of its colour."""
+  return [(i % NUM_COLORS, line) for i, line in enumerate(lines)]
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:

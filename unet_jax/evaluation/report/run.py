@@ -28,6 +28,7 @@ class Run(NamedTuple):
   config: dict  # By flat keys, such as optim.lr.
   rows: list[dict]  # Of metrics.jsonl.
   splits: list[Split]  # In the order of SPLITS; at least one.
+  sheet: pathlib.Path  # Panels of the first split's first images.
   pictures: list[tuple[str, pathlib.Path]]  # Titles and panels, first split.
 
 
@@ -62,6 +63,7 @@ def read(workdir: pathlib.Path) -> Run:
     config=config,
     rows=_read_rows(workdir / METRICS),
     splits=splits,
+    sheet=folder / f'{splits[0].name}.png',
     pictures=[
       (title, folder / file)
       for file, title in splits[0].report.get('pictures', {}).items()
