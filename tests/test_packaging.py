@@ -114,7 +114,17 @@ def test_the_wheel_trains_in_an_empty_folder_with_a_fresh_home(tmp_path):
     *('--workdir', 'runs/first'),
   )
   assert 'is finished, at step 4' in again
-  assert not [path for path in work.iterdir() if path.name != 'runs']
+  assert [path.name for path in work.iterdir()] == ['runs']
+  run('unet_jax', 'evaluate', '--workdir', 'runs/first', '--split', 'val')
+  commands.write_images(work / 'my_images', 2)
+  run(
+    *('unet_jax', 'predict', '--workdir', 'runs/first'),
+    *('--input', 'my_images/images', '--output', 'masks'),
+  )
+  assert (work / 'masks/im1.png').exists()
+  run('unet_jax', 'report', 'runs/first')
+  done = run('unet_jax', 'keys', 'learning_rate')
+  assert '  optim.lr = ' in done
 
 
 @pytest.mark.slow

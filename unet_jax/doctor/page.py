@@ -25,6 +25,8 @@ _STYLE = """
 .doctor td, .doctor th { padding: .25em .7em; text-align: right;
   border-bottom: 1px solid light-dark(#ddd, #444); }
 .doctor td { white-space: nowrap; }
+@media (max-width: 520px) { .doctor table { font-size: .76em; }
+  .doctor td, .doctor th { padding: .3em .25em; } }
 .doctor td:first-child, .doctor th:first-child { text-align: left;
   padding-left: 0; }
 .finding { border-left: 4px solid; margin: .8em 0; padding: .1em .9em;
