@@ -9,7 +9,7 @@ from typing import Any
 
 import ml_collections
 
-from unet_jax import defaults, errors, text_files
+from unet_jax import defaults, errors, rare_keys, text_files
 from unet_jax import knob as knob_lib
 
 # Key of an earlier version -> its name today. Old runs and files have them.
@@ -297,8 +297,9 @@ def reference() -> str:
   return '\n\n'.join(
     [
       '# Every key of a config',
-      'Generated from `unet_jax/defaults.py` by `python -m unet_jax.config > '
-      'docs/config.md`. On the command line a key is a flag, such as '
+      'Generated from `defaults.py` and `rare_keys.py` by `python -m '
+      'unet_jax.config > docs/config.md`. On the command line a key is a flag, '
+      'such as '
       '`--config.optim.lr=3e-4`. A tuple needs no quotes: '
       '`--config.data.classes=cat,dog`. An entry of a dict is a flag of its '
       'own, `--config.transfer.classes.red_lesions=vessels`, and leaves the '
@@ -307,8 +308,8 @@ def reference() -> str:
       '## Common settings',
       _table(defaults.MAIN),
       '## Rare settings',
-      defaults.NOTE,
-      _table(defaults.OTHER),
+      rare_keys.NOTE,
+      _table(rare_keys.KEYS),
     ]
   )
 
