@@ -39,13 +39,19 @@ def test_the_report_has_a_line_per_seed_and_a_line_per_evaluation():
 @pytest.mark.parametrize(
   ('args', 'message'),
   [
-    (['--source.optim.lrr=1'], '--source has no key lrr; did you mean lr?'),
-    (['--source', 'x.py'], "--source: [Errno 2] No such file or directory: 'x"),
+    (
+      ['--source.optim.lrr=1'],
+      '--source has no key optim.lrr; did you mean optim.lr?',
+    ),
+    (['--source', 'x.py'], "--source: 'x.py' is no file, and no preset"),
     (
       ['--source.optim.lr=-1'],
       '--source.optim.lr is -1.0; it must be a number, positive',
     ),
-    (['--config.optim.lrr=1'], '--config has no key lrr; did you mean lr?'),
+    (
+      ['--config.optim.lrr=1'],
+      '--config has no key optim.lrr; did you mean optim.lr?',
+    ),
     (
       ['--config.optim.lr=-1'],
       'config.optim.lr is -1.0; it must be a number, positive',
