@@ -16,6 +16,7 @@ SHORT = (
   *('--config.total_steps=2', '--config.image_size=32'),
   *('--config.batch_size=4', '--config.eval_every=2'),
   *('--config.model.depth=1', '--config.model.width=4'),
+  '--config.data.resize=128',  # Hundreds of images are scored.
 )
 
 

@@ -19,7 +19,7 @@ from unet_jax.evaluation import (
 
 # Pixels of a call of the compiled function, which images fill up: one shape for
 # images of all sizes.
-CHUNK = 2**18
+CHUNK = 2**16
 
 
 def measure(
