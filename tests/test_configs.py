@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from unet_jax import config as config_lib
-from unet_jax import defaults, errors, knob
+from unet_jax import defaults, errors, knob, lookup
 from unet_jax.data import sources
 from unet_jax.training import setup
 
@@ -121,8 +121,8 @@ def test_what_most_runs_set_is_a_short_list_with_all_that_configs_change(
 
 def test_the_page_of_all_keys_is_that_of_the_defaults():
   page = pathlib.Path('docs/config.md').read_text()
-  assert page == config_lib.reference() + '\n', (
-    'run python -m unet_jax.config > docs/config.md'
+  assert page == lookup.reference() + '\n', (
+    'run python -m unet_jax.lookup > docs/config.md'
   )
   rows = [line for line in page.splitlines() if line.startswith('| `')]
   assert len(rows) == len(defaults.KEYS)

@@ -1,7 +1,4 @@
-"""Checks, saves, loads and compares configs.
-
-`python -m unet_jax.config > docs/config.md` writes the page of all keys.
-"""
+"""Checks, saves, loads and compares configs."""
 
 import pathlib
 import re
@@ -9,7 +6,7 @@ from typing import Any
 
 import ml_collections
 
-from unet_jax import defaults, errors, rare_keys, text_files
+from unet_jax import defaults, errors, text_files
 from unet_jax import knob as knob_lib
 
 # Key of an earlier version -> its name today. Old runs and files have them.
@@ -290,40 +287,3 @@ def differences(
     for key in sorted(old | new)
     if old.get(key, missing) != new.get(key, missing) and key not in MACHINE
   ]
-
-
-def reference() -> str:
-  """Returns docs/config.md, the page of all keys."""
-  return '\n\n'.join(
-    [
-      '# Every key of a config',
-      'Generated from `defaults.py` and `rare_keys.py` by `python -m '
-      'unet_jax.config > docs/config.md`. On the command line a key is a flag, '
-      'such as '
-      '`--config.optim.lr=3e-4`. A tuple needs no quotes: '
-      '`--config.data.classes=cat,dog`. An entry of a dict is a flag of its '
-      'own, `--config.transfer.classes.red_lesions=vessels`, and leaves the '
-      'other entries. `unet-jax keys WORD` finds keys, also by the names that '
-      'other programs give them.',
-      '## Common settings',
-      _table(defaults.MAIN),
-      '## Rare settings',
-      rare_keys.NOTE,
-      _table(rare_keys.KEYS),
-    ]
-  )
-
-
-def _table(knobs: dict[str, knob_lib.Knob]) -> str:
-  rows = [
-    '| key | default | must be | meaning |',
-    '| --- | --- | --- | --- |',
-  ]
-  for key, knob in knobs.items():
-    must_be = knob_lib.requirement(knob)
-    rows.append(f'| `{key}` | `{knob.value!r}` | {must_be} | {knob.meaning} |')
-  return '\n'.join(rows)
-
-
-if __name__ == '__main__':
-  print(reference())

@@ -1,10 +1,13 @@
-"""Finds the keys that a word may mean, by letters and by meaning."""
+"""Finds the keys that a word may mean, and describes keys.
+
+`python -m unet_jax.lookup > docs/config.md` writes the page of all keys.
+"""
 
 import difflib
 import textwrap
 from collections.abc import Iterable
 
-from unet_jax import defaults
+from unet_jax import defaults, rare_keys
 from unet_jax import knob as knob_lib
 
 # Key -> words of other programs that mean it.
@@ -96,3 +99,39 @@ def describe(keys: Iterable[str]) -> str:
       text.replace('`', ''), 74, initial_indent='    ', subsequent_indent='    '
     )
   return '\n'.join(blocks)
+
+
+def reference() -> str:
+  """Returns docs/config.md, the page of all keys."""
+  return '\n\n'.join(
+    [
+      '# Every key of a config',
+      'Generated from `defaults.py` and `rare_keys.py` by `python -m '
+      'unet_jax.lookup > docs/config.md`. On the command line a key is a flag, '
+      'such as `--config.optim.lr=3e-4`. A tuple needs no quotes: '
+      '`--config.data.classes=cat,dog`. An entry of a dict is a flag of its '
+      'own, `--config.transfer.classes.red_lesions=vessels`, and leaves the '
+      'other entries. `unet-jax keys WORD` finds keys, also by the names that '
+      'other programs give them.',
+      '## Common settings',
+      _table(defaults.MAIN),
+      '## Rare settings',
+      rare_keys.NOTE,
+      _table(rare_keys.KEYS),
+    ]
+  )
+
+
+def _table(knobs: dict[str, knob_lib.Knob]) -> str:
+  rows = [
+    '| key | default | must be | meaning |',
+    '| --- | --- | --- | --- |',
+  ]
+  for key, knob in knobs.items():
+    must_be = knob_lib.requirement(knob)
+    rows.append(f'| `{key}` | `{knob.value!r}` | {must_be} | {knob.meaning} |')
+  return '\n'.join(rows)
+
+
+if __name__ == '__main__':
+  print(reference())
