@@ -145,9 +145,13 @@ class Run:
     return self._each(image, self._segment)
 
   @overload
-  def probabilities(self, image: ImageLike) -> np.ndarray: ...
+  def probabilities(self, image: ImageLike) -> np.ndarray:
+    """Predicts one image."""
+
   @overload
-  def probabilities(self, image: Many) -> list[np.ndarray]: ...
+  def probabilities(self, image: Many) -> list[np.ndarray]:
+    """Predicts several images."""
+
   def probabilities(self, image):
     """Predicts the probability of each class, with the arguments of a call.
 

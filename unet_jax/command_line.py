@@ -49,6 +49,7 @@ class PrintFlag(flags.BooleanFlag):
     super().__init__(name, False, help, short_name)
 
   def parse(self, argument: str | bool) -> None:
+    """Prints the text if the flag is set."""
     if self._parse(argument):
       print(self._text(), end='')
       raise _TextShown
@@ -69,6 +70,7 @@ class _FileParser(flags.ArgumentParser):
     self._name, self._entries = name, entries
 
   def parse(self, argument: str) -> ml_collections.ConfigDict:
+    """Loads the config, and adds the entries of maps."""
     try:
       config = config_files.load(argument)
     except (Exception, SystemExit) as error:
