@@ -47,7 +47,7 @@ def test_the_python_of_readme_trains_and_predicts(tmp_path):
   assert root in code
   write_images(tmp_path / 'my_images', 6)
   shown, text = run_code(code.replace(root, f'{root}, {SMALL}'), tmp_path)
-  for part in ('steps per epoch', 'step 4  val macro F1', 'weighted  '):
+  for part in ('steps per epoch', 'step 4  val macro F1', 'blind F1'):
     assert part in text
   run, mask, probs = shown['run'], shown['mask'], shown['probs']
   assert run.step == 4

@@ -54,3 +54,9 @@ def test_accuracy_of_a_rare_class_says_nothing_unless_errors_are_removed():
   assert 'about a:' in caution(2, 0, 28, 970)  # 2 of 30 errors removed.
   assert caution(20, 5, 10, 965) == ''  # Half of the errors removed.
   assert caution(0, 5, 0, 995) == ''  # The class does not occur.
+
+
+def test_the_means_of_one_class_are_left_out():
+  report = scores.report(IMAGES[:, :1], NAMES[:1], 1, 7)
+  lines = tables.table(report).splitlines()
+  assert [line.split()[0] for line in lines] == ['class', NAMES[0]]

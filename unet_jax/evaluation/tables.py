@@ -44,7 +44,8 @@ def table(report: dict) -> str:
     (name, *_cells(row), _cell(blind[name]), f'{row["support"]:.0f}')
     for name, row in pooled['per_class'].items()
   ]
-  rows += [(mean, *_cells(pooled[mean]), '', '') for mean in scores.MEANS]
+  means = scores.MEANS if len(rows) > 2 else ()  # Those of one class equal it.
+  rows += [(mean, *_cells(pooled[mean]), '', '') for mean in means]
   return _lay_out(rows)
 
 
