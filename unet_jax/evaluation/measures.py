@@ -10,7 +10,7 @@ import scipy.sparse
 class Measures(NamedTuple):
   """What is known of the strips so far, for each of K classes."""
 
-  pixels: int  # Of the image.
+  pixels: int  # The pixels of the image so far.
   area: np.ndarray  # int64[K], pixels of the class.
   probability: np.ndarray  # float64[K], sum over the pixels of the class.
   components: np.ndarray  # int64[K], of pixels that share a side.

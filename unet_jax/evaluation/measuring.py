@@ -58,7 +58,7 @@ def measure(
       ]
       shapes.append(_measure_shapes(*foreground))
   counted, nothing = np.stack(cells), np.zeros(0, np.int64)
-  outlines, found, levels = (
+  outlines, detected, levels = (
     map(np.stack, zip(*shapes, strict=True)) if shapes else [nothing] * 3
   )
   return records.Record(
@@ -71,7 +71,7 @@ def measure(
     matrix=counted if classes.exclusive else nothing,
     histogram=histogram,
     outlines=outlines,
-    objects=found,
+    objects=detected,
     levels=levels,
   )
 

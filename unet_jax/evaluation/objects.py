@@ -71,14 +71,14 @@ def scores(counts: np.ndarray) -> dict[str, np.ndarray]:
   Args:
     counts: int64[..., 5] from `count`; sums over images pool their objects.
   """
-  num_true, found, num_pred, right, _ = np.moveaxis(
+  num_true, hit, num_pred, right, _ = np.moveaxis(
     counts.astype(np.float64), -1, 0
   )
   with np.errstate(invalid='ignore'):
-    recall, precision = found / num_true, right / num_pred
+    recall, precision = hit / num_true, right / num_pred
     # The harmonic mean, 0 if either is 0 or undefined.
-    product = 2 * found * right
-    f1 = product / (found * num_pred + right * num_true)
+    product = 2 * hit * right
+    f1 = product / (hit * num_pred + right * num_true)
   f1 = np.where((product == 0) & (num_true + num_pred > 0), 0, f1)
   return {'recall': recall, 'precision': precision, 'f1': f1}
 

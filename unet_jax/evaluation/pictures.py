@@ -143,7 +143,7 @@ def with_legend(picture: np.ndarray, names: Sequence[str]) -> np.ndarray:
     picture: from `overlay`.
     names: of its planes.
   """
-  size = int(np.clip(picture.shape[1] / 40, 12, 64))  # Of the text, pixels.
+  size = int(np.clip(picture.shape[1] / 40, 12, 64))  # Pixels.
   font = ImageFont.load_default(size)
   gap, places, x, y = size // 2, [], size // 2, size // 2
   width = picture.shape[1]

@@ -1,4 +1,4 @@
-"""A model for evaluation: its description and its two compiled functions."""
+"""A model for evaluation, and how it is run on windows of one shape."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence

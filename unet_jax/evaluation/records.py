@@ -31,7 +31,7 @@ class Record(NamedTuple):
   groups: Sequence[str]  # [N], such as the images' patients.
   planes: Sequence[str]  # [K]
   num_foreground: int  # F; the foreground classes are the last planes.
-  step: int  # Of the checkpoint.
+  step: int  # The checkpoint's.
   counts: np.ndarray  # int64[N, K, 4] of tp, fp, fn, tn.
   matrix: np.ndarray  # int64[N, K, K], see matrix.count.
   histogram: np.ndarray  # int64[K, 2, BINS], see curves.

@@ -70,8 +70,8 @@ def _details(report: dict) -> list[str]:
     for name, row in report['outlines'].items():
       means = (score['mean'] for score in row.values())
       detected = report['objects'][name]
-      found = (detected[key] for key in ('recall', 'precision'))
-      tables[-1].append((name, *map(_cell, (*means, *found))))
+      rates = (detected[key] for key in ('recall', 'precision'))
+      tables[-1].append((name, *map(_cell, (*means, *rates))))
   return [_lay_out(rows) for rows in tables]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 WIDTH, HEIGHT = 380, 260  # Units of the SVG, pixels at its full size.
 LEFT, RIGHT, TOP, BOTTOM = 50, 10, 24, 38  # Margins around the axes.
-MOST_POINTS = 400  # Of a line; more are thinned out.
+MOST_POINTS = 400  # A line with more is thinned out.
 NUM_COLORS = 8  # Of the style sheet.
 
 
