@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = (
   ('doors',),
   ('command_line',),
-  ('experiments', 'doctor'),
+  ('experiments', 'doctor', 'export'),
   ('training',),
   ('evaluation',),
   ('build',),

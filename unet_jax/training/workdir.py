@@ -34,6 +34,7 @@ WRITTEN = (
   splits.FILE,
   checkpoint.FOLDER,
   'evaluation',
+  'export',
   'report.html',
   'broken-[0-9]*',
   'events.out.tfevents.*',
