@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import json
 import re
+import types
 
 import jax
 import jax.export
@@ -61,7 +62,9 @@ def make(load_config, **settings):
 
   shapes = trained.abstract_variables(predictor.model, CHANNELS)
   variables = jax.tree_util.tree_map_with_path(draw, shapes)
-  return trained.Trained(config, predictor, variables, 7)
+  return types.SimpleNamespace(
+    config=config, predictor=predictor, variables=variables, step=7
+  )
 
 
 def images(*shape):
@@ -86,7 +89,7 @@ def test_onnx_gives_the_probabilities_of_every_network(load_config, name):
   session = onnxruntime.InferenceSession(onnx_model.encode(model))
   for shape in ((2, 16, 24), (1, 36, 8)):
     image = images(*shape)
-    (probs,) = session.run(None, {'image': image})
+    (probs,) = session.run(None, {'image': np.float32(image)})
     right = expected(model, image)
     assert right.std() > 0.05
     np.testing.assert_allclose(probs, right, atol=1e-4)
@@ -110,13 +113,13 @@ def test_stablehlo_gives_the_probabilities_on_cpu_and_cuda(
   exported = run_script(1, tmp_path)['network']
   assert exported.platforms == ('cpu', 'cuda')
   image = images(2, 16, 24)
-  probs = jax.jit(exported.call)(image)
+  probs = jax.jit(exported.call)(np.float32(image))
   np.testing.assert_allclose(probs, expected(model, image), atol=1e-5)
   # Any batch and any sides that are multiples of 4 are within the bounds.
   shape = jax.export.symbolic_shape('b, 4*h, 4*w, 3')
-  jax.eval_shape(exported.call, jax.ShapeDtypeStruct(shape, np.uint8))
+  jax.eval_shape(exported.call, jax.ShapeDtypeStruct(shape, np.float32))
   with pytest.raises(ValueError, match="value of 'rows'"):
-    exported.call(images(1, 18, 24))
+    exported.call(np.float32(images(1, 18, 24)))
 
 
 @pytest.fixture(scope='module')

@@ -1,8 +1,8 @@
 """Writes a model for other programs: python -m unet_jax.export --workdir RUN
 --format onnx
 
-RUN/export/model.onnx takes images uint8 [batch, height, width, channels] and
-gives probabilities float32 [batch, height, width, classes]; so does
+RUN/export/model.onnx takes images [batch, height, width, channels] and gives
+probabilities [batch, height, width, classes], both float32; so does
 model.stablehlo, for JAX. model.safetensors has the weights. docs/export.md
 shows how to use them."""
 

@@ -37,8 +37,8 @@ def multiple(model: trained.Trained) -> int:
 def make_function(model: trained.Trained) -> Callable[[jax.Array], jax.Array]:
   """Returns a function of images -> their probabilities.
 
-  It maps uint8[B, H, W, C] to float32[B, H, W, K], H and W multiples of
-  `multiple`. Normalisation and weights are inside.
+  It maps float32[B, H, W, C], with the values of the files, to float32[B, H, W,
+  K]. H and W are multiples of `multiple`. Normalisation is inside.
   """
   predictor = model.predictor
   variables = jax.device_get(model.variables)  # Not spread over devices.

@@ -19,7 +19,7 @@ IR_VERSION = (
 
 
 def encode(model: trained.Trained) -> bytes:
-  """Returns the model: `image` uint8[B, H, W, C] -> `probabilities`.
+  """Returns the model: `image` float32[B, H, W, C] -> `probabilities`.
 
   B, H and W are symbolic, H and W multiples of network.multiple. The facts of
   network.describe are metadata, each as JSON.
@@ -37,12 +37,12 @@ def encode(model: trained.Trained) -> bytes:
     operators.add(graph, 'Sigmoid', 'probabilities', last)
   sides = 'batch', 'height', 'width'
   channels, num_planes = len(predictor.mean), len(predictor.classes.planes)
-  value = onnx.helper.make_tensor_value_info
+  value, dtype = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
   whole = onnx.helper.make_graph(
     graph.nodes,
     'unet_jax',
-    [value('image', onnx.TensorProto.UINT8, (*sides, channels))],
-    [value('probabilities', onnx.TensorProto.FLOAT, (*sides, num_planes))],
+    [value('image', dtype, (*sides, channels))],
+    [value('probabilities', dtype, (*sides, num_planes))],
     graph.constants,
   )
   proto = onnx.helper.make_model(
@@ -58,8 +58,7 @@ def encode(model: trained.Trained) -> bytes:
 
 def _normalise(graph: operators.Graph, mean, std) -> str:
   """Turns the image into (image - mean) / std, float32[B, C, H, W]."""
-  float32 = onnx.TensorProto.FLOAT
-  x = operators.add(graph, 'Cast', 'image/float', 'image', to=float32)
+  x = 'image'
   for kind, name, values in (('Sub', 'mean', mean), ('Div', 'std', std)):
     values = operators.constant(graph, name, np.array(values, np.float32))
     x = operators.add(graph, kind, f'image/{name}', x, values)

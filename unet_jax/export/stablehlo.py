@@ -21,5 +21,5 @@ def encode(model: trained.Trained) -> bytes:
   )
   exported = jax.export.export(
     jax.jit(network.make_function(model)), platforms=PLATFORMS
-  )(jax.ShapeDtypeStruct(shape, jnp.uint8))
+  )(jax.ShapeDtypeStruct(shape, jnp.float32))
   return bytes(exported.serialize())
