@@ -17,7 +17,7 @@ FLOORS = (
   ('training',),
   ('evaluation',),
   ('build',),
-  ('nn', 'data'),
+  ('nn', 'data', 'pages'),
   ('ground',),
 )
 # nn may import only itself, the codes of labels, examples packed in one buffer,
