@@ -63,8 +63,8 @@ def test_the_page_of_a_run_needs_no_other_file(evaluated):
   assert f'{workdir}/report.html shows it' in output
   assert not re.search(r'(src|href|url\()=?"?(?!data:)https?:', text)
   assert text.count('url(data:image/jpeg;base64,') == 9
-  # Loss, F1, learning rate, gradients, and two curves of each class.
-  assert text.count('<svg ') == 4 + 2 * 2
+  # Loss, terms, F1, learning rate, gradients, and two curves of each class.
+  assert text.count('<svg ') == 5 + 2 * 2
   assert html.escape(str(workdir)) in text
   assert '<1>' not in text
 
@@ -174,21 +174,46 @@ def test_runs_are_compared_with_the_interval_of_their_difference(
   assert low <= value <= high
 
 
-def test_what_cannot_be_shown_is_refused(evaluated, tmp_path):
+def test_runs_of_other_images_are_shown_without_a_difference(
+  evaluated, tmp_path
+):
   workdir, _ = evaluated
+  other = tmp_path / 'other'
+  shutil.copytree(workdir, other)
+  config = json.loads((other / 'config.json').read_text())
+  config['optim']['lr'] = 0.125
+  (other / 'config.json').write_text(json.dumps(config))
+  path = other / 'evaluation/test.npz'
+  record = records.read(path)
+
+  def compare():
+    output = tmp_path / 'both.html'
+    call('report', workdir, other, '--output', output)
+    return output.read_text()
+
+  records.write(record._replace(names=record.names[::-1]), path)
+  text = compare()
+  assert 'were scored on different images, so' in text
+  assert '<h2>Curves</h2>' in text
+  assert 'paired bootstrap' not in text
+  assert re.search(r'<td>optim.lr</td><td>[^<]+</td><td>0.125</td>', text)
+  records.write(record._replace(planes=record.planes[::-1]), path)
+  assert 'were scored on different classes, so' in compare()
+  path.unlink()  # As a run of an earlier version.
+  assert f'python -m unet_jax.evaluate --workdir {other}' in compare()
+
+
+def test_settings_other_than_the_defaults_are_listed(evaluated):
+  text = (evaluated[0] / 'report.html').read_text()
+  assert '<td>model.depth</td><td>4</td><td>1</td>' in text
+  assert '<td>optim.schedule</td>' not in text
+
+
+def test_what_cannot_be_shown_is_refused(evaluated, tmp_path):
   assert 'holds no run' in call('report', tmp_path, check=False).stderr
   assert '--run is missing' in call('report', check=False).stderr
   other = tmp_path / 'other'
-  shutil.copytree(workdir, other)
-  path = other / 'evaluation/test.npz'
-  record = records.read(path)
-  records.write(record._replace(names=record.names[::-1]), path)
-  done = call('report', workdir, other, check=False)
-  assert 'are scored on different images' in done.stderr
-  path.unlink()
-  call('report', other)  # As a run of an earlier version.
-  done = call('report', workdir, other, check=False)
-  assert 'run unet_jax.evaluate again' in done.stderr
+  shutil.copytree(evaluated[0], other)
   shutil.rmtree(other / 'evaluation')
   with pytest.raises(errors.InputError, match='has no scores yet'):
     run_lib.read(other)

@@ -11,15 +11,8 @@ from PIL import Image
 
 from unet_jax import errors, text_files
 from unet_jax.data.checks import finding
-from unet_jax.evaluation import (
-  bootstrap,
-  objects,
-  pictures,
-  records,
-  summary,
-  tables,
-)
-from unet_jax.evaluation.report import advice, figures, journal
+from unet_jax.evaluation import objects, pictures, tables
+from unet_jax.evaluation.report import advice, differences, figures, journal
 from unet_jax.evaluation.report import run as run_lib
 from unet_jax.pages import render
 
@@ -79,7 +72,8 @@ def make(runs: Sequence[run_lib.Run]) -> str:
     runs=[_describe(run) for run in runs],
     columns=COLUMNS,
     rates=[f'{rate:g}' for rate in objects.RATES],
-    differences=_compare(runs),
+    settings=differences.settings(runs),
+    differences=differences.scores(runs),
     figures=[markupsafe.Markup(figure) for figure in figures.draw(runs)],
   )
 
@@ -201,50 +195,3 @@ def _picture(title: str, path: pathlib.Path) -> dict:
       for name, place in zip(PARTS, places, strict=True)
     ],
   }
-
-
-def _compare(runs: Sequence[run_lib.Run]) -> dict | None:
-  """Compares each run with the first, on the same images.
-
-  Raises:
-    InputError: if the runs were not scored on the same images and classes.
-  """
-  if len(runs) < 2:
-    return None
-  first, *others = (_record(run) for run in runs)
-  names = summary.statistic_names(first)
-  before = summary.statistics(first, first.counts.sum(axis=0))
-  rows = []
-  for run, record in zip(runs[1:], others, strict=True):
-    for field in ('names', 'planes'):
-      if list(getattr(first, field)) != list(getattr(record, field)):
-        what = {'names': 'images', 'planes': 'classes'}[field]
-        raise errors.InputError(
-          f'{runs[0].name} and {run.name} are scored on different {what}; '
-          'compare runs of the same data and split'
-        )
-    bounds = bootstrap.differences(
-      (first.counts, record.counts),
-      lambda counts: summary.statistics(first, counts),
-      first.groups,
-    )
-    after = summary.statistics(record, record.counts.sum(axis=0))
-    rows.append(
-      {
-        'name': run.name,
-        'cells': list(zip(after - before, *bounds.T, strict=True)),
-      }
-    )
-  is_grouped = len(set(first.groups)) < len(first.names)
-  over = 'groups of images' if is_grouped else 'images'
-  return {'names': names, 'rows': rows, 'over': over}
-
-
-def _record(run: run_lib.Run) -> records.Record:
-  record = run.splits[0].record
-  if record is None:
-    raise errors.InputError(
-      f'{run.name}: its evaluation is of an earlier version; run '
-      'unet_jax.evaluate again, before it is compared'
-    )
-  return record
