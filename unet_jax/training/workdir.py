@@ -20,6 +20,7 @@ TABLE = 'metrics.csv'
 PLAN = 'init_from.txt'
 STOPPED = 'stopped.txt'
 TEXT = 'train.log'
+JOURNAL = 'journal.jsonl'
 LOCK = 'lock.txt'  # Only while a run holds the folder.
 # Errors of a full or read-only disk; reading never gives them.
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -31,9 +32,12 @@ WRITTEN = (
   STOPPED,
   PLAN,
   TEXT,
+  JOURNAL,
   splits.FILE,
   checkpoint.FOLDER,
+  'doctor.json',  # Findings of the doctor on this run; see the report.
   'evaluation',
+  'export',
   'report.html',
   'broken-[0-9]*',
   'events.out.tfevents.*',
