@@ -216,6 +216,11 @@ def gather(tree: Any) -> Any:
   return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), arrays)
 
 
+def gather_hosts(array: np.ndarray) -> np.ndarray:
+  """Returns the arrays of all processes, which have equal shapes, stacked."""
+  return multihost_utils.process_allgather(array[None], tiled=True)
+
+
 def device_bytes() -> int:
   """Returns the memory of one device; 0 if it is unknown.
 

@@ -4,7 +4,9 @@ import signal
 import time
 
 import harness
+import numpy as np
 import pytest
+from PIL import Image
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 
@@ -46,6 +48,21 @@ def test_another_config_in_one_process_is_named_and_ends_all(tmp_path):
     code, stderr = run.end(process)
     assert code == 1
     assert 'differs: config.optim.lr is 0.1, and 0.002 in process 0' in stderr
+    assert len(stderr.splitlines()) == 1
+  assert not (tmp_path / 'run').exists()
+
+
+def test_another_mask_in_one_process_is_named_and_ends_all(tmp_path):
+  homes = tmp_path / 'home0', tmp_path / 'home1'
+  for home in homes:
+    args = harness.flags(home, '--workdir', tmp_path / 'run')
+  path = homes[1] / 'data/masks/im3.png'
+  Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+  run = harness.Pair(*args, '--config.data.root=~/data', homes=homes)
+  for process in range(2):
+    code, stderr = run.end(process)
+    assert code == 1
+    assert 'not its masks: process 1: image im3; give' in stderr
     assert len(stderr.splitlines()) == 1
   assert not (tmp_path / 'run').exists()
 

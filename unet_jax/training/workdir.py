@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from unet_jax import checkpoint, errors, parallel
 from unet_jax import config as config_lib
 from unet_jax.data import splits
+from unet_jax.training import digests
 
 CONFIG = config_lib.FILE
 METRICS = 'metrics.jsonl'
@@ -32,6 +33,7 @@ WRITTEN = (
   PLAN,
   TEXT,
   splits.FILE,
+  digests.FILE,
   checkpoint.FOLDER,
   'evaluation',
   'report.html',
