@@ -13,6 +13,8 @@ import pytest
 from commands import ROOT, call, rows, start, write_images
 from PIL import Image
 
+from unet_jax.evaluation import prediction_table
+
 pytestmark = pytest.mark.process
 
 
@@ -130,9 +132,10 @@ def test_the_slurm_script_runs_the_same_command_and_requeues_on_75(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_predict_the_files_of_one(finished, tmp_path):
-  images = write_images(tmp_path / 'data', 2) / 'images'
+  images = write_images(tmp_path / 'data', 5) / 'images'
+  (images / 'im3.png').write_bytes(b'no image')
   args = ('--workdir', finished[0], '--input', images, '--probabilities=png')
-  call('predict', *args, '--output', tmp_path / 'one')
+  call('predict', *args, '--output', tmp_path / 'one', check=False)
   with socket.socket() as free:
     free.bind(('localhost', 0))
     address = f'localhost:{free.getsockname()[1]}'
@@ -143,7 +146,7 @@ def test_two_processes_predict_the_files_of_one(finished, tmp_path):
     )
     for i in range(2)
   ]
-  assert [process.wait(timeout=300) for process in processes] == [0, 0]
+  assert [process.wait(timeout=300) for process in processes] == [1, 1]
   one, two = (
     {path.name: path for path in (tmp_path / x).iterdir()}
     for x in ('one', 'two')
@@ -152,3 +155,7 @@ def test_two_processes_predict_the_files_of_one(finished, tmp_path):
   for name in one.keys() - {'predictions.csv'}:
     arrays = (np.asarray(Image.open(x[name])).astype(int) for x in (one, two))
     np.testing.assert_allclose(*arrays, rtol=0, atol=2)
+  # The rows of process 0, which has im0, im2 and im4, come first.
+  tables = [prediction_table.read(x['predictions.csv']) for x in (one, two)]
+  assert list(tables[1]) == ['im0', 'im2', 'im4', 'im1']
+  assert tables[0].keys() == tables[1].keys()

@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from unet_jax import compiler, errors
+from unet_jax import compiler, errors, peers
 
 AHEAD = 2  # Batches to place on the devices before they are used (prefetch).
 AXIS = 'data'  # The mapped axis: all devices.
@@ -269,7 +269,7 @@ def describe_devices() -> str:
 
 def is_first() -> bool:
   """Returns whether this is the process that writes logs and files."""
-  return jax.process_index() == 0
+  return peers.index() == 0
 
 
 def wait(name: str) -> None:
