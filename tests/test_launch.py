@@ -10,9 +10,12 @@ import time
 
 import numpy as np
 import pytest
+import yaml
+from absl import flags
 from commands import ROOT, call, rows, start, write_images
 from PIL import Image
 
+from unet_jax import errors, main
 from unet_jax.evaluation import prediction_table
 
 pytestmark = pytest.mark.process
@@ -128,6 +131,82 @@ def test_the_slurm_script_runs_the_same_command_and_requeues_on_75(tmp_path):
     'srun --wait=120 python -m unet_jax.main --workdir a b\n'
     'scontrol requeue 7\n'
   )
+
+
+def flags_of(words):
+  """Returns {name: value} of flags --NAME=VALUE; main must have them."""
+  args = flags.FlagValues()
+  main.define(args)
+  given = dict(
+    word.removeprefix('--').split('=', 1)
+    for word in words
+    if word.startswith('--')
+  )
+  unknown = [x for x in given if x not in args and not x.startswith('config')]
+  assert not unknown
+  return given
+
+
+def test_the_jobset_starts_as_many_processes_as_it_says_and_resumes_on_75():
+  text = (ROOT / 'launch/k8s/jobset.yaml').read_text()
+  jobset = yaml.safe_load(text)
+  name, (job,) = jobset['metadata']['name'], jobset['spec']['replicatedJobs']
+  spec = job['template']['spec']
+  (container,) = spec['template']['spec']['containers']
+  given = flags_of(container['args'])
+  (port,) = container['ports']
+  assert given['coordinator'] == (
+    f'{name}-{job["name"]}-0-0.{name}:{port["containerPort"]}'
+  )
+  assert int(given['num_processes']) == spec['completions']
+  assert spec['completions'] == spec['parallelism']
+  first, _ = spec['podFailurePolicy']['rules']
+  assert first['onExitCodes']['values'] == [errors.Preempted.code]
+  assert first['onExitCodes']['containerName'] == container['name']
+  image = (ROOT / 'launch/k8s/Dockerfile').read_text()
+  assert 'ENTRYPOINT ["unet-jax"]' in image
+
+
+def test_the_skypilot_job_gives_the_flags_of_training_and_resumes_on_75():
+  job = yaml.safe_load((ROOT / 'launch/skypilot.yaml').read_text())
+  words = job['run'].replace('\\\n', ' ').split()
+  assert words[:2] == ['unet-jax', 'train']
+  given = flags_of(words)
+  for name in ('coordinator', 'num_processes', 'process_id', 'workdir'):
+    assert name in given
+  recovery = job['resources']['job_recovery']
+  assert recovery == {'recover_on_exit_codes': [errors.Preempted.code]}
+
+
+@pytest.mark.slow
+def test_the_jobset_has_the_fields_of_its_interface():
+  # Both are large, and nothing else needs them: pip install
+  # kubeflow-trainer-api kubernetes-validate
+  module = pytest.importorskip(
+    'kubeflow_trainer_api.models.jobset_v1alpha2_job_set'
+  )
+  validator = pytest.importorskip('kubernetes_validate')
+  jobset = yaml.safe_load((ROOT / 'launch/k8s/jobset.yaml').read_text())
+  # The model drops what it does not know.
+  read = module.JobsetV1alpha2JobSet.from_dict(jobset).to_dict()
+  assert read['spec']['replicatedJobs'][0]['name'] == 'train'
+  assert_has(read, jobset)
+  for job in jobset['spec']['replicatedJobs']:
+    whole = job['template'] | {'apiVersion': 'batch/v1', 'kind': 'Job'}
+    for version in ('1.31', '1.37'):
+      validator.validate(whole, version, strict=True)
+
+
+def assert_has(tree, part):
+  """Asserts that a tree of dicts and lists has all entries of another."""
+  if isinstance(part, dict):
+    for key in part:
+      assert_has(tree[key], part[key])
+  elif isinstance(part, list):
+    for x, y in zip(tree, part, strict=True):
+      assert_has(x, y)
+  else:
+    assert tree == part
 
 
 @pytest.mark.slow
