@@ -200,6 +200,14 @@ def start_jax(args: flags.FlagValues, *, shares_devices: bool = True) -> None:
     peers.watch(place.coordinator, args.peer_timeout, preemption.on_notices)
 
 
+def start_training(args: flags.FlagValues) -> None:
+  """Prepares the process for JAX, and for the signals that end a job."""
+  from unet_jax import preemption  # For a fast --help.
+
+  preemption.listen()
+  start_jax(args)
+
+
 def _fail(error: errors.InputError) -> int:
   sys.stdout.flush()
   print(f'error: {error}', file=sys.stderr, flush=True)
