@@ -8,7 +8,6 @@ import csv
 import io
 import math
 import pathlib
-import zipfile
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -59,7 +58,7 @@ def read(path: pathlib.Path) -> Record:
     # NumPy leaves a damaged file open if it gets a path.
     with path.open('rb') as file, np.load(file) as arrays:
       values = {key: arrays[key] for key in Record._fields}
-  except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+  except Exception as error:  # A damaged archive raises nearly anything.
     raise errors.InputError(
       f'{path} cannot be read ({error}); write it anew with '
       f'python -m unet_jax.evaluate --workdir {path.parents[1]} '

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from unet_jax import checkpoint, errors, parallel
 from unet_jax import config as config_lib
 from unet_jax.data import splits
+from unet_jax.training import digests
 
 CONFIG = config_lib.FILE
 METRICS = 'metrics.jsonl'
@@ -34,6 +35,7 @@ WRITTEN = (
   TEXT,
   JOURNAL,
   splits.FILE,
+  digests.FILE,
   checkpoint.FOLDER,
   'doctor.json',  # Findings of the doctor on this run; see the report.
   'evaluation',

@@ -47,9 +47,21 @@ def write(folders: Sequence[pathlib.Path], output: pathlib.Path) -> None:
   """Writes the page of `make` for the runs in these folders.
 
   Raises:
-    InputError: if a folder holds no scored run, or the page cannot be written.
+    InputError: if a folder holds no scored run, or one whose files are damaged,
+      or the page cannot be written.
   """
-  text = make([run_lib.read(folder) for folder in folders])
+  runs = [run_lib.read(folder) for folder in folders]
+  try:
+    text = make(runs)
+  except (
+    *(AttributeError, LookupError, TypeError, ValueError),
+    jinja2.UndefinedError,
+  ) as error:
+    raise errors.InputError(
+      f'the scores of {" or ".join(run.name for run in runs)} cannot be shown '
+      f'({error!r}); write them anew with '
+      'python -m unet_jax.evaluate --workdir RUN --split SPLIT'
+    ) from error
   try:
     output.parent.mkdir(parents=True, exist_ok=True)
     text_files.write_text(output, text)
