@@ -35,9 +35,10 @@ MOST_PROCESSES = 30
 # The files that take more than 15 s, the longest first. `make test` starts them
 # in this order.
 LONGEST = (
-  'run real_data step conv unet weights overfit layouts '
-  'parts lowering launch losses trace old_run comparison'
-).split()
+  *('run', 'real_data', 'step', 'conv', 'unet'),
+  *('weights', 'overfit', 'layouts', 'parts', 'lowering'),
+  *('launch', 'losses', 'trace', 'old_run', 'comparison'),
+)
 IS_WORKER = 'PYTEST_XDIST_WORKER' in os.environ
 gc.freeze()  # The collector then passes over what the imports have made.
 started = []  # The command lines of the processes that tests have started.
