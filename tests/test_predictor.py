@@ -7,6 +7,7 @@ import pytest
 
 from unet_jax import build, parallel
 from unet_jax.data import labels
+from unet_jax.evaluation import panels as panels_lib
 from unet_jax.evaluation import predictor as predictor_lib
 from unet_jax.evaluation import tiles, trained
 from unet_jax.nn import objective, preprocess
@@ -146,7 +147,7 @@ def test_images_of_twenty_sizes_compile_the_network_once(made):
   predictor = predictor._replace(logits=parallel.map_batches(network))
   source = make_source([(30 + 5 * i, 120 - 4 * i) for i in range(20)])
   result = predictor_lib.score_split(predictor, None, source)
-  predictor_lib.draw(predictor, None, source)
+  panels_lib.draw(predictor, None, source)
   for example, counted in zip(source, result.counts, strict=True):
     image, label = example['image'], example['label']
     planes = predictor_lib.predict(predictor, None, image)
@@ -167,7 +168,7 @@ def test_an_image_that_is_scaled_is_predicted_at_its_own_size(made):
 
 def test_the_first_examples_are_drawn(made):
   predictor, variables, source = made
-  panels = predictor_lib.draw(predictor, variables, source)
+  panels = panels_lib.draw(predictor, variables, source)
   assert [panel.shape for panel in panels] == [
     (height, 4 * width + 24, 3) for height, width in SIZES[:3]
   ]

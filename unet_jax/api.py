@@ -125,7 +125,10 @@ class Run:
   @property
   def scores(self) -> dict[str, Scores]:
     """Returns the scores by split, of the evaluations made so far."""
-    paths = (self.workdir / 'evaluation').glob('*.json')
+    from unet_jax.evaluation import thresholds
+
+    paths = set((self.workdir / 'evaluation').glob('*.json'))
+    paths -= {thresholds.path(self.workdir)}
     return {path.stem: Scores(_read(path)) for path in sorted(paths)}
 
   @overload
@@ -168,9 +171,9 @@ class Run:
     Args:
       split: train, val or test; by default the last one that there is.
     """
-    from unet_jax.evaluation import trained
+    from unet_jax.evaluation import evaluating
 
-    split, _ = trained.evaluate_split(self._model, self.workdir, split)
+    split, _ = evaluating.evaluate_split(self._model, self.workdir, split)
     return self.scores[split]
 
   def __repr__(self) -> str:
@@ -206,7 +209,9 @@ class Run:
     resize = self.config.data.resize
     model = self._model_for(image)
     planes = predictor.predict(
-      model.predictor, model.variables, image, resize=resize
+      *(model.predictor, model.variables, image),
+      resize=resize,
+      rule=model.rule,
     )
     if self._overlap:
       return planes

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from unet_jax import command_line
+from unet_jax import command_line, model_flags
 
 
 def main(argv: Sequence[str]) -> int:
@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
 
 def define(args: flags.FlagValues) -> None:
   """Defines the flags."""
-  flags.DEFINE_string('workdir', '', 'Folder of the run.', flag_values=args)
+  model_flags.define(args)
   flags.DEFINE_multi_string(
     'input',
     [],
@@ -33,9 +33,6 @@ def define(args: flags.FlagValues) -> None:
   )
   flags.DEFINE_string(
     'output', '', 'Folder for masks and overlays.', flag_values=args
-  )
-  flags.DEFINE_string(
-    'checkpoint', 'best', 'best, latest or a step.', flag_values=args
   )
   flags.DEFINE_enum(
     'probabilities',
@@ -68,14 +65,23 @@ def run(args: flags.FlagValues) -> int:
   """Writes the files of each image; returns 1 if an image failed."""
   from unet_jax import parallel  # Late, for a fast --help.
   from unet_jax.data import folder
-  from unet_jax.evaluation import predictions, segment, trained
+  from unet_jax.evaluation import predictions, segment, thresholds, trained
 
   for text in args.input:
     for line in folder.left_out(pathlib.Path(text)):
       parallel.say(line)
   paths = predictions.find_images(args.input)
   output = pathlib.Path(args.output)
-  model = trained.load(pathlib.Path(args.workdir), args.checkpoint)
+  workdir = pathlib.Path(args.workdir)
+  model = trained.load(workdir, args.checkpoint)
+  model = trained.with_smallest(model, args.smallest_component)
+  if args.thresholds:
+    command = model_flags.evaluate_command(args)
+    saved = thresholds.find(
+      workdir, model.weights(), model.predictor.classes, command
+    )
+    model = trained.with_thresholds(model, saved)
+    parallel.say(thresholds.describe(saved))
   options = segment.Options(args.probabilities, args.polygons, args.max_pixels)
   outcome = predictions.write(model, paths, output, options)
   kept = f', {outcome.num_kept} were up to date' if outcome.num_kept else ''

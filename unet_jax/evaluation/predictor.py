@@ -12,11 +12,8 @@ from PIL import Image
 
 from unet_jax import build, parallel
 from unet_jax.data import files, labels, pipeline, sources
-from unet_jax.evaluation import counts, pictures, scores, tiles
+from unet_jax.evaluation import counts, decisions, scores, tiles
 from unet_jax.nn import preprocess
-
-NUM_PICTURES = 3
-MAX_WIDTH = 1600  # Pixels; width of a panel of four pictures.
 
 
 class Predictor(NamedTuple):
@@ -254,35 +251,13 @@ def score_split(
   return SplitScores(confusion, losses, row)
 
 
-def draw(
-  predictor: Predictor, variables: dict, source: sources.Examples
-) -> list[np.ndarray]:
-  """Draws a panel, uint8[H, W, 3], for each of the first examples.
-
-  pictures.panel describes the panels.
-  """
-  classes, panels = predictor.classes, []
-  examples = [source[i] for i in range(min(NUM_PICTURES, len(source)))]
-  images = [example['image'] for example in examples]
-  logits = logits_of(predictor, variables, images)
-  for image, example, x in zip(images, examples, logits, strict=True):
-    label = example['label']
-    planes = counts.predicted_planes(x, exclusive=classes.exclusive)
-    void = labels.is_void(label)
-    panel = pictures.panel(
-      image,
-      truth=classes.to_planes(label),
-      void=void,
-      pred=planes[..., -classes.num_foreground :],
-    )
-    if panel.shape[1] > MAX_WIDTH:
-      panel = files.rescale(panel, MAX_WIDTH, Image.Resampling.BOX)
-    panels.append(panel)
-  return panels
-
-
 def predict(
-  predictor: Predictor, variables: dict, image: np.ndarray, *, resize: int = 0
+  predictor: Predictor,
+  variables: dict,
+  image: np.ndarray,
+  *,
+  resize: int = 0,
+  rule: decisions.Rule = decisions.PLAIN,
 ) -> np.ndarray:
   """Predicts one image of any size.
 
@@ -291,12 +266,14 @@ def predict(
     variables: variables of the model.
     image: uint8[H, W, C].
     resize: length of the longer side after scaling; 0 for no scaling.
+    rule: how logits become masks, before they are scaled back.
 
   Returns:
     bool[H, W, K], at the size of the image.
   """
   logits = _scaled_logits(predictor, variables, image, resize)
-  return to_planes(logits, predictor.classes, image.shape[:2])
+  planes = decisions.decide(logits, predictor.classes, rule)
+  return resize_planes(planes, image.shape[:2])
 
 
 def probabilities(
@@ -304,7 +281,7 @@ def probabilities(
 ) -> np.ndarray:
   """Predicts the probabilities of one image of any size.
 
-  Takes the arguments of `predict`: image uint8[H, W, C], and so on.
+  Takes arguments of `predict`: image uint8[H, W, C], and so on.
 
   Returns:
     float32[H, W, K].
@@ -323,11 +300,8 @@ def _scaled_logits(
   return logits
 
 
-def to_planes(
-  logits: np.ndarray, classes: labels.ClassSpec, shape: tuple[int, int]
-) -> np.ndarray:
-  """Turns logits float32[h, w, K] into masks bool[H, W, K] of a shape H, W."""
-  planes = counts.predicted_planes(logits, exclusive=classes.exclusive)
+def resize_planes(planes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+  """Scales masks bool[h, w, K] to bool[H, W, K] of a shape H, W."""
   if planes.shape[:2] == shape:
     return planes
   nearest = Image.Resampling.NEAREST
