@@ -115,7 +115,8 @@ def test_a_fold_has_the_thresholds_of_the_others(load_config, tmp_path):
   for i, folder in enumerate(folders):
     others = [pixels[j] for j in range(3) if j != i]
     wanted, values = (np.concatenate(x) for x in zip(*others, strict=True))
-    saved = thresholds.find(folder, [f'step {i + 1}'], classes, '')
+    path = thresholds.path(folder)
+    saved = thresholds.find(path, [f'step {i + 1}'], classes, '')
     (cut,) = thresholds.logits(saved)
     best = max(f1_at(wanted, values, edge) for edge in curves.EDGES)
     assert metrics.f1_score(wanted, values >= cut) == pytest.approx(best)
@@ -126,4 +127,5 @@ def test_a_fold_has_the_thresholds_of_the_others(load_config, tmp_path):
   assert row['f1'] == pytest.approx(f1)
   assert row['support'] == np.concatenate(truth).sum()
   names = ['fold0 step 1', 'fold1 step 2', 'fold2 step 3']
-  assert thresholds.find(tmp_path, names, classes, '')
+  path = tmp_path / 'evaluation/thresholds_ensemble.json'
+  assert thresholds.find(path, names, classes, '')

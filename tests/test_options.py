@@ -11,6 +11,9 @@ from PIL import Image
 from scipy import ndimage, special
 from sklearn import metrics
 
+import unet_jax
+from unet_jax import errors
+
 VIEW = np.ones((72, 96), bool)
 VIEW[:, :20] = False  # Outside of the field of view.
 
@@ -160,3 +163,80 @@ def test_exclusive_classes_have_no_thresholds(finished):
     done = call(*args, check=False)
     assert done.returncode == 1
     assert 'the most probable one wins' in done.stderr
+
+
+def test_augmented_probabilities_are_scored_and_written(run, tmp_path):
+  workdir, images = copy(run, tmp_path)
+  report, _ = evaluate(workdir, 'test_flips', '--augment=flips')
+  assert report['options'] == {'augment': ['flips']}
+  output = tmp_path / 'out'
+  masks, probs = predict(workdir, images, output, '--augment=flips')
+  row = report['pooled']['per_class']['foreground']
+  assert row['f1'] == pytest.approx(f1_of(images, masks), abs=1e-6)
+  for mask, p in zip(masks, probs, strict=True):
+    np.testing.assert_array_equal(mask, p > 0.5)
+  loaded = unet_jax.load(workdir, augment=['flips'])
+  np.testing.assert_array_equal(loaded(images[0]) > 0, masks[0])
+  np.testing.assert_allclose(
+    loaded.probabilities(images[0])[..., 1], probs[0], atol=1e-6
+  )
+  _, usual = predict(workdir, images, output)
+  assert not np.allclose(probs[0], usual[0], atol=1e-3)
+  with pytest.raises(errors.InputError, match='a list of flips and turns'):
+    unet_jax.load(workdir, augment='flips')
+
+
+def test_several_checkpoints_are_averaged(run, tmp_path):
+  workdir, images = copy(run, tmp_path)
+  report, text = evaluate(workdir, 'test_ensemble', '--checkpoint=2,4')
+  assert report['options'] == {'weights': ['step 2', 'step 4']}
+  assert 'weights of step 2, step 4' in text
+  output = tmp_path / 'out'
+  masks, probs = predict(workdir, images, output, '--checkpoint=2,4')
+  row = report['pooled']['per_class']['foreground']
+  assert row['f1'] == pytest.approx(f1_of(images, masks), abs=1e-6)
+  each = [
+    predict(workdir, images, tmp_path / step, f'--checkpoint={step}')[1]
+    for step in '24'
+  ]
+  for mean, one, two in zip(probs, *each, strict=True):
+    np.testing.assert_allclose(mean, (one + two) / 2, atol=1e-5)
+
+
+def test_folds_are_one_model_with_thresholds_of_their_own(run, tmp_path):
+  workdir, images = copy(run, tmp_path)
+  folds = tmp_path / 'folds'
+  for i in range(2):
+    shutil.copytree(workdir, folds / f'fold{i}')
+  names = ['fold0 step 4', 'fold1 step 4']
+  row = dict(threshold=0.5, logit=0.0, f1=1.0, f1_at_half=1.0)
+  saved = dict(weights=names, origin='x', classes={'foreground': row})
+  (folds / 'evaluation').mkdir()
+  path = folds / 'evaluation/thresholds_ensemble.json'
+  path.write_text(json.dumps(saved))
+  args = ('--checkpoint=4', '--thresholds')
+  _, together = predict(folds, images, tmp_path / 'out', *args)
+  _, alone = predict(workdir, images, tmp_path / 'alone', '--checkpoint=4')
+  np.testing.assert_allclose(together, alone, atol=1e-5)
+  report, _ = evaluate(folds, 'test_ensemble', '--checkpoint=4')
+  assert report['options'] == {'weights': names}
+
+
+def test_what_cannot_be_averaged_is_refused_in_one_line(
+  run, tmp_path, finished
+):
+  workdir, _ = copy(run, tmp_path)
+  other = tmp_path / 'other'
+  shutil.copytree(workdir, other)
+  lists = json.loads((other / 'splits.json').read_text())
+  lists['train'] += lists['val'][:1]
+  (other / 'splits.json').write_text(json.dumps(lists))
+  for args, text in (
+    (('--workdir', finished[0]), 'config.task is binary in'),
+    (('--checkpoint=best,4,4',), 'is named twice; name each once'),
+    (('--workdir', other, '--split=val'), 'other has trained on im3; score'),
+  ):
+    done = call('evaluate', '--workdir', workdir, *args, check=False)
+    assert done.returncode == 1
+    assert text in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -68,16 +68,16 @@ def test_thresholds_of_other_weights_are_not_taken(tmp_path):
   path = thresholds.path(tmp_path)
   scores.write(saved, path)
   assert json.loads(path.read_text()) == saved
-  assert thresholds.find(tmp_path, ['step 7'], CLASSES, '') == saved
+  assert thresholds.find(path, ['step 7'], CLASSES, '') == saved
   for weights, classes in (
     (['step 8'], CLASSES),
     (['step 7'], CLASSES._replace(planes=('a', 'c'))),
   ):
     with pytest.raises(errors.InputError, match='on val by: the command'):
-      thresholds.find(tmp_path, weights, classes, 'the command')
+      thresholds.find(path, weights, classes, 'the command')
 
 
 def test_exclusive_classes_have_no_thresholds(tmp_path):
   exclusive = labels.ClassSpec(('background', 'a'), 1, exclusive=True)
   with pytest.raises(errors.InputError, match='leave the flag out'):
-    thresholds.find(tmp_path, ['step 7'], exclusive, '')
+    thresholds.find(tmp_path / 'x.json', ['step 7'], exclusive, '')

@@ -40,11 +40,12 @@ def define(args: flags.FlagValues) -> None:
 def run(args: flags.FlagValues) -> None:
   """Scores a split, and prints the scores."""
   from unet_jax import parallel  # Late, for a fast --help.
-  from unet_jax.evaluation import evaluating, trained
+  from unet_jax.evaluation import ensemble, evaluating, trained
 
-  workdir = pathlib.Path(args.workdir)
-  model = trained.load(workdir, args.checkpoint)
+  workdirs = [pathlib.Path(text) for text in args.workdir]
+  model = ensemble.open_runs(workdirs, args.checkpoint, args.augment)
   model = trained.with_smallest(model, args.smallest_component)
+  workdir = workdirs[0]
   if args.data_root:
     model.config.data.root = args.data_root
   try:

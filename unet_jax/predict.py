@@ -65,20 +65,29 @@ def run(args: flags.FlagValues) -> int:
   """Writes the files of each image; returns 1 if an image failed."""
   from unet_jax import parallel  # Late, for a fast --help.
   from unet_jax.data import folder
-  from unet_jax.evaluation import predictions, segment, thresholds, trained
+  from unet_jax.evaluation import (
+    ensemble,
+    predictions,
+    segment,
+    thresholds,
+    trained,
+  )
 
   for text in args.input:
     for line in folder.left_out(pathlib.Path(text)):
       parallel.say(line)
   paths = predictions.find_images(args.input)
   output = pathlib.Path(args.output)
-  workdir = pathlib.Path(args.workdir)
-  model = trained.load(workdir, args.checkpoint)
+  workdirs = [pathlib.Path(text) for text in args.workdir]
+  model = ensemble.open_runs(workdirs, args.checkpoint, args.augment)
   model = trained.with_smallest(model, args.smallest_component)
   if args.thresholds:
     command = model_flags.evaluate_command(args)
     saved = thresholds.find(
-      workdir, model.weights(), model.predictor.classes, command
+      thresholds.path(workdirs[0], model.averages()),
+      model.weights(),
+      model.predictor.classes,
+      command,
     )
     model = trained.with_thresholds(model, saved)
     parallel.say(thresholds.describe(saved))

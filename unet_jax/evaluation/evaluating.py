@@ -9,6 +9,7 @@ import numpy as np
 from unet_jax import errors, parallel
 from unet_jax.data import files, pipeline, sources, spec, split_drawing, splits
 from unet_jax.data import observer as data_observer
+from unet_jax.data.checks import finding
 from unet_jax.evaluation import (
   curves,
   measuring,
@@ -99,10 +100,10 @@ def choose_thresholds(
     InputError: if the classes exclude each other.
   """
   planes = thresholds.planes(model.predictor.classes)
-  path = thresholds.path(workdir)
+  path = thresholds.path(workdir, model.averages())
   saved = thresholds.read(path, model.weights(), planes)
   if not saved:
-    histogram, origin = _measure_val(model, workdir)
+    histogram, origin = _measure_val(model)
     saved = thresholds.choose(
       histogram, planes, weights=model.weights(), origin=origin
     )
@@ -111,16 +112,14 @@ def choose_thresholds(
   return trained.with_thresholds(model, saved), thresholds.describe(saved)
 
 
-def _measure_val(
-  model: trained.Trained, workdir: pathlib.Path
-) -> tuple[np.ndarray, str]:
+def _measure_val(model: trained.Trained) -> tuple[np.ndarray, str]:
   """Returns the histogram of val, int64[K, 2, BINS], and a name for it."""
   data_spec = spec.read(model.config)
   names = sources.split_names(data_spec, sources.open_layout(data_spec))
   if 'val' not in names:
     shape = len(model.predictor.classes.planes), 2, curves.BINS
     return np.zeros(shape, np.int64), 'there is no val split to choose on'
-  source = sources.open_split(data_spec, 'val', splits.load(workdir))
+  source = _open_split(model, 'val')
   model = _with_window(model, source)
   record = _measure(model, source, with_shapes=False)
   return record.histogram, f'chosen on val, {len(source)} images'
@@ -151,7 +150,7 @@ def evaluate_split(
   if not split:
     opened = sources.open_layout(data_spec)
     split = sources.split_names(data_spec, opened)[-1]
-  source = sources.open_split(data_spec, split, splits.load(workdir))
+  source = _open_split(model, split)
   _, table = evaluate(model, source, workdir, split, with_shapes=True)
   return split, table
 
@@ -174,11 +173,31 @@ def evaluate_masks(
     A table, as text.
   """
   data_spec = spec.read(model.config)
-  source = sources.open_split(data_spec, split, splits.load(workdir))
+  source = _open_split(model, split)
   observed = data_observer.open_masks(data_spec, folder, source)
   path = workdir / 'evaluation' / f'{split}_{folder.name}.json'
   table = observer.evaluate(observed, source, model.predictor.classes, path)
   return f'{split} split, masks of {folder}\n{table}'
+
+
+def _open_split(model: trained.Trained, split: str) -> sources.Source:
+  """Opens a split of the data of a model.
+
+  Raises:
+    InputError: if there is no such split, or one run has trained on what
+      another has held out.
+  """
+  first, *others = map(splits.load, model.folders)
+  source = sources.open_split(spec.read(model.config), split, first)
+  for folder, lists in zip(model.folders[1:], others, strict=True):
+    trained_on = {*source.keys} & {*lists.get('train', ())}
+    if split != 'train' and trained_on:
+      raise errors.InputError(
+        f'--split {split}: {folder} has trained on '
+        f'{finding.some(sorted(trained_on), 3)}; score runs together on images '
+        'that all of them held out, such as --split=test'
+      )
+  return source
 
 
 def _measure(

@@ -27,9 +27,9 @@ class Predictor(NamedTuple):
     window: S, side of a window; 0 if it is not chosen, see trained.with_window.
     max_pixels: largest number of pixels of an evaluation batch; that of a
       training batch.
-    logits: (variables, {'image': uint8[B, S, S, C]}) -> float32[B, S, S, K],
-      the network, mapped by parallel.map_batches. Evaluation calls it with
-      windows of one shape, so that it compiles once.
+    logits: (weights, {'image': uint8[B, S, S, C]}) -> float32[B, S, S, K], the
+      network, mapped by parallel.map_batches. Evaluation calls it with windows
+      of one shape, so that it compiles once. The weights are those of `weigh`.
     count: (None, batch) -> the dict of counts.count_step, mapped likewise.
   """
 
@@ -39,8 +39,8 @@ class Predictor(NamedTuple):
   std: tuple[float, ...]
   window: int
   max_pixels: int
-  logits: jax.stages.Wrapped
-  count: jax.stages.Wrapped
+  logits: Callable
+  count: Callable
 
 
 class SplitScores(NamedTuple):
@@ -72,8 +72,9 @@ def make(
   model = build.make_model(config, classes)
   apply_fn: Callable = model.apply
 
-  def logits(variables: dict, batch: dict[str, jax.Array]) -> jax.Array:
-    image = preprocess.normalise(batch['image'], mean, std)
+  def logits(weights: tuple, batch: dict[str, jax.Array]) -> jax.Array:
+    variables, *moments = weights
+    image = preprocess.normalise(batch['image'], *moments)
     return apply_fn(variables, image)
 
   def count(_: None, batch: dict[str, jax.Array]) -> dict:
@@ -94,6 +95,19 @@ def make(
     logits=parallel.map_batches(logits),
     count=parallel.map_batches(count),
   )
+
+
+def weigh(
+  predictor: Predictor, variables: dict
+) -> tuple[dict, np.ndarray, np.ndarray]:
+  """Returns the weights that `logits` takes: variables, mean and std.
+
+  The moments are no constants, so that runs on other images, as the folds of a
+  cross-validation are, share a compiled network.
+  """
+  moments = predictor.mean, predictor.std
+  mean, std = (np.array(x, np.float32) for x in moments)
+  return variables, mean, std
 
 
 def count_split(
@@ -140,7 +154,8 @@ def count_batch(
     The dict of counts.count_step, on the devices.
   """
   if 'logits' not in batch:
-    logits = predictor.logits(variables, {'image': batch['image']})
+    image = {'image': batch['image']}
+    logits = predictor.logits(weigh(predictor, variables), image)
     batch = {k: x for k, x in batch.items() if k != 'image'}
     batch = batch | dict(logits=logits)
   return predictor.count(None, batch)
@@ -224,7 +239,8 @@ def _run(
   """
   batches = _stack(predictor, ({'image': image} for image in images))
   placed = parallel.place_ahead(batches)
-  results = (predictor.logits(variables, batch) for batch in placed)
+  weights = weigh(predictor, variables)
+  results = (predictor.logits(weights, batch) for batch in placed)
   for result in parallel.ahead(results):
     yield from parallel.gather(result)
 

@@ -1,7 +1,8 @@
 """Thresholds of the highest F1 on val, saved beside the evaluations.
 
 evaluation/thresholds.json names the weights that they are for, since they say
-nothing about others, and the images that they were chosen on.
+nothing about others, and the images that they were chosen on. Averages of views
+or of checkpoints have a file of their own.
 """
 
 import pathlib
@@ -15,9 +16,10 @@ from unet_jax.data import labels
 from unet_jax.evaluation import curves, scores
 
 
-def path(workdir: pathlib.Path) -> pathlib.Path:
-  """Returns the file of the thresholds of a run."""
-  return workdir / 'evaluation' / 'thresholds.json'
+def path(workdir: pathlib.Path, averages: Sequence[str] = ()) -> pathlib.Path:
+  """Returns the file of the thresholds of a run, or of averages of it."""
+  name = '_'.join(['thresholds', *averages])
+  return workdir / 'evaluation' / f'{name}.json'
 
 
 def planes(classes: labels.ClassSpec) -> tuple[str, ...]:
@@ -84,7 +86,7 @@ def read(
 
 
 def find(
-  workdir: pathlib.Path,
+  path: pathlib.Path,
   weights: Sequence[str],
   classes: labels.ClassSpec,
   command: str,
@@ -92,7 +94,7 @@ def find(
   """Reads the thresholds of a run, which must be there.
 
   Args:
-    workdir: folder of the run.
+    path: of the file, from `path`.
     weights: what names the weights.
     classes: classes of the planes.
     command: what chooses and saves the thresholds.
@@ -100,11 +102,10 @@ def find(
   Raises:
     InputError: if they are not there, or the classes exclude each other.
   """
-  file = path(workdir)
-  saved = read(file, weights, planes(classes))
+  saved = read(path, weights, planes(classes))
   if not saved:
     raise errors.InputError(
-      f'--thresholds: {file} holds none for {", ".join(weights)}; choose them '
+      f'--thresholds: {path} holds none for {", ".join(weights)}; choose them '
       f'on val by: {command}'
     )
   return saved

@@ -2,7 +2,7 @@
 
 import pathlib
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,21 +15,34 @@ from unet_jax.evaluation import predictor as predictor_lib
 
 
 class Trained(NamedTuple):
-  """The averaged weights of a checkpoint, and how they predict."""
+  """The averaged weights of one or several checkpoints, and how they predict.
+
+  Of several, `config`, `step` and the predictor's classes are the first's, and
+  `variables` the weights of each; see averaging.average.
+  """
 
   config: ml_collections.ConfigDict
   predictor: predictor_lib.Predictor
-  variables: dict
+  variables: Any
   step: int
+  folders: tuple[pathlib.Path, ...]  # Of the runs, one a checkpoint.
   rule: decisions.Rule = decisions.PLAIN  # How its logits become masks.
+  augment: tuple[str, ...] = ()  # The views over which it averages.
+  members: tuple[str, ...] = ()  # Names of the checkpoints, if several.
 
   def weights(self) -> list[str]:
     """Returns what names the weights, within the folder of the run."""
-    return [name_step(self.step)]
+    return list(self.members) or [name_step(self.step)]
+
+  def averages(self) -> list[str]:
+    """Returns a word for each kind of thing over which it averages."""
+    return [*(['ensemble'] if self.members else []), *self.augment]
 
   def options(self) -> dict:
     """Returns what decides masks beside the run's config: {} if it is usual."""
     given = {
+      'weights': list(self.members),
+      'augment': list(self.augment),
       'thresholds': list(self.rule.thresholds),
       'smallest_component': self.rule.smallest,
     }
@@ -37,9 +50,10 @@ class Trained(NamedTuple):
 
   def tag(self) -> str:
     """Returns what the options add to the name of an evaluation's files."""
-    thresholds = '_thresholds' if self.rule.thresholds else ''
-    smallest = f'_min{self.rule.smallest}' if self.rule.smallest else ''
-    return thresholds + smallest
+    words = self.averages()
+    words += ['thresholds'] if self.rule.thresholds else []
+    words += [f'min{self.rule.smallest}'] if self.rule.smallest else []
+    return ''.join(f'_{word}' for word in words)
 
 
 def name_step(step: int) -> str:
@@ -79,7 +93,7 @@ def load(workdir: pathlib.Path, which: str = 'best') -> Trained:
         'take another by --checkpoint=STEP, training starts from another by '
         f'--init_from={workdir / checkpoint.FOLDER}/STEP'
       ) from error
-  return Trained(config, predictor, trees['averaged'], step)
+  return Trained(config, predictor, trees['averaged'], step, (workdir,))
 
 
 def with_window(model: Trained, sides: Iterable[int]) -> Trained:

@@ -147,7 +147,7 @@ def at_thresholds(
       weights=[name],
       origin=f'chosen on the other {len(folders) - 1} folds',
     )
-    _write(saved, folder)
+    _write(saved, thresholds.path(folder))
     logits = thresholds.logits(saved)
     cells.append([*map(curves.count_at, own, logits)])
   saved = thresholds.choose(
@@ -159,15 +159,15 @@ def at_thresholds(
     ],
     origin=f'chosen on the images that each of {len(folders)} folds held out',
   )
-  _write(saved, folders[0].parent)
+  _write(saved, thresholds.path(folders[0].parent, ['ensemble']))
   pooled = np.array(cells).sum(axis=0)
   planes, num_foreground = classes.planes, classes.num_foreground
   return {'at thresholds': scores.pool(pooled, planes, num_foreground)}
 
 
-def _write(saved: dict, workdir: pathlib.Path) -> None:
+def _write(saved: dict, path: pathlib.Path) -> None:
   if parallel.is_first():
-    scores.write(saved, thresholds.path(workdir))
+    scores.write(saved, path)
 
 
 def table(report: dict) -> str:
