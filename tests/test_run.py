@@ -267,7 +267,7 @@ def test_a_tiff_read_in_parts_is_predicted_like_a_whole_one(finished, tmp_path):
     path, image.astype(np.uint8), photometric='rgb', tile=(64, 64)
   )
   args = ('predict', '--workdir', workdir, '--input', path)
-  args += ('--probabilities=png', '--output')
+  args += ('--probabilities=png', '--smallest_component=40', '--output')
   call(*args, tmp_path / 'whole')
   call(*args, tmp_path / 'parts', '--max_pixels=1000')
   names = [path.name for path in sorted((tmp_path / 'parts').iterdir())]

@@ -8,7 +8,13 @@ import ml_collections
 
 from unet_jax import checkpoint, parallel, preemption
 from unet_jax.data import sources
-from unet_jax.evaluation import predictor, scores, trained
+from unet_jax.evaluation import (
+  evaluating,
+  panels,
+  predictor,
+  scores,
+  trained,
+)
 from unet_jax.training import (
   feed,
   journal,
@@ -200,8 +206,8 @@ def validate(
   result = predictor.score_split(run.predictor, state.averaged, source)
   log.write(step, 'val', result.losses | result.row)
   log.histograms(step, state.params)
-  panels = predictor.draw(run.predictor, state.averaged, source)
-  for i, panel in enumerate(panels):
+  drawn = panels.draw(run.predictor, state.averaged, source)
+  for i, panel in enumerate(drawn):
     log.picture(step, f'val/{i}', panel)
   return scores.score(result.counts, run.predictor.classes.num_foreground)
 
@@ -213,6 +219,6 @@ def evaluate(job: job_lib.Job, workdir: pathlib.Path, log: logs.Log) -> str:
   model = model._replace(predictor=job.run.predictor)
   split = job.final_split
   source = job.dataset.splits[split]
-  row, table = trained.evaluate(model, source, workdir, split)
+  row, table = evaluating.evaluate(model, source, workdir, split)
   log.write(model.step, split, row)
   return table

@@ -5,6 +5,7 @@ import pathlib
 import shlex
 from collections.abc import Sequence
 
+import jinja2
 import markupsafe
 import numpy as np
 from PIL import Image
