@@ -3,10 +3,18 @@
 import numpy as np
 import pytest
 from PIL import Image
-from test_files import COLOR, INDEX, save, save_palette, save_png
+from test_files import INDEX
+from test_image_files import COLOR, save, save_png
 
 from unet_jax import errors
 from unet_jax.data import mask_files
+
+
+def save_palette(path, index):
+  palette = Image.fromarray(index)
+  palette.putpalette([0, 0, 0, 200, 30, 30, 30, 200, 30, 90, 90, 250])
+  palette.save(path)
+  return path
 
 
 def read_index(path):

@@ -12,6 +12,8 @@ import numpy as np
 from unet_jax import errors, text_files
 from unet_jax.data import (
   files,
+  image_files,
+  image_kinds,
   labels,
   layout,
   mask_files,
@@ -53,15 +55,16 @@ def open_files(spec: Spec, scanned: scan.Files) -> layout.Layout:
   fields, weights = _first(scanned.fields), _first(scanned.weights)
   keys = splits.from_ranges(spec.split, list(images)) or scanned.lists
   keys = keys or {'all': sorted(images)}
-  channels = files.num_channels(
-    [images[name] for names in keys.values() for name in names]
+  image_kind = image_kinds.find_kind(
+    [images[name] for names in keys.values() for name in names],
+    bits=spec.bits,
+    pages=spec.pages,
   )
-
-  has_bright = once(lambda: files.has_bright(images.values()))
+  has_bright = once(lambda: image_files.has_bright(images.values()))
   white = {folder: find_white(named) for folder, named in paths.items()}
 
   def read(name: str) -> layout.Raw:
-    image = files.read_image(images[name], channels, has_bright)
+    image = image_files.read_image(images[name], image_kind, has_bright)
 
     def fit(array: np.ndarray, path: pathlib.Path) -> np.ndarray:
       if array.shape[:2] != image.shape[:2]:
@@ -90,7 +93,7 @@ def open_files(spec: Spec, scanned: scan.Files) -> layout.Layout:
     return layout.Raw(name, image, mask, where, field, weight_map)
 
   notes = tuple(finding.notes(findings))
-  return layout.Layout(keys, read, classes, str(root), notes)
+  return layout.Layout(keys, read, classes, str(root), image_kind, notes)
 
 
 def once(function: Callable[[], T]) -> Callable[[], T]:
@@ -126,7 +129,7 @@ def read_mask(
   if kind == 'planes':
     return files.read_planes(path)
   if kind == 'color':
-    return files.read_image(path, 3)
+    return image_files.read_image(path)
   return mask_files.read_mask(path, as_index=kind == 'index', white=white)
 
 
@@ -136,10 +139,10 @@ def find_images(folder: pathlib.Path) -> list[pathlib.Path]:
   Raises:
     InputError: if there is no image, or two images have the same name.
   """
-  images = scan.by_name(folder)
+  images = scan.by_name(folder, opening.IMAGES)
   finding.refuse(
     [
-      *file_checks.holds_files(folder, images),
+      *file_checks.holds_files(folder, images, opening.IMAGES),
       *file_checks.ambiguous([images]),
     ]
   )
@@ -148,7 +151,7 @@ def find_images(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def left_out(folder: pathlib.Path) -> list[str]:
   """Returns a line on the files of a folder that are not read, if any are."""
-  return finding.notes(file_checks.left_out({folder: opening.SUFFIXES}))
+  return finding.notes(file_checks.left_out({folder: opening.IMAGES}))
 
 
 def _first(paths: scan.Paths) -> dict[str, pathlib.Path]:

@@ -1,17 +1,24 @@
 """Reads one example of a data set: stored files -> image and label.
 
-An example is {'name': str, 'image': uint8[H, W, C], 'label': uint8[H, W], or
-uint8[H, W, K] for a multilabel task}; see `labels.decode`. An example also has
-'weight_map': float32[H, W] if there is a map of weights.
+An example is {'name': str, 'image': [H, W, C] of a type of image_kinds.DTYPES,
+'label': uint8[H, W], or uint8[H, W, K] for a multilabel task}; see
+`labels.decode`. An example also has 'weight_map': float32[H, W] if there is a
+map of weights.
 """
 
 from collections.abc import Callable
 
-import numpy as np
 from PIL import Image
 
 from unet_jax import errors
-from unet_jax.data import field_of_view, files, labels, layout
+from unet_jax.data import (
+  field_of_view,
+  files,
+  image_files,
+  image_kinds,
+  labels,
+  layout,
+)
 from unet_jax.data.spec import Spec
 
 
@@ -38,12 +45,14 @@ def _shape(
   spec: Spec, raw: layout.Raw, decoded: labels.Decoded
 ) -> tuple[layout.Raw, labels.Decoded]:
   """Selects channels, marks pixels outside the view as void, and resizes."""
-  image = files.keep_channels(raw.image, spec.channels)
+  image = image_files.keep_channels(raw.image, spec.channels)
   label, view, weight_map = decoded.label, raw.field, raw.weight_map
-  if image.dtype != np.uint8 or image.shape[:2] != label.shape[:2]:
+  is_known = image.dtype.name in image_kinds.DTYPES
+  if not is_known or image.shape[:2] != label.shape[:2]:
     raise errors.InputError(
       f'{raw.where}: image {image.dtype}{list(image.shape)} and mask '
-      f'{list(label.shape)} must have 8 bits and the same size'
+      f'{list(label.shape)} must have the same size, and the image values of '
+      f'{", ".join(image_kinds.DTYPES)}'
     )
   if spec.fov == 'estimate':
     view = field_of_view.estimate(raw.image)

@@ -46,7 +46,7 @@ def list_files(spec: Spec) -> Files:
       f'config.data.root: no folder {root}; give it with --config.data.root'
     )
   _check_name(str(root), root)
-  images = by_name(root / 'images')
+  images = by_name(root / 'images', opening.IMAGES)
   spelling = _spelling(images)
   suffixes, weights = mask_suffixes(spec), root / spec.weights
   return Files(
@@ -100,8 +100,11 @@ def by_name(
     if path.suffix.lower() in suffixes and path.is_file():
       _check_name(path.name, folder)
       paths.setdefault(path.stem, []).append(path)
+  if not set(opening.FIRST_SUFFIXES) <= set(suffixes):
+    return paths
   return {
-    name: [x for x in several if _is_first(x)] or several
+    name: [x for x in several if x.suffix.lower() in opening.FIRST_SUFFIXES]
+    or several
     for name, several in paths.items()
   }
 
@@ -135,12 +138,6 @@ def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
       'permissions'
     ) from None
   return [path for path in paths if not path.name.startswith('.')]
-
-
-def _is_first(path: pathlib.Path) -> bool:
-  """Returns whether a file is taken before one of the same name."""
-  suffix = path.suffix.lower()
-  return suffix in opening.FIRST_SUFFIXES or suffix not in opening.SUFFIXES
 
 
 def _check_name(name: str, folder: pathlib.Path) -> None:

@@ -9,7 +9,9 @@ import numpy as np
 
 from unet_jax import errors
 from unet_jax.data import (
+  codes,
   folder,
+  image_kinds,
   labels,
   layout,
   reading,
@@ -50,6 +52,7 @@ class Survey(NamedTuple):
   records: tuple[Record, ...]
   read: Callable[[str], dict]  # Key -> example, as for training.
   refusal: str = ''  # Why training would refuse the data set.
+  limits: tuple[float, float] = codes.BYTES  # Black and white of images.
 
   def with_image(self) -> list[tuple[Record, statistics.ImageStatistics]]:
     """Returns the records whose image can be read, and its statistics."""
@@ -84,6 +87,7 @@ def take(config: ml_collections.ConfigDict) -> Survey:
   records = {key: record for key, (record, _) in examined.items()}
   counts = {key: image for key, (_, image) in examined.items() if image}
   split_of, problem = _split(data_spec, opened, counts)
+  train = [counts[key] for key in counts if split_of[key] == 'train']
   return Survey(
     config,
     opened.classes,
@@ -91,6 +95,7 @@ def take(config: ml_collections.ConfigDict) -> Survey:
     tuple(x._replace(split=split_of[key]) for key, x in records.items()),
     read,
     refusal or problem,
+    stats.limits(train, opened.kind.dtype) if train else codes.BYTES,
   )
 
 
@@ -185,7 +190,9 @@ def _make_examine(
 
   def examine(key: str) -> tuple[Record, stats.Counts | None]:
     if scanned:
-      record = _examine_files(key, scanned, folders, kind, white)
+      record = _examine_files(
+        *(key, scanned, folders, kind, white), images=opened.kind
+      )
     else:
       record = _examine_arrays(key, opened)
     if not coding or not read_example or not record.image:
@@ -209,6 +216,8 @@ def _examine_files(
   folders: Sequence[str],
   kind: str,
   white: Mapping[str, Callable[[], int]],
+  *,
+  images: image_kinds.Kind,
 ) -> Record:
   """Measures an example's files as they are stored.
 
@@ -218,6 +227,7 @@ def _examine_files(
     folders: the mask folders that are read.
     kind: kind of the masks; see spec.Masks.
     white: mask folder -> folder.find_white.
+    images: kind of the images.
   """
   image, image_stats, masks, damaged = None, None, {}, []
   paths = {'': scanned.images[name]} | {
@@ -225,7 +235,10 @@ def _examine_files(
   }
   for key, path in ((key, path[0]) for key, path in paths.items() if path):
     try:
-      file, pixels = stored.read(path)
+      if key:
+        file, pixels = stored.read(path)
+      else:
+        file, pixels = stored.read_image(path, images)
     except errors.InputError as error:
       damaged.append((str(path), str(error).removeprefix(f'{path}: ')))
       continue

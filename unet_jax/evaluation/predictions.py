@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rich import console, progress
 
 from unet_jax import errors, parallel
-from unet_jax.data import files, folder, opening
+from unet_jax.data import folder, image_files, image_kinds
 from unet_jax.evaluation import (
   prediction_table,
   raster_files,
@@ -72,7 +72,8 @@ def write(
   }
   check_targets(targets)
   resize = model.config.data.resize
-  sides = [resize] if resize else [max(opening.size(path)) for path in paths]
+  sizes = [image_kinds.size(path) for path in paths]
+  sides = [resize] if resize else [max(size) for size in sizes]
   model = trained.with_window(model, sides)
   weights = prediction_table.name_weights(model)
   origins = {
@@ -96,7 +97,7 @@ def write(
   if parallel.is_first():
     prediction_table.write(output / TABLE, kept)
   # A dark frame is read if it is not the only kind that there is.
-  may_be_dark = folder.once(functools.partial(files.has_bright, paths))
+  may_be_dark = folder.once(functools.partial(image_files.has_bright, paths))
   failures = []
   with _progress(len(todo)) as report:
     for i, path in enumerate(todo):

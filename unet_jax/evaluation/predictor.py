@@ -11,7 +11,7 @@ import scipy.special
 from PIL import Image
 
 from unet_jax import build, parallel
-from unet_jax.data import files, labels, pipeline, sources
+from unet_jax.data import codes, files, labels, pipeline, sources
 from unet_jax.evaluation import counts, pictures, scores, tiles
 from unet_jax.nn import preprocess
 
@@ -25,12 +25,13 @@ class Predictor(NamedTuple):
   Attributes:
     classes: classes of the planes of the logits.
     model: the model; its input is an image normalised by `mean` and `std`.
-    mean: per-channel mean of the training images, in [0, 255].
+    mean: per-channel mean of the training images.
     std: per-channel standard deviation of the training images.
+    limits: their black and white.
     window: S, side of a window; 0 if it is not chosen, see trained.with_window.
     max_pixels: largest number of pixels of an evaluation batch; that of a
       training batch.
-    logits: (variables, {'image': uint8[B, S, S, C]}) -> float32[B, S, S, K],
+    logits: (variables, {'image': [B, S, S, C]}) -> float32[B, S, S, K],
       the network, mapped by parallel.map_batches. Evaluation calls it with
       windows of one shape, so that it compiles once.
     count: (None, batch) -> the dict of counts.count_step, mapped likewise.
@@ -40,6 +41,7 @@ class Predictor(NamedTuple):
   model: build.Model
   mean: tuple[float, ...]
   std: tuple[float, ...]
+  limits: tuple[float, float]
   window: int
   max_pixels: int
   logits: jax.stages.Wrapped
@@ -60,6 +62,7 @@ def make(
   mean: Sequence[float],
   std: Sequence[float],
   *,
+  limits: Sequence[float] = codes.BYTES,
   loss_of: Callable | None = None,
 ) -> Predictor:
   """Builds a model and the functions that evaluate it.
@@ -67,8 +70,9 @@ def make(
   Args:
     config: config of the run.
     classes: classes from build.make_classes.
-    mean: per-channel mean of the training images, in [0, 255].
+    mean: per-channel mean of the training images.
     std: per-channel standard deviation of the training images.
+    limits: their black and white.
     loss_of: (logits, target, weight) -> the loss and its terms, which `count`
       then computes for each window; optional.
   """
@@ -92,6 +96,7 @@ def make(
     model=model,
     mean=tuple(mean),
     std=tuple(std),
+    limits=(limits[0], limits[1]),
     window=config.window,
     max_pixels=config.batch_size * config.image_size**2,
     logits=parallel.map_batches(logits),
@@ -137,7 +142,7 @@ def count_batch(
     predictor: the predictor, from `make`.
     variables: variables of the model, on every device.
     batch: the batch of counts.count_step, placed by parallel.place_batch; or
-      image uint8[B, S, S, C] instead of logits.
+      image [B, S, S, C] instead of logits.
 
   Returns:
     The dict of counts.count_step, on the devices.
@@ -192,7 +197,7 @@ def strips_of(
   Args:
     predictor: the predictor, from `make`.
     variables: variables of the model, on every device.
-    read: slice of rows -> uint8[rows, W, C].
+    read: slice of rows -> [rows, W, C].
     shape: H and W of the image.
 
   Yields:
@@ -206,7 +211,7 @@ def strips_of(
 def logits_of(
   predictor: Predictor, variables: dict, images: Iterable[np.ndarray]
 ) -> Iterator[np.ndarray]:
-  """Yields the logits, float32[H, W, K], of images uint8[H, W, C] of any size.
+  """Yields the logits, float32[H, W, K], of images [H, W, C] of any size.
 
   Several images share a batch.
   """
@@ -221,7 +226,7 @@ def logits_of(
 def _run(
   predictor: Predictor, variables: dict, images: Iterable[np.ndarray]
 ) -> Iterator[np.ndarray]:
-  """Yields logits float32[S, S, K] of windows uint8[S, S, C], in their order.
+  """Yields logits float32[S, S, K] of windows [S, S, C], in their order.
 
   After the last window there may be logits of padding.
   """
@@ -270,7 +275,7 @@ def draw(
     planes = counts.predicted_planes(x, exclusive=classes.exclusive)
     void = labels.is_void(label)
     panel = pictures.panel(
-      image,
+      pictures.to_bytes(image, predictor.limits),
       truth=classes.to_planes(label),
       void=void,
       pred=planes[..., -classes.num_foreground :],
@@ -289,7 +294,7 @@ def predict(
   Args:
     predictor: the predictor, from `make`.
     variables: variables of the model.
-    image: uint8[H, W, C].
+    image: [H, W, C].
     resize: length of the longer side after scaling; 0 for no scaling.
 
   Returns:
@@ -304,7 +309,7 @@ def probabilities(
 ) -> np.ndarray:
   """Predicts the probabilities of one image of any size.
 
-  Takes the arguments of `predict`: image uint8[H, W, C], and so on.
+  Takes the arguments of `predict`: image [H, W, C], and so on.
 
   Returns:
     float32[H, W, K].

@@ -81,7 +81,7 @@ def write(
     targets: its files, from `targets`.
     options: what is written.
     report: takes the share of the image that is done, 0 to 1.
-    may_be_dark: see files.read_image.
+    may_be_dark: see image_files.read_image.
 
   Returns:
     The measures of the foreground classes.
@@ -91,11 +91,9 @@ def write(
   """
   classes, settings = model.predictor.classes, model.config.data
   first = len(classes.planes) - classes.num_foreground
-  # The green channel is taken from colour images.
-  is_green = settings.channels == 'green'
   opened = rows.open_rows(
     path,
-    num_channels=3 if is_green else len(model.predictor.mean),
+    kind=model.kind,
     channels=settings.channels,
     max_pixels=options.max_pixels,
     may_be_dark=may_be_dark,
@@ -115,7 +113,9 @@ def write(
       bottom = top + len(planes)
       write_rows(planes, probs)
       measured = measures.add(measured, planes[..., first:], probs[..., first:])
-      pixels = image.read(slice(top, bottom))
+      pixels = pictures.to_bytes(
+        image.read(slice(top, bottom)), model.predictor.limits
+      )
       small.append(pictures.shrink(pixels, factor))
       shown.append(pictures.shrink(planes[..., first:], factor))
       if options.polygons:

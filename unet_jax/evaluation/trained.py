@@ -2,7 +2,7 @@
 
 import itertools
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -11,7 +11,16 @@ import ml_collections
 
 from unet_jax import build, checkpoint, errors, parallel
 from unet_jax import config as config_lib
-from unet_jax.data import files, pipeline, sources, spec, split_drawing, splits
+from unet_jax.data import (
+  codes,
+  files,
+  image_kinds,
+  pipeline,
+  sources,
+  spec,
+  split_drawing,
+  splits,
+)
 from unet_jax.data import observer as data_observer
 from unet_jax.evaluation import (
   measuring,
@@ -36,6 +45,7 @@ class Trained(NamedTuple):
   predictor: predictor_lib.Predictor
   variables: dict
   step: int
+  kind: image_kinds.Kind  # Of the training images.
 
 
 def load(workdir: pathlib.Path, which: str = 'best') -> Trained:
@@ -58,7 +68,10 @@ def load(workdir: pathlib.Path, which: str = 'best') -> Trained:
       config = config_lib.from_dict(meta['config'])
       config.engine = 'auto'  # This may not be the machine that trained.
       classes = build.make_classes(config, config.data.classes)
-      predictor = predictor_lib.make(config, classes, meta['mean'], meta['std'])
+      kind, limits = _images_of(meta, config)
+      predictor = predictor_lib.make(
+        *(config, classes, meta['mean'], meta['std']), limits=limits
+      )
       shapes = abstract_variables(predictor.model, len(meta['mean']))
       targets = {'averaged': parallel.abstract(shapes)}
       trees = checkpoint.restore(manager, step, targets)
@@ -70,7 +83,20 @@ def load(workdir: pathlib.Path, which: str = 'best') -> Trained:
         'take another by --checkpoint=STEP, training starts from another by '
         f'--init_from={workdir / checkpoint.FOLDER}/STEP'
       ) from error
-  return Trained(config, predictor, trees['averaged'], step)
+  return Trained(config, predictor, trees['averaged'], step, kind)
+
+
+def _images_of(
+  meta: dict, config: ml_collections.ConfigDict
+) -> tuple[image_kinds.Kind, Sequence[float]]:
+  """Returns the kind of a run's images, and their black and white.
+
+  Images had 8 bits in runs of an earlier version, which saved neither.
+  """
+  if 'kind' in meta:
+    return image_kinds.from_json(meta['kind']), meta['limits']
+  channels = 3 if config.data.channels == 'green' else len(meta['mean'])
+  return image_kinds.Kind(parts=(('', channels),)), codes.BYTES
 
 
 def with_window(model: Trained, sides: Iterable[int]) -> Trained:

@@ -31,7 +31,7 @@ def preprocess(
   """Normalises images and turns labels into planes and weights.
 
   Args:
-    image: uint8 | float32[B, H, W, C] in [0, 255].
+    image: [B, H, W, C] of any type.
     label: uint8[B, H, W], class indices, or uint8[B, H, W, K], planes; 255 is
       void.
     weight_map: float32[B, H, W], weights of the pixels that are not void; None
