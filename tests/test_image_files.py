@@ -340,16 +340,19 @@ def test_8_bits_become_16_beside_16(tmp_path):
   assert image_kinds.find_kind([deep, color], bits='8').dtype == 'uint8'
 
 
-def test_images_without_a_common_kind_are_named(tmp_path):
-  deep = save(tmp_path / 'x.png', DEEP)
-  np.save(tmp_path / 'y.npy', FLOATS)
-  with pytest.raises(errors.InputError, match=r'type: .*x\.png.*y\.npy'):
-    image_kinds.find_kind([deep, tmp_path / 'y.npy'])
-  with pytest.raises(errors.InputError, match=r'y\.npy.*bits=stored'):
-    image_kinds.find_kind([tmp_path / 'y.npy'], bits='8')
-  np.save(tmp_path / 'z.npy', np.dstack([FLOATS] * 2))
-  with pytest.raises(errors.InputError, match='channels: 1 in .* and 2 in'):
-    image_kinds.find_kind([tmp_path / 'y.npy', tmp_path / 'z.npy'])
+def test_an_image_of_another_kind_than_most_is_named(tmp_path):
+  deep, other = save(tmp_path / 'x.png', DEEP), tmp_path / 'y.npy'
+  np.save(other, FLOATS)
+  kind = image_kinds.find_kind([deep, other, deep])
+  assert kind == ('uint16', (('', 1),), 'refuse')
+  with pytest.raises(errors.InputError, match=r'y\.npy: .*float32.*uint16'):
+    image_files.read_image(other, kind)
+  np.save(other, np.dstack([DEEP] * 2))
+  with pytest.raises(errors.InputError, match=r'y\.npy: it has 2 channels.* 1'):
+    image_files.read_image(other, image_kinds.find_kind([other, deep, deep]))
+  np.save(other, FLOATS)
+  with pytest.raises(errors.InputError, match='values .* float32.*bits=stored'):
+    image_kinds.find_kind([other], bits='8')
 
 
 def test_grey_of_16_bits_is_the_luminance_of_pillow(tmp_path):

@@ -104,7 +104,11 @@ def test_parts_of_other_depths_are_those_of_the_whole(tmp_path):
       dict(photometric='minisblack'),
       'it has 2 pages',
     ),
-    (draw(3), dict(planarconfig='separate', photometric='rgb'), 'keeps its chan'),
+    (
+      draw(3),
+      dict(planarconfig='separate', photometric='rgb'),
+      'keeps its chan',
+    ),
     (draw(), dict(photometric='miniswhite'), 'its colours are MINISWHITE'),
   ],
 )

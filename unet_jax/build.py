@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from unet_jax import cache, errors, parallel
-from unet_jax.data import codes, crops, labels, pipeline, sources
+from unet_jax.data import codes, crops, labels, moments, pipeline, sources
 from unet_jax.nn import augment, conv, preprocess, tutorial_unet, unet
 from unet_jax.nn.native import cpu, xla_onednn
 
@@ -129,6 +129,8 @@ def abstract_batch(config, example: dict) -> dict[str, jax.ShapeDtypeStruct]:
     if key in example:
       shape = (side, side, *example[key].shape[2:])
       sample[key] = jax.ShapeDtypeStruct(shape, example[key].dtype)
+  for key, x in moments.of_example(example).items():
+    sample[key] = jax.ShapeDtypeStruct(x.shape, x.dtype)
   return parallel.abstract_batch(sample, config.batch_size)
 
 
@@ -197,7 +199,8 @@ def make_preprocess(
 
   Returns:
     A function (image [B, H, W, C], label uint8[B, H, W] or [B, H, W, K],
-    optional weight map float32[B, H, W]) -> preprocess.Inputs.
+    optional weight map float32[B, H, W]; optional `mean` and `std` float32[B,
+    C] instead of the data's) -> preprocess.Inputs.
   """
   return functools.partial(
     preprocess.preprocess,

@@ -87,6 +87,12 @@ KEYS = {
     'A TIFF with pages that no metadata explains is refused, or its pages are '
     'channels.',
   ),
+  'data.normalise': choice(
+    ('dataset', 'image', 'percentile'),
+    'Images are shifted and divided by the mean and deviation of the training '
+    'images, or of each image, or so that its percentiles 0.5 and 99.5 become '
+    '0 and 1.',
+  ),
   'data.foreground_share': number(
     0.5,
     SHARE,

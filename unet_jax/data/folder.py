@@ -57,6 +57,7 @@ def open_files(spec: Spec, scanned: scan.Files) -> layout.Layout:
   keys = keys or {'all': sorted(images)}
   image_kind = image_kinds.find_kind(
     [images[name] for names in keys.values() for name in names],
+    scanned.endings,
     bits=spec.bits,
     pages=spec.pages,
   )

@@ -3,9 +3,10 @@
 Pillow reads what it reads whole, tifffile the other TIFFs, and NumPy arrays.
 """
 
+import collections
 import pathlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -111,6 +112,8 @@ def find_kind(
   """Returns the kind of the images of a data set, by their headers.
 
   Grey images are read as RGB beside colour ones, and 8 bits as 16 beside 16.
+  Otherwise the commonest kind is taken. Files that cannot be read, or are of
+  another kind, are left to `image_files.read_image`, which names them.
 
   Args:
     paths: the first file of each sample.
@@ -119,38 +122,44 @@ def find_kind(
     pages: see Kind.
 
   Raises:
-    InputError: if the images have no common type or number of channels.
+    InputError: if no file can be read, or `bits` cannot be kept.
   """
   parts: list[tuple[str, int]] = []
-  dtypes: dict[str, pathlib.Path] = {}  # Each with a file of that type.
+  dtypes: collections.Counter[str] = collections.Counter()
   for ending in endings:
-    counts: dict[int, pathlib.Path] = {}  # Likewise of channels.
-    for path in paths:
-      file = _part_of(path, endings[0], ending)
-      header = read_header(file, pages)
-      counts.setdefault(header.channels, file)
-      dtypes.setdefault(header.dtype, file)
-    if len(counts) > 1 and counts.keys() != {1, 3}:
-      shown = [f'{n} in {file}' for n, file in counts.items()]
-      raise errors.InputError(
-        f'images differ in their channels: {" and ".join(shown[:2])}; save '
-        'all with the same channels'
-      )
-    parts.append((ending, max(counts)))
-  if len(dtypes) > 1 and dtypes.keys() != {'uint8', 'uint16'}:
-    shown = [f'{dtype} in {file}' for dtype, file in dtypes.items()]
+    files = [_part_of(path, endings[0], ending) for path in paths]
+    headers = _read_headers(files, pages)
+    channels = collections.Counter(header.channels for header in headers)
+    dtypes.update(header.dtype for header in headers)
+    is_mixed = channels.keys() <= {1, 3}
+    parts.append((ending, max(channels) if is_mixed else _commonest(channels)))
+  is_mixed = dtypes.keys() <= {'uint8', 'uint16'}
+  dtype = max(dtypes, key=DTYPES.index) if is_mixed else _commonest(dtypes)
+  if bits == '8' and dtype not in ('uint8', 'uint16'):
     raise errors.InputError(
-      f'images differ in their type: {" and ".join(shown[:2])}; save all alike'
+      f'{paths[0].parent}: the values of images are {dtype}, and '
+      'config.data.bits=8 keeps the upper 8 bits of 16; use '
+      '--config.data.bits=stored'
     )
-  dtype = max(dtypes, key=lambda x: DTYPES.index(x))
-  if bits == '8' and dtype != 'uint8':
-    if dtype != 'uint16':
-      raise errors.InputError(
-        f'{dtypes[dtype]}: its values are {dtype}, and config.data.bits=8 '
-        'keeps the upper 8 bits of 16; use --config.data.bits=stored'
-      )
-    dtype = 'uint8'
-  return Kind(dtype, tuple(parts), pages)
+  return Kind('uint8' if bits == '8' else dtype, tuple(parts), pages)
+
+
+def _read_headers(paths: Sequence[pathlib.Path], pages: str) -> list[Header]:
+  """Reads the headers that can be read; raises InputError if none can."""
+  headers, fault = [], None
+  for path in paths:
+    try:
+      headers.append(read_header(path, pages))
+    except errors.InputError as error:
+      fault = fault or error
+  if fault and not headers:
+    raise fault
+  return headers
+
+
+def _commonest(counts: collections.Counter) -> Any:
+  ((value, _),) = counts.most_common(1)
+  return value
 
 
 def size(path: pathlib.Path) -> tuple[int, int]:
@@ -166,6 +175,29 @@ def files_of(path: pathlib.Path, kind: Kind) -> list[pathlib.Path]:
   """Returns the files of a sample, of its first file."""
   first = kind.parts[0][0]
   return [_part_of(path, first, ending) for ending, _ in kind.parts]
+
+
+def name_of(path: pathlib.Path, kind: Kind) -> str:
+  """Returns the name of a sample, of its first file."""
+  return path.stem.removesuffix(kind.parts[0][0])
+
+
+def first_files(
+  paths: Sequence[pathlib.Path], kind: Kind
+) -> list[pathlib.Path]:
+  """Returns the first file of each sample among all files.
+
+  Raises:
+    InputError: if a file has none of the kind's endings.
+  """
+  endings = [ending for ending, _ in kind.parts]
+  for path in paths:
+    if not path.stem.endswith(tuple(endings)):
+      raise errors.InputError(
+        f'{path}: an image of this run is the files NAME'
+        f'{", NAME".join(endings)}; rename it'
+      )
+  return [path for path in paths if path.stem.endswith(endings[0])]
 
 
 def _part_of(path: pathlib.Path, first: str, ending: str) -> pathlib.Path:

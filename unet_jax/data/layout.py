@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unet_jax.data import image_kinds, labels
+from unet_jax.data import image_kinds, labels, moments
 from unet_jax.data.spec import Masks
 
 
@@ -18,6 +18,7 @@ class Raw(NamedTuple):
   where: str  # The mask's file, for messages.
   field: np.ndarray | None = None  # bool[H, W], the field of view.
   weight_map: np.ndarray | None = None  # float32[H, W]: files.read_weights.
+  own: moments.Moments = {}  # If a file has them.
 
 
 class Layout(NamedTuple):

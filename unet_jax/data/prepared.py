@@ -12,7 +12,7 @@ from tensorflow_datasets.core import example_serializer
 
 from unet_jax import config as config_lib
 from unet_jax import errors, text_files
-from unet_jax.data import image_kinds, labels, layout, stats
+from unet_jax.data import image_kinds, labels, layout, moments, stats
 from unet_jax.data.spec import Spec
 
 NAME, VERSION = 'prepared', '1.0.0'  # What TFDS calls the data set.
@@ -120,7 +120,10 @@ def open_prepared(spec: Spec) -> layout.Layout:
     decoded = labels.Decoded(entry['label'], int(entry['overlap']), marked)
     weight_map = entry['weight_map'] if entry['weight_map'].any() else None
     name = entry['name'].decode()
-    return layout.Raw(name, entry['image'], decoded, key, None, weight_map)
+    own = moments.of_example(entry)
+    return layout.Raw(
+      *(name, entry['image'], decoded, key, None, weight_map, own)
+    )
 
   if 'kind' in manifest:
     kind = image_kinds.from_json(manifest['kind'])
@@ -191,6 +194,10 @@ def _features(example: dict) -> tfds.features.FeaturesDict:
       weight_map=array((None, None), np.float32),  # [[0]] if there is none.
       overlap=tfds.features.Scalar(np.int64),
       marked=tfds.features.Text(),  # JSON; see labels.Decoded.
+      **{
+        key: array(x.shape, np.float32)
+        for key, x in moments.of_example(example).items()
+      },
     )
   )
 

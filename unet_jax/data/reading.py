@@ -3,7 +3,7 @@
 An example is {'name': str, 'image': [H, W, C] of a type of image_kinds.DTYPES,
 'label': uint8[H, W], or uint8[H, W, K] for a multilabel task}; see
 `labels.decode`. An example also has 'weight_map': float32[H, W] if there is a
-map of weights.
+map of weights, and 'mean' and 'std' if these normalise it; see `moments`.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from unet_jax.data import (
   image_kinds,
   labels,
   layout,
+  moments,
 )
 from unet_jax.data.spec import Spec
 
@@ -33,7 +34,8 @@ def make_reader(spec: Spec, opened: layout.Layout) -> Callable[[str], dict]:
     else:
       decoded = labels.decode(raw.mask, coding, raw.where)
       raw, decoded = _shape(spec, raw, decoded)
-    example = dict(name=raw.name, image=raw.image, **decoded._asdict())
+    own = raw.own or moments.of_image(raw.image, spec.normalise)
+    example = dict(name=raw.name, image=raw.image, **decoded._asdict(), **own)
     if raw.weight_map is not None:
       example['weight_map'] = raw.weight_map
     return example
@@ -58,11 +60,12 @@ def _shape(
     view = field_of_view.estimate(raw.image)
   if view is not None:
     label[~view] = labels.VOID
+  own = moments.of_image(image, spec.normalise)
   if spec.resize:
     box, nearest = Image.Resampling.BOX, Image.Resampling.NEAREST
     image = files.rescale(image, spec.resize, box)
     label = files.rescale(label, spec.resize, nearest)
     if weight_map is not None:
       weight_map = files.rescale(weight_map, spec.resize, box)
-  raw = raw._replace(image=image, weight_map=weight_map)
+  raw = raw._replace(image=image, weight_map=weight_map, own=own)
   return raw, decoded._replace(label=label)

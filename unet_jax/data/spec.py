@@ -49,6 +49,7 @@ class Spec(NamedTuple):
   channels: str  # all | green
   bits: str  # stored | 8, of images of 16 bits
   pages: str  # refuse | channels
+  normalise: str  # dataset | image | percentile
 
   @property
   def encoding(self) -> str:
@@ -73,6 +74,7 @@ class Spec(NamedTuple):
       'data.channels': self.channels,
       'data.bits': self.bits,
       'data.pages': self.pages,
+      'data.normalise': self.normalise,
       'data.split.train': split.train,
       'data.split.val': split.val,
       'data.split.test': split.test,
@@ -112,4 +114,5 @@ def read(config: ml_collections.ConfigDict) -> Spec:
     channels=config.data.channels,
     bits=config.data.bits,
     pages=config.data.pages,
+    normalise=config.data.normalise,
   )

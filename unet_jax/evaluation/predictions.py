@@ -67,8 +67,9 @@ def write(
       read is a failure, and stops no other.
   """
   classes = model.predictor.classes
+  paths = image_kinds.first_files(paths, model.kind)
   targets = {
-    path: segment.targets(path, output, classes, options) for path in paths
+    path: segment.targets(path, output, model, options) for path in paths
   }
   check_targets(targets)
   resize = model.config.data.resize
@@ -77,7 +78,9 @@ def write(
   model = trained.with_window(model, sides)
   weights = prediction_table.name_weights(model)
   origins = {
-    path: prediction_table.origin(path, weights, options.describe())
+    path: prediction_table.origin(
+      image_kinds.files_of(path, model.kind), weights, options.describe()
+    )
     for path in paths
   }
   table = prediction_table.read(output / TABLE)

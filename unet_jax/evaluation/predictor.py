@@ -1,7 +1,7 @@
 """A model for evaluation, and how it is run on windows of one shape."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -11,7 +11,7 @@ import scipy.special
 from PIL import Image
 
 from unet_jax import build, parallel
-from unet_jax.data import codes, files, labels, pipeline, sources
+from unet_jax.data import codes, files, labels, moments, pipeline, sources
 from unet_jax.evaluation import counts, pictures, scores, tiles
 from unet_jax.nn import preprocess
 
@@ -28,12 +28,14 @@ class Predictor(NamedTuple):
     mean: per-channel mean of the training images.
     std: per-channel standard deviation of the training images.
     limits: their black and white.
+    normalise: what normalises an image; see moments.of_image.
     window: S, side of a window; 0 if it is not chosen, see trained.with_window.
     max_pixels: largest number of pixels of an evaluation batch; that of a
       training batch.
-    logits: (variables, {'image': [B, S, S, C]}) -> float32[B, S, S, K],
-      the network, mapped by parallel.map_batches. Evaluation calls it with
-      windows of one shape, so that it compiles once.
+    logits: (variables, {'image': [B, S, S, C]}, with mean and std if each image
+      has its own) -> float32[B, S, S, K], the network, mapped by
+      parallel.map_batches. Evaluation calls it with windows of one shape, so
+      that it compiles once.
     count: (None, batch) -> the dict of counts.count_step, mapped likewise.
   """
 
@@ -42,6 +44,7 @@ class Predictor(NamedTuple):
   mean: tuple[float, ...]
   std: tuple[float, ...]
   limits: tuple[float, float]
+  normalise: str
   window: int
   max_pixels: int
   logits: jax.stages.Wrapped
@@ -80,7 +83,8 @@ def make(
   apply_fn: Callable = model.apply
 
   def logits(variables: dict, batch: dict[str, jax.Array]) -> jax.Array:
-    image = preprocess.normalise(batch['image'], mean, std)
+    used = batch if 'mean' in batch else dict(mean=mean, std=std)
+    image = preprocess.normalise(batch['image'], used['mean'], used['std'])
     return apply_fn(variables, image)
 
   def count(_: None, batch: dict[str, jax.Array]) -> dict:
@@ -97,6 +101,7 @@ def make(
     mean=tuple(mean),
     std=tuple(std),
     limits=(limits[0], limits[1]),
+    normalise=config.data.normalise,
     window=config.window,
     max_pixels=config.batch_size * config.image_size**2,
     logits=parallel.map_batches(logits),
@@ -148,8 +153,10 @@ def count_batch(
     The dict of counts.count_step, on the devices.
   """
   if 'logits' not in batch:
-    logits = predictor.logits(variables, {'image': batch['image']})
-    batch = {k: x for k, x in batch.items() if k != 'image'}
+    inputs = ('image', *moments.KEYS)
+    sent = {k: x for k, x in batch.items() if k in inputs}
+    logits = predictor.logits(variables, sent)
+    batch = {k: x for k, x in batch.items() if k not in inputs}
     batch = batch | dict(logits=logits)
   return predictor.count(None, batch)
 
@@ -160,7 +167,8 @@ def _whole(predictor: Predictor, example: dict) -> dict:
     example['image'], example['label'], predictor.window, predictor.window
   )
   index = np.int32(example['index'])
-  return dict(image=image, label=label, index=index, weight=np.float32(1))
+  sample = dict(image=image, label=label, index=index, weight=np.float32(1))
+  return sample | moments.of_example(example)
 
 
 def _pieces(
@@ -175,9 +183,9 @@ def _pieces(
       index=np.int32(example['index']),
       weight=np.float32(1 / (len(tops) * len(lefts))),
     )
-    strips = strips_of(
-      predictor, variables, example['image'].__getitem__, shape
-    )
+    read = example['image'].__getitem__
+    own = moments.of_example(example)
+    strips = strips_of(predictor, variables, read, shape, own)
     for top, logits in zip(tops, tiles.regroup(strips, side), strict=True):
       for left in lefts:
         part = label[top : top + side, left : left + side]
@@ -191,6 +199,7 @@ def strips_of(
   variables: dict,
   read: Callable[[slice], np.ndarray],
   shape: tuple[int, int],
+  own: moments.Moments,
 ) -> Iterator[np.ndarray]:
   """Yields the logits of an image of any size in strips; see tiles.blend.
 
@@ -199,38 +208,52 @@ def strips_of(
     variables: variables of the model, on every device.
     read: slice of rows -> [rows, W, C].
     shape: H and W of the image.
+    own: what normalises the image; see moments.of_image.
 
   Yields:
     float32[rows, W, K], from top to bottom.
   """
   cut = tiles.cut(read, shape, predictor.window)
-  logits = _run(predictor, variables, cut)
+  windows = ({'image': image} | own for image in cut)
+  logits = _run(predictor, variables, windows)
   return tiles.blend(logits, shape, predictor.window)
 
 
 def logits_of(
-  predictor: Predictor, variables: dict, images: Iterable[np.ndarray]
+  predictor: Predictor, variables: dict, examples: Iterable[Mapping]
 ) -> Iterator[np.ndarray]:
-  """Yields the logits, float32[H, W, K], of images [H, W, C] of any size.
+  """Yields the logits, float32[H, W, K], of images of any size.
 
   Several images share a batch.
+
+  Args:
+    predictor: the predictor, from `make`.
+    variables: variables of the model, on every device.
+    examples: each has `image`, [H, W, C], and what normalises it; see moments.
   """
   side = predictor.window
-  ahead, images = itertools.tee(images)
-  cut = (tiles.cut(image.__getitem__, image.shape[:2], side) for image in ahead)
-  logits = _run(predictor, variables, itertools.chain.from_iterable(cut))
-  for image in images:
-    yield np.concatenate(list(tiles.blend(logits, image.shape[:2], side)))
+  ahead, examples = itertools.tee(examples)
+  windows = (
+    {'image': window} | moments.of_example(example)
+    for example in ahead
+    for window in tiles.cut(
+      example['image'].__getitem__, example['image'].shape[:2], side
+    )
+  )
+  logits = _run(predictor, variables, windows)
+  for example in examples:
+    shape = example['image'].shape[:2]
+    yield np.concatenate(list(tiles.blend(logits, shape, side)))
 
 
 def _run(
-  predictor: Predictor, variables: dict, images: Iterable[np.ndarray]
+  predictor: Predictor, variables: dict, windows: Iterable[dict]
 ) -> Iterator[np.ndarray]:
-  """Yields logits float32[S, S, K] of windows [S, S, C], in their order.
+  """Yields logits float32[S, S, K] of windows, in their order.
 
   After the last window there may be logits of padding.
   """
-  batches = _stack(predictor, ({'image': image} for image in images))
+  batches = _stack(predictor, windows)
   placed = parallel.place_ahead(batches)
   results = (predictor.logits(variables, batch) for batch in placed)
   for result in parallel.ahead(results):
@@ -268,14 +291,13 @@ def draw(
   """
   classes, panels = predictor.classes, []
   examples = [source[i] for i in range(min(NUM_PICTURES, len(source)))]
-  images = [example['image'] for example in examples]
-  logits = logits_of(predictor, variables, images)
-  for image, example, x in zip(images, examples, logits, strict=True):
+  logits = logits_of(predictor, variables, examples)
+  for example, x in zip(examples, logits, strict=True):
     label = example['label']
     planes = counts.predicted_planes(x, exclusive=classes.exclusive)
     void = labels.is_void(label)
     panel = pictures.panel(
-      pictures.to_bytes(image, predictor.limits),
+      pictures.to_bytes(example['image'], predictor.limits),
       truth=classes.to_planes(label),
       void=void,
       pred=planes[..., -classes.num_foreground :],
@@ -300,7 +322,7 @@ def predict(
   Returns:
     bool[H, W, K], at the size of the image.
   """
-  logits = _scaled_logits(predictor, variables, image, resize)
+  logits = scaled_logits(predictor, variables, image, resize)
   return to_planes(logits, predictor.classes, image.shape[:2])
 
 
@@ -314,17 +336,18 @@ def probabilities(
   Returns:
     float32[H, W, K].
   """
-  logits = _scaled_logits(predictor, variables, image, resize)
+  logits = scaled_logits(predictor, variables, image, resize)
   return to_probs(logits, predictor.classes, image.shape[:2])
 
 
-def _scaled_logits(
+def scaled_logits(
   predictor: Predictor, variables: dict, image: np.ndarray, resize: int
 ) -> np.ndarray:
   """Returns the logits float32[H, W, K] of an image after its scaling."""
+  own = moments.of_image(image, predictor.normalise)
   if resize:
     image = files.rescale(image, resize, Image.Resampling.BOX)
-  (logits,) = logits_of(predictor, variables, [image])
+  (logits,) = logits_of(predictor, variables, [{'image': image} | own])
   return logits
 
 

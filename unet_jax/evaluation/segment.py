@@ -1,16 +1,16 @@
 """Predicts one image, strip by strip, and writes its files."""
 
 import contextlib
+import math
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import ml_collections
 import numpy as np
-from PIL import Image
 
 from unet_jax import errors, parallel
-from unet_jax.data import files, labels, rows
+from unet_jax.data import files, image_kinds, labels, moments, rows
 from unet_jax.evaluation import (
   measures,
   pictures,
@@ -41,10 +41,11 @@ class Options(NamedTuple):
 def targets(
   path: pathlib.Path,
   output: pathlib.Path,
-  classes: labels.ClassSpec,
+  model: trained.Trained,
   options: Options,
 ) -> Targets:
   """Returns the files that an image will have."""
+  classes, name = model.predictor.classes, image_kinds.name_of(path, model.kind)
   image = '.tif' if rows.is_large(path, options.max_pixels) else '.png'
   none = np.zeros((1, 1, len(classes.planes)), bool)
   endings = dict.fromkeys(masks(none, classes, 1), image)
@@ -52,14 +53,14 @@ def targets(
   if options.probabilities == 'png':
     first = len(classes.planes) - classes.num_foreground
     names = classes.planes[first:]
-    endings |= {f'_{name}_probability': image for name in names}
+    endings |= {f'_{x}_probability': image for x in names}
   elif options.probabilities:
     endings['_probabilities'] = '.npy'
   if options.polygons:
     endings['_outlines'] = '.geojson'
   return {
     # The name of a class must not lead into another folder.
-    suffix: output / f'{path.stem}{suffix}{ending}'.replace('/', '%2F')
+    suffix: output / f'{name}{suffix}{ending}'.replace('/', '%2F')
     for suffix, ending in endings.items()
   }
 
@@ -143,8 +144,9 @@ def _strips(
   """
   classes, resize = model.predictor.classes, model.config.data.resize
   if not resize:
+    own = _moments(model, image, path)
     strips = predictor.strips_of(
-      model.predictor, model.variables, image.read, image.shape
+      model.predictor, model.variables, image.read, image.shape, own
     )
     for strip in tiles.regroup(strips, raster_files.TILE):
       shape = strip.shape[:2]
@@ -159,13 +161,35 @@ def _strips(
       'image that is read in parts is not scaled; scale it to that side first'
     )
   whole = image.read(slice(0, image.shape[0]))
-  small = files.rescale(whole, resize, Image.Resampling.BOX)
-  (logits,) = predictor.logits_of(model.predictor, model.variables, [small])
+  args = model.predictor, model.variables, whole
+  logits = predictor.scaled_logits(*args, resize)
   planes = predictor.to_planes(logits, classes, image.shape)
   probs = predictor.to_probs(logits, classes, image.shape)
   for top in range(0, len(whole), raster_files.TILE):
     part = slice(top, top + raster_files.TILE)
     yield planes[part], probs[part]
+
+
+def _moments(
+  model: trained.Trained, image: rows.Rows, path: pathlib.Path
+) -> moments.Moments:
+  """Returns what normalises an image; reads all of it for that."""
+  how, height = model.predictor.normalise, image.shape[0]
+  if image.is_whole:
+    return moments.of_image(image.read(slice(0, height)), how)
+  if how == 'percentile':
+    raise errors.InputError(
+      f'{path}: an image that is read in parts has no percentiles, which '
+      'config.data.normalise of this run needs; decode it as a whole by '
+      f'--max_pixels={math.prod(image.shape)}'
+    )
+  if how == 'dataset':
+    return {}
+  tops = range(0, height, raster_files.TILE)
+  strips = (
+    image.read(slice(top, min(top + raster_files.TILE, height))) for top in tops
+  )
+  return moments.of_strips(strips)
 
 
 def _open(

@@ -68,7 +68,7 @@ def load(workdir: pathlib.Path, which: str = 'best') -> Trained:
       config = config_lib.from_dict(meta['config'])
       config.engine = 'auto'  # This may not be the machine that trained.
       classes = build.make_classes(config, config.data.classes)
-      kind, limits = _images_of(meta, config)
+      kind, limits = images_of(meta, config)
       predictor = predictor_lib.make(
         *(config, classes, meta['mean'], meta['std']), limits=limits
       )
@@ -86,7 +86,7 @@ def load(workdir: pathlib.Path, which: str = 'best') -> Trained:
   return Trained(config, predictor, trees['averaged'], step, kind)
 
 
-def _images_of(
+def images_of(
   meta: dict, config: ml_collections.ConfigDict
 ) -> tuple[image_kinds.Kind, Sequence[float]]:
   """Returns the kind of a run's images, and their black and white.
@@ -218,9 +218,7 @@ def _measure(
 ) -> records.Record:
   """Measures a split."""
   examples, ahead = itertools.tee(pipeline.eval_examples(source))
-  logits = predictor_lib.logits_of(
-    model.predictor, model.variables, (example['image'] for example in ahead)
-  )
+  logits = predictor_lib.logits_of(model.predictor, model.variables, ahead)
   return measuring.measure(
     zip(examples, logits, strict=True),
     model.predictor.classes,
