@@ -21,6 +21,11 @@ def read(path, channels, dtype='uint8', **kwargs):
   return image_files.read_image(path, kind, **kwargs)
 
 
+def find_kind(paths, **settings):
+  kind, _ = image_kinds.find_kind(paths, **settings)
+  return kind
+
+
 def save(path, array, mode=None, **options):
   image = Image.fromarray(array)
   (image if mode is None else image.convert(mode)).save(path, **options)
@@ -149,8 +154,8 @@ def test_images_are_grey_only_if_all_are(tmp_path):
   grey = save(tmp_path / 'grey.png', GREY)
   bits = save(tmp_path / 'bits.png', GREY > 100)
   color = save(tmp_path / 'color.png', COLOR)
-  assert image_kinds.find_kind([grey, bits]).channels == 1
-  assert image_kinds.find_kind([grey, bits, color]).channels == 3
+  assert find_kind([grey, bits]).channels == 1
+  assert find_kind([grey, bits, color]).channels == 3
 
 
 DEEP = np.arange(24, dtype=np.uint16).reshape(4, 6) * 2849  # Up to 65527.
@@ -159,7 +164,7 @@ DEEP = np.arange(24, dtype=np.uint16).reshape(4, 6) * 2849  # Up to 65527.
 @pytest.mark.parametrize('suffix', ['.png', '.tif'])
 def test_of_16_bits_grey_all_or_the_upper_8_are_kept(tmp_path, suffix):
   path = save(tmp_path / f'x{suffix}', DEEP)
-  assert image_kinds.find_kind([path]) == ('uint16', (('', 1),), 'refuse')
+  assert find_kind([path]) == ('uint16', (('', 1),), 'refuse')
   for channels in (1, 3):
     for dtype, kept in (('uint16', DEEP), ('uint8', DEEP >> 8)):
       image = read(path, channels, dtype)
@@ -217,7 +222,7 @@ CONTIG = dict(photometric='minisblack', planarconfig='contig')
 def test_values_keep_their_depth(tmp_path, array, options):
   path = tmp_path / 'x.tif'
   tifffile.imwrite(path, array, **options)
-  kind = image_kinds.find_kind([path])
+  kind = find_kind([path])
   assert kind.dtype == ('float32' if array.dtype.kind == 'f' else array.dtype)
   image = image_files.read_image(path, kind)
   assert image.dtype == kind.dtype
@@ -236,7 +241,7 @@ def test_values_keep_their_depth(tmp_path, array, options):
 def test_planes_and_the_axis_c_are_channels(tmp_path, options):
   path = tmp_path / 'x.ome.tif'
   tifffile.imwrite(path, FIVE, **options)
-  kind = image_kinds.find_kind([path])
+  kind = find_kind([path])
   assert kind == ('uint16', (('', 5),), 'refuse')
   image = image_files.read_image(path, kind)
   np.testing.assert_array_equal(image, np.moveaxis(FIVE, 0, -1))
@@ -251,15 +256,15 @@ def test_slices_and_frames_are_refused_with_how_to_split_them(
   message = rf'x\.tif: it has 5 {name}s.*each {name}.*x_0000\.tif and so on$'
   for pages in ('refuse', 'channels'):
     with pytest.raises(errors.InputError, match=message):
-      image_kinds.find_kind([path], pages=pages)
+      find_kind([path], pages=pages)
 
 
 def test_pages_without_metadata_are_channels_if_the_config_says_so(tmp_path):
   path = tmp_path / 'x.tif'
   tifffile.imwrite(path, FIVE, photometric='minisblack', metadata=None)
   with pytest.raises(errors.InputError, match='5 pages.*pages=channels'):
-    image_kinds.find_kind([path])
-  kind = image_kinds.find_kind([path], pages='channels')
+    find_kind([path])
+  kind = find_kind([path], pages='channels')
   image = image_files.read_image(path, kind)
   np.testing.assert_array_equal(image, np.moveaxis(FIVE, 0, -1))
 
@@ -268,7 +273,7 @@ def test_alpha_of_16_bits_is_dropped_if_opaque(tmp_path):
   path, white = tmp_path / 'x.tif', np.full_like(DEEP, 65535)
   color = np.dstack([DEEP] * 3)
   tifffile.imwrite(path, np.dstack([color, white]), photometric='rgb')
-  kind = image_kinds.find_kind([path])
+  kind = find_kind([path])
   np.testing.assert_array_equal(image_files.read_image(path, kind), color)
   tifffile.imwrite(path, np.dstack([color, DEEP]), photometric='rgb')
   with pytest.raises(errors.InputError, match='transparent.*minisblack'):
@@ -300,23 +305,23 @@ def test_values_of_another_type_are_refused(tmp_path, dtype):
   np.save(tmp_path / 'x.npy', GREY.astype(dtype))
   message = r'x\.npy: its values are .*one of uint8, uint16, int16, float32'
   with pytest.raises(errors.InputError, match=message):
-    image_kinds.find_kind([tmp_path / 'x.npy'])
+    find_kind([tmp_path / 'x.npy'])
 
 
 def test_arrays_are_images(tmp_path):
   path, image = tmp_path / 'x.npy', np.stack([FLOATS, -FLOATS], axis=-1)
   for array in (image, image.astype(np.float64), FLOATS):
     np.save(path, array)
-    kind = image_kinds.find_kind([path])
+    kind = find_kind([path])
     assert kind.dtype == 'float32'
     result = image_files.read_image(path, kind)
     np.testing.assert_array_equal(result, np.atleast_3d(array))
   np.save(path, np.zeros((5, 20, 30)))
   with pytest.raises(errors.InputError, match=r'np\.moveaxis\(image, 0, -1\)'):
-    image_kinds.find_kind([path])
+    find_kind([path])
   np.save(path, np.zeros((20, 30, 17)))
   with pytest.raises(errors.InputError, match='at most 16 channels'):
-    image_kinds.find_kind([path])
+    find_kind([path])
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf])
@@ -333,26 +338,29 @@ def test_an_image_that_is_not_finite_is_refused_by_name(tmp_path, value):
 def test_8_bits_become_16_beside_16(tmp_path):
   deep = save(tmp_path / 'x.png', DEEP)
   color = save(tmp_path / 'y.png', COLOR)
-  kind = image_kinds.find_kind([deep, color])
+  kind = find_kind([deep, color])
   assert kind == ('uint16', (('', 3),), 'refuse')
   image = image_files.read_image(color, kind)
   np.testing.assert_array_equal(image, COLOR.astype(int) * 257)
-  assert image_kinds.find_kind([deep, color], bits='8').dtype == 'uint8'
+  _, notes = image_kinds.find_kind([deep, color, color])
+  assert notes[0].startswith('2 files of 8 bits are read beside 1 of 16')
+  assert image_kinds.find_kind([color]) == (image_kinds.RGB, [])
+  assert find_kind([deep, color], bits='8').dtype == 'uint8'
 
 
 def test_an_image_of_another_kind_than_most_is_named(tmp_path):
   deep, other = save(tmp_path / 'x.png', DEEP), tmp_path / 'y.npy'
   np.save(other, FLOATS)
-  kind = image_kinds.find_kind([deep, other, deep])
+  kind = find_kind([deep, other, deep])
   assert kind == ('uint16', (('', 1),), 'refuse')
   with pytest.raises(errors.InputError, match=r'y\.npy: .*float32.*uint16'):
     image_files.read_image(other, kind)
   np.save(other, np.dstack([DEEP] * 2))
   with pytest.raises(errors.InputError, match=r'y\.npy: it has 2 channels.* 1'):
-    image_files.read_image(other, image_kinds.find_kind([other, deep, deep]))
+    image_files.read_image(other, find_kind([other, deep, deep]))
   np.save(other, FLOATS)
   with pytest.raises(errors.InputError, match='values .* float32.*bits=stored'):
-    image_kinds.find_kind([other], bits='8')
+    find_kind([other], bits='8')
 
 
 def test_grey_of_16_bits_is_the_luminance_of_pillow(tmp_path):
@@ -391,7 +399,7 @@ def test_changed_bytes_give_an_image_or_one_line(tmp_path, kind):
     path.write_bytes(changed)
     text = f'{path}: '
     try:
-      kind = image_kinds.find_kind([path])
+      kind = find_kind([path])
       image = image_files.read_image(path, kind)
       assert image.dtype == kind.dtype
       stored.read(path)

@@ -55,14 +55,14 @@ def open_files(spec: Spec, scanned: scan.Files) -> layout.Layout:
   fields, weights = _first(scanned.fields), _first(scanned.weights)
   keys = splits.from_ranges(spec.split, list(images)) or scanned.lists
   keys = keys or {'all': sorted(images)}
-  image_kind = image_kinds.find_kind(
+  image_kind, mixed = image_kinds.find_kind(
     [images[name] for names in keys.values() for name in names],
     scanned.endings,
     bits=spec.bits,
     pages=spec.pages,
   )
   has_bright = once(lambda: image_files.has_bright(images.values()))
-  white = {folder: find_white(named) for folder, named in paths.items()}
+  readers = {x: make_mask_reader(named, spec) for x, named in paths.items()}
 
   def read(name: str) -> layout.Raw:
     image = image_files.read_image(images[name], image_kind, has_bright)
@@ -73,9 +73,7 @@ def open_files(spec: Spec, scanned: scan.Files) -> layout.Layout:
       return array
 
     planes = {
-      folder: fit(
-        read_mask(named[name], masks.kind, white[folder]), named[name]
-      )
+      folder: fit(readers[folder](named[name]), named[name])
       if name in named
       else np.zeros(image.shape[:2], bool)
       for folder, named in paths.items()
@@ -93,7 +91,7 @@ def open_files(spec: Spec, scanned: scan.Files) -> layout.Layout:
       mask = dict(enumerate(np.moveaxis(planes[scan.MASKS], -1, 0)))
     return layout.Raw(name, image, mask, where, field, weight_map)
 
-  notes = tuple(finding.notes(findings))
+  notes = (*finding.notes(findings), *mixed)
   return layout.Layout(keys, read, classes, str(root), image_kind, notes)
 
 
@@ -108,30 +106,30 @@ def once(function: Callable[[], T]) -> Callable[[], T]:
   return call
 
 
-def find_white(masks: Mapping[str, pathlib.Path]) -> Callable[[], int]:
-  """Returns mask_files.find_white of the masks of a folder, called once."""
-  return once(lambda: mask_files.find_white(masks.values()))
-
-
-def read_mask(
-  path: pathlib.Path, kind: str, white: Callable[[], int]
-) -> np.ndarray:
-  """Reads a mask that is stored as `kind`; see spec.Masks.
+def make_mask_reader(
+  masks: Mapping[str, pathlib.Path], spec: Spec
+) -> Callable[[pathlib.Path], np.ndarray]:
+  """Builds the function that reads a mask of a folder.
 
   Args:
-    path: of the file.
-    kind: how masks are stored.
-    white: from `find_white`.
+    masks: the masks of the folder, by their names.
+    spec: says how they are stored.
 
   Returns:
-    [H, W, K] for `planes`, uint8[H, W, 3] for `color`, else uint8 or bool
-    [H, W].
+    A function of a path -> [H, W, K] for `planes`, uint8[H, W, 3] for `color`,
+    else uint8 or bool[H, W], or int32[H, W] of indices above 255.
   """
-  if kind == 'planes':
-    return files.read_planes(path)
-  if kind == 'color':
-    return image_files.read_image(path)
-  return mask_files.read_mask(path, as_index=kind == 'index', white=white)
+  if spec.masks.kind == 'planes':
+    return files.read_planes
+  if spec.masks.kind == 'color':
+    return image_files.read_image
+  if spec.masks.kind == 'index':
+    has_instances = once(lambda: mask_files.number_instances(masks.values()))
+    return functools.partial(
+      mask_files.read_index, task=spec.task, has_instances=has_instances
+    )
+  white = once(lambda: mask_files.find_white(masks.values()))
+  return functools.partial(mask_files.read_levels, white=white)
 
 
 def find_images(folder: pathlib.Path) -> list[pathlib.Path]:

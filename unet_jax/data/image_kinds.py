@@ -108,8 +108,8 @@ def find_kind(
   *,
   bits: str = 'stored',
   pages: str = 'refuse',
-) -> Kind:
-  """Returns the kind of the images of a data set, by their headers.
+) -> tuple[Kind, list[str]]:
+  """Finds the kind of the images of a data set, by their headers.
 
   Grey images are read as RGB beside colour ones, and 8 bits as 16 beside 16.
   Otherwise the commonest kind is taken. Files that cannot be read, or are of
@@ -120,6 +120,9 @@ def find_kind(
     endings: endings of the names of a sample's files.
     bits: `stored`, or `8` to keep the upper 8 bits of 16.
     pages: see Kind.
+
+  Returns:
+    The kind, and a line for the user if images of 8 and 16 bits are mixed.
 
   Raises:
     InputError: if no file can be read, or `bits` cannot be kept.
@@ -141,7 +144,13 @@ def find_kind(
       'config.data.bits=8 keeps the upper 8 bits of 16; use '
       '--config.data.bits=stored'
     )
-  return Kind('uint8' if bits == '8' else dtype, tuple(parts), pages)
+  kind = Kind('uint8' if bits == '8' else dtype, tuple(parts), pages)
+  if len(dtypes) == 1 or kind.dtype != 'uint16':
+    return kind, []
+  return kind, [
+    f'{dtypes["uint8"]} files of 8 bits are read beside {dtypes["uint16"]} of '
+    '16: their values times 257, so that white is white'
+  ]
 
 
 def _read_headers(paths: Sequence[pathlib.Path], pages: str) -> list[Header]:
