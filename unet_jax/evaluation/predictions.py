@@ -76,7 +76,8 @@ def write(
   classes = model.predictor.classes
   paths = image_kinds.first_files(paths, model.kind)
   targets = {
-    path: segment.targets(path, output, model, options) for path in paths
+    path: segment.targets(path, output, classes, options, model.kind)
+    for path in paths
   }
   check_targets(targets)
   resize = model.config.data.resize

@@ -24,8 +24,6 @@ class Predictor(NamedTuple):
     model: the model; its input is an image normalised by `mean` and `std`.
     mean: per-channel mean of the training images.
     std: per-channel standard deviation of the training images.
-    limits: their black and white.
-    normalise: what normalises an image; see moments.of_image.
     window: S, side of a window; 0 if it is not chosen, see trained.with_window.
     max_pixels: largest number of pixels of an evaluation batch; that of a
       training batch.
@@ -34,18 +32,20 @@ class Predictor(NamedTuple):
       parallel.map_batches. Evaluation calls it with windows of one shape, so
       that it compiles once. The weights are those of `weigh`.
     count: (None, batch) -> the dict of counts.count_step, mapped likewise.
+    limits: black and white of the training images.
+    normalise: what normalises an image; see moments.of_image.
   """
 
   classes: labels.ClassSpec
   model: build.Model
   mean: tuple[float, ...]
   std: tuple[float, ...]
-  limits: tuple[float, float]
-  normalise: str
   window: int
   max_pixels: int
   logits: Callable
   count: Callable
+  limits: tuple[float, float] = codes.BYTES
+  normalise: str = 'dataset'
 
 
 class SplitScores(NamedTuple):

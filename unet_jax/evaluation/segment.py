@@ -45,11 +45,12 @@ class Options(NamedTuple):
 def targets(
   path: pathlib.Path,
   output: pathlib.Path,
-  model: trained.Trained,
+  classes: labels.ClassSpec,
   options: Options,
+  kind: image_kinds.Kind = image_kinds.RGB,
 ) -> Targets:
   """Returns the files that an image will have."""
-  classes, name = model.predictor.classes, image_kinds.name_of(path, model.kind)
+  name = image_kinds.name_of(path, kind)
   image = '.tif' if rows.is_large(path, options.max_pixels) else '.png'
   none = np.zeros((1, 1, len(classes.planes)), bool)
   endings = dict.fromkeys(masks(none, classes, 1), image)

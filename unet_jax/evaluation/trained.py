@@ -27,10 +27,10 @@ class Trained(NamedTuple):
   variables: Any
   step: int
   folders: tuple[pathlib.Path, ...]  # Of the runs, one a checkpoint.
-  kind: image_kinds.Kind  # Of the training images.
   rule: decisions.Rule = decisions.PLAIN  # How its logits become masks.
   augment: tuple[str, ...] = ()  # The views over which it averages.
   members: tuple[str, ...] = ()  # Names of the checkpoints, if several.
+  kind: image_kinds.Kind = image_kinds.RGB  # Of the training images.
 
   def weights(self) -> list[str]:
     """Returns what names the weights, within the folder of the run."""
@@ -98,7 +98,9 @@ def load(workdir: pathlib.Path, which: str = 'best') -> Trained:
         'take another by --checkpoint=STEP, training starts from another by '
         f'--init_from={workdir / checkpoint.FOLDER}/STEP'
       ) from error
-  return Trained(config, predictor, trees['averaged'], step, (workdir,), kind)
+  return Trained(
+    *(config, predictor, trees['averaged'], step, (workdir,)), kind=kind
+  )
 
 
 def images_of(
