@@ -173,8 +173,13 @@ def define_processes(args: flags.FlagValues) -> None:
   )
 
 
-def start_jax(args: flags.FlagValues) -> None:
-  """Prepares the process for JAX, for its engine and for other processes."""
+def start_jax(args: flags.FlagValues, *, shares_devices: bool = True) -> None:
+  """Prepares the process for JAX, for its engine and for other processes.
+
+  Args:
+    args: the flags.
+    shares_devices: see joining.join.
+  """
   from unet_jax import build, joining, peers, preemption  # For a fast --help.
 
   has_config = 'config' in args
@@ -191,8 +196,16 @@ def start_jax(args: flags.FlagValues) -> None:
       for key, value in flat.items()
       if key not in config_lib.MACHINE
     }
-    joining.join(place, args.peer_timeout, facts)
+    joining.join(place, args.peer_timeout, facts, shares_devices=shares_devices)
     peers.watch(place.coordinator, args.peer_timeout, preemption.on_notices)
+
+
+def start_training(args: flags.FlagValues) -> None:
+  """Prepares the process for JAX, and for the signals that end a job."""
+  from unet_jax import preemption  # For a fast --help.
+
+  preemption.listen()
+  start_jax(args)
 
 
 def _fail(error: errors.InputError) -> int:
@@ -345,8 +358,8 @@ def _explain_flag(error: Exception, command: Command) -> str:
     return last
   if error.flagname.startswith('config') and not command.configs:
     return (
-      f'there is no --{error.flagname} here: the config is that of the run; see '
-      '--help'
+      f'there is no --{error.flagname} here: the config is that of the run; '
+      'see --help'
     )
   near = lookup.nearest(error.flagname)
   hint = f'; did you mean --config.{near[0]}?' if near else ''

@@ -6,7 +6,8 @@ and with overlapping classes each has a NAME_CLASS.png of 0 and 255. (`mask > 0`
 also reads the 0 and 1 of earlier versions; `mask == 1` does not.) A binary run
 that was trained on index masks writes 0 and 1. predictions.csv has the area,
 the components and the mean probability of each class. Images that it shows to
-be up to date stay as they are."""
+be up to date stay as they are. Several processes (--num_processes) share the
+images out among themselves."""
 
 import pathlib
 import sys
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from unet_jax import command_line
+from unet_jax import command_line, model_flags
 
 
 def main(argv: Sequence[str]) -> int:
@@ -24,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
 
 def define(args: flags.FlagValues) -> None:
   """Defines the flags."""
-  flags.DEFINE_string('workdir', '', 'Folder of the run.', flag_values=args)
+  model_flags.define(args)
   flags.DEFINE_multi_string(
     'input',
     [],
@@ -33,9 +34,6 @@ def define(args: flags.FlagValues) -> None:
   )
   flags.DEFINE_string(
     'output', '', 'Folder for masks and overlays.', flag_values=args
-  )
-  flags.DEFINE_string(
-    'checkpoint', 'best', 'best, latest or a step.', flag_values=args
   )
   flags.DEFINE_enum(
     'probabilities',
@@ -64,18 +62,41 @@ def define(args: flags.FlagValues) -> None:
   command_line.define_processes(args)
 
 
+def start(args: flags.FlagValues) -> None:
+  """Prepares the process for JAX; it predicts with its own devices."""
+  command_line.start_jax(args, shares_devices=False)
+
+
 def run(args: flags.FlagValues) -> int:
   """Writes the files of each image; returns 1 if an image failed."""
   from unet_jax import parallel  # Late, for a fast --help.
   from unet_jax.data import folder
-  from unet_jax.evaluation import predictions, segment, trained
+  from unet_jax.evaluation import (
+    ensemble,
+    predictions,
+    segment,
+    thresholds,
+    trained,
+  )
 
   for text in args.input:
     for line in folder.left_out(pathlib.Path(text)):
       parallel.say(line)
   paths = predictions.find_images(args.input)
   output = pathlib.Path(args.output)
-  model = trained.load(pathlib.Path(args.workdir), args.checkpoint)
+  workdirs = [pathlib.Path(text) for text in args.workdir]
+  model = ensemble.open_runs(workdirs, args.checkpoint, args.augment)
+  model = trained.with_smallest(model, args.smallest_component)
+  if args.thresholds:
+    command = model_flags.evaluate_command(args)
+    saved = thresholds.find(
+      thresholds.path(workdirs[0], model.averages()),
+      model.weights(),
+      model.predictor.classes,
+      command,
+    )
+    model = trained.with_thresholds(model, saved)
+    parallel.say(thresholds.describe(saved))
   options = segment.Options(args.probabilities, args.polygons, args.max_pixels)
   outcome = predictions.write(model, paths, output, options)
   kept = f', {outcome.num_kept} were up to date' if outcome.num_kept else ''
@@ -88,7 +109,7 @@ def run(args: flags.FlagValues) -> int:
 
 
 COMMAND = command_line.Command(
-  *(define, run, command_line.start_jax),
+  *(define, run, start),
   required=('workdir', 'input', 'output'),
 )
 

@@ -17,7 +17,7 @@ from rich import console, progress
 from tensorboardX import summary
 
 from unet_jax import parallel, text_files
-from unet_jax.training import board
+from unet_jax.training import board, journal
 from unet_jax.training import workdir as workdir_lib
 
 # Metrics that differ between runs with equal seeds: images per second, and the
@@ -131,6 +131,12 @@ class Log:
       else:
         print(text, flush=True)
 
+  def warn(self, step: int, text: str) -> None:
+    """Prints a warning of one or more lines, and adds it to the journal."""
+    for line in text.splitlines():
+      self.say(step, line)
+    journal.add(self._workdir, 'warning', step, text)
+
   def _add(self, step: int, event: summary.Summary) -> None:
     self._report(step, self._board.file, self._board.add(step, event))
 
@@ -146,7 +152,7 @@ class Log:
     """Says once of each file that it cannot be written; training goes on."""
     if why and file.path.name not in self._unwritten:
       self._unwritten.add(file.path.name)
-      self.say(
+      self.warn(
         step,
         f'{file.path} cannot be written ({why}): its last entries are kept '
         'in memory, and training goes on',

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from unet_jax import checkpoint, errors, parallel
 from unet_jax import config as config_lib
 from unet_jax.data import splits
+from unet_jax.training import digests
 
 CONFIG = config_lib.FILE
 METRICS = 'metrics.jsonl'
@@ -21,6 +22,7 @@ TABLE = 'metrics.csv'
 PLAN = 'init_from.txt'
 STOPPED = 'stopped.txt'
 TEXT = 'train.log'
+JOURNAL = 'journal.jsonl'
 LOCK = 'lock.txt'  # Only while a run holds the folder.
 # Errors of a full or read-only disk; reading never gives them.
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -32,9 +34,13 @@ WRITTEN = (
   STOPPED,
   PLAN,
   TEXT,
+  JOURNAL,
   splits.FILE,
+  digests.FILE,
   checkpoint.FOLDER,
+  'doctor.json',  # Findings of the doctor on this run; see the report.
   'evaluation',
+  'export',
   'report.html',
   'broken-[0-9]*',
   'events.out.tfevents.*',
