@@ -298,7 +298,7 @@ TRAINING = (
     f'`--config.total_steps=1000`; {DOCTOR}',
   ),
   Row(
-    'Accuracy is .97, and F1 low.',
+    'Accuracy is high, and F1 low.',
     'accuracy says nothing about ...',
     'Nearly every pixel is background, and accuracy counts it.',
     'Read F1 and IoU.',
