@@ -187,6 +187,32 @@ def test_models_of_other_images_share_a_compiled_network(made):
   )
 
 
+def test_sizes_of_an_image_are_averaged(made):
+  """A network whose logits are the image sees a smooth image alike at each."""
+  predictor, _, _ = made
+  shapes = []
+
+  def network(_, batch):
+    shapes.append(batch['image'].shape)  # Only when it is traced.
+    return batch['image'].astype(jnp.float32) / 16
+
+  predictor = predictor._replace(
+    logits=parallel.map_batches(network), scales=(0.75, 1.0, 1.25)
+  )
+  y, x = np.mgrid[:50, :90]
+  image = np.stack([x, y, x + y], axis=-1).astype(np.uint8)
+  (logits,) = predictor_lib.logits_of(predictor, None, [image])
+  assert logits.shape == (50, 90, 3)
+  expected = special.softmax(image / 16, axis=-1)
+  probs = special.softmax(logits, axis=-1)
+  np.testing.assert_allclose(probs, expected, atol=0.03)
+  strips = predictor_lib.strips_of(
+    predictor, None, image.__getitem__, image.shape[:2]
+  )
+  np.testing.assert_array_equal(np.concatenate(list(strips)), logits)
+  assert shapes == [(1, WINDOW, WINDOW, 3)]
+
+
 def test_an_image_that_is_scaled_is_predicted_at_its_own_size(made):
   predictor, variables, source = made
   image = source[2]['image']

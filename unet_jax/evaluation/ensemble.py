@@ -25,7 +25,8 @@ def open_runs(
     workdirs: folders of runs; or of the folds of a cross-validation, which
       stands for all of them.
     checkpoints: `best`, `latest` or a step; or several, with commas.
-    augment: names of averaging.VIEWS, over which probabilities are averaged.
+    augment: names of averaging.VIEWS and SCALES, over which probabilities are
+      averaged.
 
   Returns:
     The model. That of several checkpoints has the config of the first.
@@ -98,9 +99,13 @@ def _average(
     averaging.views_of(augment),
     exclusive=first.predictor.classes.exclusive,
   )
-  window = max(model.predictor.window for model in models)
+  average = first.predictor._replace(
+    logits=network,
+    window=max(model.predictor.window for model in models),
+    scales=averaging.SCALES['scales'] if 'scales' in augment else (),
+  )
   return first._replace(
-    predictor=first.predictor._replace(logits=network, window=window),
+    predictor=average,
     variables=[predictor.weigh(x.predictor, x.variables) for x in models],
     augment=tuple(sorted(set(augment))),
     members=_name(models) if len(models) > 1 else (),
