@@ -26,7 +26,8 @@ train: $(VENV)/setup.stamp  ## Trains configs/multiclass.py; passes ARGS on.
 	$(VENV)/bin/python -m unet_jax.main --config configs/multiclass.py $(ARGS)
 
 test: $(VENV)/test.stamp  ## Runs the tests; passes ARGS on to pytest.
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --durations 10 $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile \
+	    --no-loadscope-reorder --durations 10 $(ARGS)
 
 format: $(VENV)/test.stamp  ## Formats and checks the code, and its types.
 	$(VENV)/bin/ruff format .

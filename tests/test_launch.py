@@ -10,8 +10,13 @@ import time
 
 import numpy as np
 import pytest
+import yaml
+from absl import flags
 from commands import ROOT, call, rows, start, write_images
 from PIL import Image
+
+from unet_jax import errors, main
+from unet_jax.evaluation import prediction_table
 
 pytestmark = pytest.mark.process
 
@@ -128,11 +133,88 @@ def test_the_slurm_script_runs_the_same_command_and_requeues_on_75(tmp_path):
   )
 
 
+def flags_of(words):
+  """Returns {name: value} of flags --NAME=VALUE; main must have them."""
+  args = flags.FlagValues()
+  main.define(args)
+  given = dict(
+    word.removeprefix('--').split('=', 1)
+    for word in words
+    if word.startswith('--')
+  )
+  unknown = [x for x in given if x not in args and not x.startswith('config')]
+  assert not unknown
+  return given
+
+
+def test_the_jobset_starts_as_many_processes_as_it_says_and_resumes_on_75():
+  text = (ROOT / 'launch/k8s/jobset.yaml').read_text()
+  jobset = yaml.safe_load(text)
+  name, (job,) = jobset['metadata']['name'], jobset['spec']['replicatedJobs']
+  spec = job['template']['spec']
+  (container,) = spec['template']['spec']['containers']
+  given = flags_of(container['args'])
+  (port,) = container['ports']
+  assert given['coordinator'] == (
+    f'{name}-{job["name"]}-0-0.{name}:{port["containerPort"]}'
+  )
+  assert int(given['num_processes']) == spec['completions']
+  assert spec['completions'] == spec['parallelism']
+  first, _ = spec['podFailurePolicy']['rules']
+  assert first['onExitCodes']['values'] == [errors.Preempted.code]
+  assert first['onExitCodes']['containerName'] == container['name']
+  image = (ROOT / 'launch/k8s/Dockerfile').read_text()
+  assert 'ENTRYPOINT ["unet-jax"]' in image
+
+
+def test_the_skypilot_job_gives_the_flags_of_training_and_resumes_on_75():
+  job = yaml.safe_load((ROOT / 'launch/skypilot.yaml').read_text())
+  words = job['run'].replace('\\\n', ' ').split()
+  assert words[:2] == ['unet-jax', 'train']
+  given = flags_of(words)
+  for name in ('coordinator', 'num_processes', 'process_id', 'workdir'):
+    assert name in given
+  recovery = job['resources']['job_recovery']
+  assert recovery == {'recover_on_exit_codes': [errors.Preempted.code]}
+
+
+@pytest.mark.slow
+def test_the_jobset_has_the_fields_of_its_interface():
+  # Both are large, and nothing else needs them: pip install
+  # kubeflow-trainer-api kubernetes-validate
+  module = pytest.importorskip(
+    'kubeflow_trainer_api.models.jobset_v1alpha2_job_set'
+  )
+  validator = pytest.importorskip('kubernetes_validate')
+  jobset = yaml.safe_load((ROOT / 'launch/k8s/jobset.yaml').read_text())
+  # The model drops what it does not know.
+  read = module.JobsetV1alpha2JobSet.from_dict(jobset).to_dict()
+  assert read['spec']['replicatedJobs'][0]['name'] == 'train'
+  assert_has(read, jobset)
+  for job in jobset['spec']['replicatedJobs']:
+    whole = job['template'] | {'apiVersion': 'batch/v1', 'kind': 'Job'}
+    for version in ('1.31', '1.37'):
+      validator.validate(whole, version, strict=True)
+
+
+def assert_has(tree, part):
+  """Asserts that a tree of dicts and lists has all entries of another."""
+  if isinstance(part, dict):
+    for key in part:
+      assert_has(tree[key], part[key])
+  elif isinstance(part, list):
+    for x, y in zip(tree, part, strict=True):
+      assert_has(x, y)
+  else:
+    assert tree == part
+
+
 @pytest.mark.slow
 def test_two_processes_predict_the_files_of_one(finished, tmp_path):
-  images = write_images(tmp_path / 'data', 2) / 'images'
+  images = write_images(tmp_path / 'data', 5) / 'images'
+  (images / 'im3.png').write_bytes(b'no image')
   args = ('--workdir', finished[0], '--input', images, '--probabilities=png')
-  call('predict', *args, '--output', tmp_path / 'one')
+  call('predict', *args, '--output', tmp_path / 'one', check=False)
   with socket.socket() as free:
     free.bind(('localhost', 0))
     address = f'localhost:{free.getsockname()[1]}'
@@ -143,7 +225,7 @@ def test_two_processes_predict_the_files_of_one(finished, tmp_path):
     )
     for i in range(2)
   ]
-  assert [process.wait(timeout=300) for process in processes] == [0, 0]
+  assert [process.wait(timeout=300) for process in processes] == [1, 1]
   one, two = (
     {path.name: path for path in (tmp_path / x).iterdir()}
     for x in ('one', 'two')
@@ -152,3 +234,7 @@ def test_two_processes_predict_the_files_of_one(finished, tmp_path):
   for name in one.keys() - {'predictions.csv'}:
     arrays = (np.asarray(Image.open(x[name])).astype(int) for x in (one, two))
     np.testing.assert_allclose(*arrays, rtol=0, atol=2)
+  # The rows of process 0, which has im0, im2 and im4, come first.
+  tables = [prediction_table.read(x['predictions.csv']) for x in (one, two)]
+  assert list(tables[1]) == ['im0', 'im2', 'im4', 'im1']
+  assert tables[0].keys() == tables[1].keys()

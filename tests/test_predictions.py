@@ -1,12 +1,16 @@
 """Finds the images to predict, and checks the contents of their masks."""
 
+import functools
+import threading
+from concurrent import futures
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
 from PIL import Image
 
-from unet_jax import errors, parallel
+from unet_jax import errors, parallel, peers
 from unet_jax.data import labels
 from unet_jax.evaluation import (
   measures,
@@ -228,3 +232,94 @@ def test_a_file_that_cannot_be_written_ends_the_command(make_model, tmp_path):
   (output / 'x.png.partial').mkdir(parents=True)  # As on a full disk.
   with pytest.raises(raster_files.NotWrittenError, match=r'x\.png cannot be'):
     predictions.write(make_model(0), [path], output, segment.Options())
+
+
+# Several processes, as threads.
+
+
+@pytest.fixture
+def run_processes(monkeypatch):
+  """Gives (function of no arguments, number) -> what each process returns."""
+  local, values = threading.local(), {}
+
+  def run(functions):
+    count = len(functions)
+    barrier = threading.Barrier(count)
+
+    def exchange(key, value):
+      values[key, local.index] = value
+      barrier.wait(60)
+      return [values[key, i] for i in range(count)]
+
+    def call(index):
+      local.index = index
+      return functions[index]()
+
+    monkeypatch.setattr(peers, 'index', lambda: local.index)
+    monkeypatch.setattr(peers, 'count', lambda: count)
+    monkeypatch.setattr(peers, 'exchange', exchange)
+    with futures.ThreadPoolExecutor(count) as pool:
+      done = [pool.submit(call, i) for i in range(count)]
+    monkeypatch.undo()
+    return done
+
+  return run
+
+
+@pytest.fixture
+def images(tmp_path):
+  """Writes 5 images; the third can't be read."""
+  paths = [tmp_path / f'{i}.png' for i in range(5)]
+  for path in paths:
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(path)
+  paths[2].write_bytes(paths[2].read_bytes()[:40])
+  return paths
+
+
+def test_three_processes_share_five_images_and_write_one_table(
+  make_model, run_processes, images, tmp_path
+):
+  write = functools.partial(predictions.write, make_model(0), images)
+  output, alone = tmp_path / 'out', tmp_path / 'alone'
+  done = run_processes([lambda: write(output, segment.Options())] * 3)
+  expected = write(alone, segment.Options())
+  assert expected[:2] == (4, 0)
+  assert len(expected.failures) == 1
+  assert [x.result() for x in done] == [expected] * 3
+  names = [sorted(x.name for x in y.iterdir()) for y in (output, alone)]
+  assert names[0] == names[1]
+  tables = [
+    prediction_table.read(x / 'predictions.csv') for x in (output, alone)
+  ]
+  assert list(tables[0]) == ['0', '3', '1', '4']  # By process; 2 has failed.
+  assert tables[0] == tables[1]
+
+
+def test_rows_that_a_process_left_behind_are_kept(
+  make_model, run_processes, images, tmp_path
+):
+  output, options = tmp_path / 'out', segment.Options()
+  write = functools.partial(predictions.write, make_model(0))
+  write(images[:2], output, options)
+  # As if process 1 of two had ended after an image, and process 0 before.
+  (output / 'predictions.csv').rename(output / 'predictions.1.part')
+  assert write(images[:2], output, options) == (0, 2, [])
+  assert not list(output.glob('*.part'))
+  assert list(prediction_table.read(output / 'predictions.csv')) == ['0', '1']
+
+
+def test_processes_with_other_images_are_refused(
+  make_model, run_processes, images, tmp_path
+):
+  write = functools.partial(predictions.write, make_model(0))
+  options = segment.Options()
+  done = run_processes(
+    [
+      lambda: write(images[:2], tmp_path / 'out', options),
+      lambda: write(images[:3], tmp_path / 'out', options),
+    ]
+  )
+  for i, process in enumerate(done):
+    with pytest.raises(errors.InputError, match=f'process {1 - i} has not the'):
+      process.result()
+  assert not (tmp_path / 'out').exists()

@@ -60,7 +60,7 @@ def test_prepared_set_is_the_set_without_reading_its_files(
   shutil.rmtree(root)
   monkeypatch.setattr(files, 'read_image', None)
   after = load(as_prepared(config, tmp_path / 'out'))
-  for part in ('stats', 'notes', 'digests'):
+  for part in ('stats', 'notes', 'digests', 'images'):
     assert getattr(before, part) == getattr(after, part)
   assert list(before.splits) == list(after.splits) == ['train', 'val', 'test']
   for split in before.splits:

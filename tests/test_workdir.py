@@ -9,6 +9,7 @@ import pytest
 from unet_jax import config as config_lib
 from unet_jax import errors
 from unet_jax.data import splits
+from unet_jax.training import digests
 from unet_jax.training import workdir as workdir_lib
 
 
@@ -48,6 +49,7 @@ def test_damaged_files_of_a_run_are_named(tmp_path, content):
       lambda: config_lib.load(tmp_path / workdir_lib.CONFIG),
     ),
     ('splits.json', lambda: splits.load(tmp_path)),
+    ('digests.json', lambda: digests.load(tmp_path)),
   ):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(errors.InputError, match=f'{name} cannot be read'):

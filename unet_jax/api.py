@@ -51,8 +51,8 @@ class Scores(dict):
     return tables.table(self)
 
   def _repr_html_(self) -> str:
-    from unet_jax.doctor import page
     from unet_jax.evaluation import scores, tables
+    from unet_jax.pages import render
 
     pooled = self['pooled']
     rows = [*pooled['per_class'].items()]
@@ -64,7 +64,7 @@ class Scores(dict):
       ]
       for label, row in rows
     ]
-    return page.table(['class', *tables.NAMES], cells)
+    return render.table(['class', *tables.NAMES], cells)
 
 
 class Diagnosis:

@@ -173,8 +173,13 @@ def define_processes(args: flags.FlagValues) -> None:
   )
 
 
-def start_jax(args: flags.FlagValues) -> None:
-  """Prepares the process for JAX, for its engine and for other processes."""
+def start_jax(args: flags.FlagValues, *, shares_devices: bool = True) -> None:
+  """Prepares the process for JAX, for its engine and for other processes.
+
+  Args:
+    args: the flags.
+    shares_devices: see joining.join.
+  """
   from unet_jax import build, joining, peers, preemption  # For a fast --help.
 
   has_config = 'config' in args
@@ -191,8 +196,16 @@ def start_jax(args: flags.FlagValues) -> None:
       for key, value in flat.items()
       if key not in config_lib.MACHINE
     }
-    joining.join(place, args.peer_timeout, facts)
+    joining.join(place, args.peer_timeout, facts, shares_devices=shares_devices)
     peers.watch(place.coordinator, args.peer_timeout, preemption.on_notices)
+
+
+def start_training(args: flags.FlagValues) -> None:
+  """Prepares the process for JAX, and for the signals that end a job."""
+  from unet_jax import preemption  # For a fast --help.
+
+  preemption.listen()
+  start_jax(args)
 
 
 def _fail(error: errors.InputError) -> int:
@@ -262,7 +275,7 @@ def _parse(command: Command, argv: Sequence[str]) -> flags.FlagValues:
     text = config_files.explain(failed.__cause__, f'--{failed.args[0]}')
     raise errors.InputError(text) from None
   except Exception as error:  # Raised by absl or ml_collections.
-    raise errors.InputError(_explain_flag(error)) from None
+    raise errors.InputError(_explain_flag(error, command)) from None
   if command.words:
     args[command.words].value = [*(args[command.words].value or ()), *rest[1:]]
   elif len(rest) > 1:
@@ -338,11 +351,16 @@ def _help(command: Command, own: str) -> str:
   return text
 
 
-def _explain_flag(error: Exception) -> str:
-  """Returns in one line why the flags can't be read."""
+def _explain_flag(error: Exception, command: Command) -> str:
+  """Returns in one line why the flags of a command can't be read."""
   last = (str(error) or type(error).__name__).splitlines()[-1].strip()
   if not isinstance(error, flags.UnrecognizedFlagError):
     return last
+  if error.flagname.startswith('config') and not command.configs:
+    return (
+      f'there is no --{error.flagname} here: the config is that of the run; see '
+      '--help'
+    )
   near = lookup.nearest(error.flagname)
   hint = f'; did you mean --config.{near[0]}?' if near else ''
   return f'{last}{hint}; see --help'

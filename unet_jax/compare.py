@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from unet_jax import command_line
+from unet_jax import command_line, errors
 
 
 def main(argv: Sequence[str]) -> int:
@@ -27,15 +27,25 @@ def define(args: flags.FlagValues) -> None:
 
 
 def run(args: flags.FlagValues) -> None:
-  """Trains what has not been trained, and prints the comparison."""
-  from unet_jax.experiments import comparison  # Late, for a fast --help.
+  """Trains what has not been trained, and prints the comparison.
+
+  Raises:
+    Preempted: after a signal; its text says how to resume.
+  """
+  from unet_jax import preemption  # Late, for a fast --help.
+  from unet_jax.experiments import comparison
 
   workdir = pathlib.Path(args.workdir)
-  print(comparison.compare(args.source, args.config, workdir, args.seeds))
+  try:
+    print(comparison.compare(args.source, args.config, workdir, args.seeds))
+  except errors.Preempted as notice:
+    raise errors.Preempted(
+      f'{notice} in {workdir}; {preemption.RESUME}'
+    ) from None
 
 
 COMMAND = command_line.Command(
-  *(define, run, command_line.start_jax),
+  *(define, run, command_line.start_training),
   configs=command_line.CONFIG
   | {'source': 'Config file[:VARIANT] to start from'},
   required=('workdir',),

@@ -14,11 +14,11 @@ import platform
 import re
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
-from jax._src import clusters
+from jax._src import clusters, distributed
 
 from unet_jax import errors, peers, relay
 
@@ -37,7 +37,13 @@ class Place(NamedTuple):
   )
 
 
-def join(place: Place, timeout: float, facts: Mapping[str, str]) -> None:
+def join(
+  place: Place,
+  timeout: float,
+  facts: Mapping[str, str],
+  *,
+  shares_devices: bool = True,
+) -> None:
   """Connects to the other processes of a run, and watches them.
 
   Args:
@@ -46,6 +52,8 @@ def join(place: Place, timeout: float, facts: Mapping[str, str]) -> None:
       them gives no sign of life.
     facts: name -> value, such as a key of the config, of everything that must
       be equal in all processes.
+    shares_devices: whether a step runs on the devices of all processes. If not,
+      JAX takes this process for the only one.
 
   Raises:
     InputError: a process does not come, or differs.
@@ -66,7 +74,12 @@ def join(place: Place, timeout: float, facts: Mapping[str, str]) -> None:
     host, port = address_of(coordinator)
     lost = functools.partial(peers.lost, coordinator)
     coordinator = relay.start(host, port, lost)
-  jax.distributed.initialize(
+  initialize: Callable[..., None] = jax.distributed.initialize
+  if not shares_devices:
+    _start_devices(place)
+    # The public function refuses to follow the start of the devices.
+    initialize = distributed.global_state.initialize
+  initialize(
     coordinator,
     place.num_processes,
     place.process_id,
@@ -76,8 +89,18 @@ def join(place: Place, timeout: float, facts: Mapping[str, str]) -> None:
     # The watch must see first that a process is gone.
     heartbeat_timeout_seconds=int(2 * timeout) + 10,
   )
+  if not shares_devices:
+    return
   local = f'{jax.local_device_count()} x {jax.local_devices()[0].device_kind}'
   check_devices(peers.store().exchange('devices', local, 2 * timeout))
+
+
+def _start_devices(place: Place) -> None:
+  """Starts JAX on the devices of this process."""
+  if place.local_device_ids:
+    ids = ','.join(map(str, place.local_device_ids))
+    jax.config.update('jax_cuda_visible_devices', ids)
+  jax.local_devices()
 
 
 def check_devices(devices: Sequence[str]) -> None:

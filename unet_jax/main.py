@@ -46,14 +46,6 @@ def define(args: flags.FlagValues) -> None:
   command_line.define_processes(args)
 
 
-def start(args: flags.FlagValues) -> None:
-  """Prepares the process for JAX, and for the signals that end a job."""
-  from unet_jax import preemption  # Late, for a fast --help.
-
-  preemption.listen()
-  command_line.start_jax(args)
-
-
 def run(args: flags.FlagValues) -> None:
   """Trains and evaluates.
 
@@ -106,7 +98,9 @@ def default_workdir(config_filename: str) -> pathlib.Path:
   return pathlib.Path('runs') / (f'{name}-{variant}' if variant else name)
 
 
-COMMAND = command_line.Command(define, run, start, configs=command_line.CONFIG)
+COMMAND = command_line.Command(
+  *(define, run, command_line.start_training), configs=command_line.CONFIG
+)
 
 if __name__ == '__main__':
   command_line.run(COMMAND)

@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from unet_jax import compiler, errors
+from unet_jax import compiler, errors, peers
 
 AHEAD = 2  # Batches to place on the devices before they are used (prefetch).
 AXIS = 'data'  # The mapped axis: all devices.
@@ -216,6 +216,11 @@ def gather(tree: Any) -> Any:
   return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), arrays)
 
 
+def gather_hosts(array: np.ndarray) -> np.ndarray:
+  """Returns the arrays of all processes, which have equal shapes, stacked."""
+  return multihost_utils.process_allgather(array[None], tiled=True)
+
+
 def device_bytes() -> int:
   """Returns the memory of one device; 0 if it is unknown.
 
@@ -264,7 +269,7 @@ def describe_devices() -> str:
 
 def is_first() -> bool:
   """Returns whether this is the process that writes logs and files."""
-  return jax.process_index() == 0
+  return peers.index() == 0
 
 
 def wait(name: str) -> None:

@@ -18,6 +18,7 @@ import jax
 from jax._src import distributed
 
 BEAT = 1.0  # Seconds between two signs of life.
+FOREVER = 1e9  # Seconds.
 PREFIX = 'unet_jax'
 DONE = 'done'  # The last sign of life.
 ENDED = 'ended'  # The notice that a process has ended, and why.
@@ -99,6 +100,19 @@ def exist() -> bool:
 def index() -> int:
   """Returns the number of this process, from 0; starts no backend of JAX."""
   return distributed.global_state.process_id
+
+
+def count() -> int:
+  """Returns the number of processes that have joined; starts no backend."""
+  return distributed.global_state.num_processes or 1
+
+
+def exchange(key: str, value: str) -> list[str]:
+  """Publishes this process's value once; returns those of all processes.
+
+  Waits for them without a limit; `watch` ends a wait in vain.
+  """
+  return store().exchange(key, value, FOREVER) if exist() else [value]
 
 
 def store() -> Store:

@@ -6,7 +6,8 @@ and with overlapping classes each has a NAME_CLASS.png of 0 and 255. (`mask > 0`
 also reads the 0 and 1 of earlier versions; `mask == 1` does not.) A binary run
 that was trained on index masks writes 0 and 1. predictions.csv has the area,
 the components and the mean probability of each class. Images that it shows to
-be up to date stay as they are."""
+be up to date stay as they are. Several processes (--num_processes) share the
+images out among themselves."""
 
 import pathlib
 import sys
@@ -61,6 +62,11 @@ def define(args: flags.FlagValues) -> None:
   command_line.define_processes(args)
 
 
+def start(args: flags.FlagValues) -> None:
+  """Prepares the process for JAX; it predicts with its own devices."""
+  command_line.start_jax(args, shares_devices=False)
+
+
 def run(args: flags.FlagValues) -> int:
   """Writes the files of each image; returns 1 if an image failed."""
   from unet_jax import parallel  # Late, for a fast --help.
@@ -103,7 +109,7 @@ def run(args: flags.FlagValues) -> int:
 
 
 COMMAND = command_line.Command(
-  *(define, run, command_line.start_jax),
+  *(define, run, start),
   required=('workdir', 'input', 'output'),
 )
 

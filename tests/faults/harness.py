@@ -110,9 +110,10 @@ class Pair:
     *args: flags of both.
     others: flags of process 1 alone.
     only: the processes to start.
+    homes: the home folder of each process, if they differ.
   """
 
-  def __init__(self, *args, others=(), only=(0, 1)):
+  def __init__(self, *args, others=(), only=(0, 1), homes=()):
     with socket.socket() as listener:
       listener.bind(('localhost', 0))
       self.coordinator = f'localhost:{listener.getsockname()[1]}'
@@ -123,7 +124,9 @@ class Pair:
         *('--num_processes=2', f'--process_id={i}'),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env=os.environ | {'JAX_PLATFORMS': 'cpu', 'OMP_NUM_THREADS': '1'},
+        env=os.environ
+        | {'JAX_PLATFORMS': 'cpu', 'OMP_NUM_THREADS': '1'}
+        | ({'HOME': str(homes[i])} if homes else {}),
       )
       for i in only
     }

@@ -1,10 +1,13 @@
 """A run of several processes ends with a line once one of them is gone."""
 
+import json
 import signal
 import time
 
 import harness
+import numpy as np
 import pytest
+from PIL import Image
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 
@@ -50,6 +53,21 @@ def test_another_config_in_one_process_is_named_and_ends_all(tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
+def test_another_mask_in_one_process_is_named_and_ends_all(tmp_path):
+  homes = tmp_path / 'home0', tmp_path / 'home1'
+  for home in homes:
+    args = harness.flags(home, '--workdir', tmp_path / 'run')
+  path = homes[1] / 'data/masks/im3.png'
+  Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+  run = harness.Pair(*args, '--config.data.root=~/data', homes=homes)
+  for process in range(2):
+    code, stderr = run.end(process)
+    assert code == 1
+    assert 'not its masks: process 1: image im3; give' in stderr
+    assert len(stderr.splitlines()) == 1
+  assert not (tmp_path / 'run').exists()
+
+
 def test_a_process_that_fails_by_itself_ends_the_other(tmp_path):
   args = harness.flags(tmp_path, '--workdir', tmp_path / 'run')
   run = harness.Pair(*args, others=['--init_from', tmp_path / 'nowhere'])
@@ -91,5 +109,7 @@ def test_evaluation_on_two_processes_gives_the_scores_of_one(tmp_path):
       *(processes, 'evaluate', '--workdir', tmp_path / 'run'), '--split=train'
     )
     assert run.end() == 0, run.stderr
-    reports.append(path.read_text())
+    report = json.loads(path.read_text())
+    del report['environment']
+    reports.append(report)
   assert reports[0] == reports[1]

@@ -102,3 +102,19 @@ def test_nohup_keeps_a_run(tmp_path):
   run.wait_for_step()
   run.process.send_signal(signal.SIGHUP)
   assert run.end() == 0, run.stderr
+
+
+def test_a_comparison_saves_too(tmp_path):
+  args = harness.flags(tmp_path, '--seeds=1', '--workdir', tmp_path / 'runs')
+  # The flags of the runs to compare, then of the run to start from.
+  source = [x.replace('--config', '--source', 1) for x in args[:-3]]
+  run = harness.Run(1, 'compare', *args, *source)
+  run.wait_for_step()
+  run.process.send_signal(signal.SIGTERM)
+  assert run.end() == 75, run.stderr
+  assert f'is saved in {tmp_path}/runs; the same' in run.last_line()
+  run = harness.Run(1, 'compare', *args, *source)
+  run.wait_for_step()
+  assert run.resumed_from()
+  run.process.send_signal(signal.SIGTERM)
+  run.end()

@@ -34,18 +34,30 @@ class Examples(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """A split; an example that is not in `kept` is decoded at each access."""
+  """A split; an example that is not in `kept` is decoded at each access.
+
+  It is refused if it no longer has its digest in `digests`; see stats.digest.
+  """
 
   keys: Sequence[str]
   read: Callable[[str], dict]
   kept: Mapping[str, dict] = dataclasses.field(default_factory=dict)
+  digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
   def __len__(self) -> int:
     return len(self.keys)
 
   def __getitem__(self, i: int) -> dict:
     key = self.keys[i]
-    return self.kept[key] if key in self.kept else self.read(key)
+    if key in self.kept:
+      return self.kept[key]
+    example = self.read(key)
+    if self.digests and stats.digest(example) != self.digests[key]:
+      raise errors.InputError(
+        f'image {key} or its mask has changed since the run began; restore it, '
+        'and give the same command without --overwrite'
+      )
+    return example
 
   def __iter__(self) -> Iterator[dict]:
     return (self[i] for i in range(len(self)))
@@ -74,6 +86,8 @@ class Dataset(NamedTuple):
   root: str = ''  # Absolute path, which a run saves in its config.json.
   # SHA-256 of each split's names; detects changed splits on resume.
   digests: Mapping[str, str] = {}
+  # {key: stats.digest} of train and val.
+  images: Mapping[str, str] = {}
   notes: tuple[str, ...] = ()  # Lines for the user to read before training.
   folds: tuple[Sequence[str], ...] = ()  # Keys of each fold, if there are any.
   places: Sequence = ()  # Pixels of each class in train; see crops.make_table.
@@ -118,11 +132,17 @@ def load(
   notes += stats.notes(sum(by_split.values(), []), coding)
   notes += finding.notes(findings)
   mean, std = stats.moments(train)
+  digests = {key: counts[key].digest for key in counts}
   return Dataset(
-    splits={split: Source(keys[split], read, kept) for split in keys},
+    splits={split: Source(keys[split], read, kept, digests) for split in keys},
     stats=Stats(opened.classes, mean, std, stats.count_pixels(train)),
     root=opened.root,
     digests={split: _digest(keys[split]) for split in keys},
+    images={
+      key: digests[key]
+      for split in ('train', 'val')
+      for key in keys.get(split, ())
+    },
     notes=tuple(notes),
     folds=folds,
     places=crops.make_table(

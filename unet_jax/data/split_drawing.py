@@ -135,12 +135,12 @@ def _from_table(
 ) -> list[str]:
   try:
     text = text_files.read_text(path)
-    rows = list(csv.DictReader(io.StringIO(text, newline='')))
+    table = csv.DictReader(io.StringIO(text, newline=''))
+    columns, rows = list(table.fieldnames or ()), list(table)
   except csv.Error as error:
     raise errors.InputError(
       f'config.data.split.group: {path} cannot be read ({error})'
     ) from None
-  columns = list(rows[0]) if rows else []
   if column not in columns:
     raise errors.InputError(
       f'config.data.split.group: {path} has no column {column} (it has: '

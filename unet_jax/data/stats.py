@@ -1,6 +1,7 @@
 """Statistics from reading every example once: moments, pixels of classes."""
 
 import concurrent.futures
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ class Counts(NamedTuple):
   marked: Mapping[str, tuple[int, int]]  # See labels.Decoded.
   places: Mapping[int, np.ndarray]  # See crops.find_places.
   has_weights: bool  # Whether it has a map of weights.
+  digest: str  # See `digest`.
 
 
 def read_all(
@@ -70,7 +72,19 @@ def count(example: dict, coding: labels.Coding) -> Counts:
       )
     ),
     has_weights='weight_map' in example,
+    digest=digest(example),
   )
+
+
+def digest(example: dict) -> str:
+  """Returns the SHA-256 of an example's arrays and their shapes."""
+  total = hashlib.sha256()
+  for key in crops.CROPPED:
+    if key in example:
+      array = np.ascontiguousarray(example[key])
+      total.update(f'{key} {array.dtype} {array.shape}\n'.encode())
+      total.update(array)
+  return total.hexdigest()
 
 
 def count_planes(label: np.ndarray, coding: labels.Coding) -> np.ndarray:

@@ -2,13 +2,15 @@
 
 import contextlib
 import functools
+import hashlib
+import json
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from rich import console, progress
 
-from unet_jax import errors, parallel
+from unet_jax import errors, parallel, peers
 from unet_jax.data import files, folder, opening
 from unet_jax.evaluation import (
   prediction_table,
@@ -18,6 +20,8 @@ from unet_jax.evaluation import (
 )
 
 TABLE = 'predictions.csv'
+# Of process N, until process 0 adds its rows to the table.
+PART = 'predictions.{}.part'
 
 
 class Outcome(NamedTuple):
@@ -58,13 +62,16 @@ def write(
 ) -> Outcome:
   """Writes the files of each image, see `segment`, and predictions.csv.
 
+  Each process of several takes its share of the images.
+
   An image stays as it is if its rows in the table were made from the same file
   by the same weights and options, and its files exist.
 
   Raises:
     InputError: before anything is written, if a file would overwrite an input
-      or another file; and if a file can't be written. An image that can't be
-      read is a failure, and stops no other.
+      or another file, or if the processes differ in images, weights or options;
+      and if a file can't be written. An image that can't be read is a failure,
+      and stops no other.
   """
   classes = model.predictor.classes
   targets = {
@@ -79,7 +86,7 @@ def write(
     path: prediction_table.origin(path, weights, options.describe(model))
     for path in paths
   }
-  table = prediction_table.read(output / TABLE)
+  table = _read_tables(output)
   names = classes.planes[-classes.num_foreground :]
   todo = [
     path
@@ -92,14 +99,13 @@ def write(
   for path in todo:
     table.pop(path.stem, None)
   kept = [row for rows in table.values() for row in rows]
-  parallel.wait('planned')  # All have seen the files of before.
-  if parallel.is_first():
-    prediction_table.write(output / TABLE, kept)
+  _begin(output, kept, {path.name: origins[path] for path in todo})
+  mine = todo[peers.index() :: peers.count()]
   # A dark frame is read if it is not the only kind that there is.
   may_be_dark = folder.once(functools.partial(files.has_bright, paths))
   failures = []
-  with _progress(len(todo)) as report:
-    for i, path in enumerate(todo):
+  with _progress(len(mine)) as report:
+    for i, path in enumerate(mine):
       share = functools.partial(report, i, path.name)
       try:
         measured = segment.write(
@@ -111,11 +117,66 @@ def write(
       except errors.InputError as error:
         failures.append(str(error))
         continue
-      if parallel.is_first():
-        rows = prediction_table.rows(path, names, measured, origins[path])
-        prediction_table.append(output / TABLE, rows)
+      rows = prediction_table.rows(path, names, measured, origins[path])
+      prediction_table.append(_own_table(output), rows)
+  failures = _end(output, failures)
   num_written = len(todo) - len(failures)
   return Outcome(num_written, len(paths) - len(todo), failures)
+
+
+def _own_table(output: pathlib.Path) -> pathlib.Path:
+  """Returns the table to which this process adds rows."""
+  name = TABLE if parallel.is_first() else PART.format(peers.index())
+  return output / name
+
+
+def _parts(output: pathlib.Path) -> list[pathlib.Path]:
+  return sorted(output.glob(PART.format('[0-9]*')))
+
+
+def _read_tables(output: pathlib.Path) -> dict[str, list[prediction_table.Row]]:
+  """Reads the table, with the parts that an interrupted command has left."""
+  table = prediction_table.read(output / TABLE)
+  for path in _parts(output):
+    table |= prediction_table.read(path)
+  return table
+
+
+def _begin(
+  output: pathlib.Path,
+  kept: Sequence[prediction_table.Row],
+  plan: Mapping[str, prediction_table.Row],
+) -> None:
+  """Writes the rows that stay, once all processes have read the old ones.
+
+  Raises:
+    InputError: unless all processes plan to predict the same.
+  """
+  digest = hashlib.sha256(json.dumps(plan).encode()).hexdigest()
+  for i, other in enumerate(peers.exchange('planned', digest)):
+    if other != digest:
+      raise errors.InputError(
+        f'process {i} has not the images, weights or options of process '
+        f'{peers.index()}; give all processes the same flags and files'
+      )
+  if parallel.is_first():
+    prediction_table.write(output / TABLE, kept)
+    for path in _parts(output):
+      path.unlink()
+  peers.exchange('begun', '')
+  if not parallel.is_first():
+    prediction_table.write(_own_table(output), ())
+
+
+def _end(output: pathlib.Path, failures: Sequence[str]) -> list[str]:
+  """Joins the tables of all processes; returns the failures of all."""
+  texts = peers.exchange('predicted', json.dumps(failures))
+  if parallel.is_first():
+    for path in _parts(output):
+      for rows in prediction_table.read(path).values():
+        prediction_table.append(output / TABLE, rows)
+      path.unlink()
+  return [failure for text in texts for failure in json.loads(text)]
 
 
 def check_targets(

@@ -8,7 +8,6 @@ import csv
 import io
 import math
 import pathlib
-import zipfile
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -68,7 +67,7 @@ def read(path: pathlib.Path) -> Record:
         for key in Record._fields
         if key in arrays or key not in Record._field_defaults
       }
-  except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+  except Exception as error:  # A damaged archive raises nearly anything.
     raise errors.InputError(
       f'{path} cannot be read ({error}); write it anew with '
       f'python -m unet_jax.evaluate --workdir {path.parents[1]} '

@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 from PIL import Image
 
-from unet_jax import errors, parallel
+from unet_jax import errors
 from unet_jax.data import files, labels, rows
 from unet_jax.evaluation import (
   decisions,
@@ -126,8 +126,6 @@ def write(
         outlined.append(planes[..., first:])
       top = bottom
       report(top / height)
-  if not parallel.is_first():
-    return measured
   names = classes.planes[first:]
   picture = pictures.overlay(np.concatenate(small), np.concatenate(shown))
   picture = pictures.with_legend(picture, names)
@@ -190,12 +188,7 @@ def _open(
   shape: tuple[int, int],
   stack: contextlib.ExitStack,
 ) -> Callable[[np.ndarray, np.ndarray], None]:
-  """Opens the files of an image; returns what writes a strip of each.
-
-  Only the first process writes.
-  """
-  if not parallel.is_first():
-    return lambda planes, probs: None
+  """Opens the files of an image; returns what writes a strip of each."""
   classes = model.predictor.classes
   value, palette = style(model.config, classes)
 

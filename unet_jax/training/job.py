@@ -8,7 +8,7 @@ import ml_collections
 from unet_jax import config as config_lib
 from unet_jax import errors, parallel
 from unet_jax.data import layout, sources, spec, splits
-from unet_jax.training import parts, resume, setup, warm_start
+from unet_jax.training import digests, parts, resume, setup, warm_start
 from unet_jax.training import workdir as workdir_lib
 
 
@@ -74,7 +74,10 @@ def prepare(
     transfer = warm_start.prepare(config, opened, init_from)
     saved_splits = {}
   dataset = sources.load(spec.read(config), opened, saved_splits)
+  digests.check_processes(dataset.images)
   meta = resume.read_meta(workdir) if saved_step else {}
+  if saved_step:
+    check_images(workdir, dataset)
   resume.check_data(meta, dataset)
   config = setup.choose_window(config, dataset, meta)
   return Job(
@@ -88,6 +91,18 @@ def prepare(
     has_ended=bool(saved_step)
     and workdir_lib.has_ended(workdir, config.total_steps),
   )
+
+
+def check_images(workdir: pathlib.Path, dataset: sources.Dataset) -> None:
+  """Raises InputError if the images are not those that the run began with."""
+  saved = digests.load(workdir)
+  if saved:
+    digests.check(saved, dataset.images, dataset.root)
+  else:
+    parallel.say(
+      f'{workdir} has no {digests.FILE}, so its images may have changed since '
+      'it began; their digests are saved now'
+    )
 
 
 def open_data(
@@ -137,4 +152,5 @@ def begin(job: Job, workdir: pathlib.Path, *, overwrite: bool) -> None:
     if not job.saved_step:
       keys = {name: part.keys for name, part in job.dataset.splits.items()}
       splits.save(workdir, keys, job.dataset.folds)
+    digests.save(workdir, job.dataset.images)
   parallel.wait('begin')

@@ -17,6 +17,7 @@ from unet_jax.evaluation import (
 )
 from unet_jax.training import (
   feed,
+  journal,
   logs,
   memory,
   resume,
@@ -96,7 +97,12 @@ def carry_out(
       logs.say(workdir, f'resumed from step {steps_done}')
     total_steps = config.total_steps
     with logs.Log(workdir, step=steps_done, total_steps=total_steps) as log:
-      with preemption.NOTICE.training(steps_done):
+      facts = setup.facts(config, dataset, run)
+      facts['versions'] = resume.versions()
+      with (
+        journal.session(workdir, steps_done, **facts),
+        preemption.NOTICE.training(steps_done),
+      ):
         train(
           config,
           dataset,
@@ -110,6 +116,7 @@ def carry_out(
         manager.wait_until_finished()
       if monitor.should_stop(config.early_stop):
         logs.say(workdir, monitor.why_stopped())
+        journal.add(workdir, 'note', monitor.num_steps, monitor.why_stopped())
         workdir_lib.stop(workdir, monitor.why_stopped())
       table = evaluate(job, workdir, log)
   logs.say(workdir, table)
@@ -168,8 +175,8 @@ def train(
       metrics, recent = jax.device_get((metrics, recent))
       del metrics['planes']
       log.write(step, 'train', metrics | clock.read())
-      for line in review(step, metrics, recent):
-        log.say(step, line)
+      if lines := review(step, metrics, recent):
+        log.warn(step, '\n'.join(lines))
       monitor.check(step, metrics, config.total_steps, config.optim.lr)
       recent = []
       clock.start()
