@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from unet_jax import build, parallel
+from unet_jax import build, errors, parallel
 from unet_jax.data import labels
 from unet_jax.evaluation import ensemble, tiles, trained
 from unet_jax.evaluation import panels as panels_lib
@@ -161,14 +161,15 @@ def test_images_of_twenty_sizes_compile_the_network_once(made):
   assert shapes == [(1, WINDOW, WINDOW, 3)]
 
 
-def test_models_of_other_images_share_a_compiled_network(made):
+def test_models_of_other_images_share_a_compiled_network(made, load_config):
   """As folds do; their moments differ."""
   predictor, variables, source = made
   variables = jax.tree.map(lambda x: 0.4 * x, variables)  # Less certain.
   image = source[4]['image']
   other = predictor._replace(mean=(100.0,) * 3, std=(50.0,) * 3)
+  config = load_config('multiclass:tiny', **{'model.depth': 1})
   models = [
-    trained.Trained(None, x, variables, step, (pathlib.Path('run'),))
+    trained.Trained(config, x, variables, step, (pathlib.Path('run'),))
     for step, x in enumerate((predictor, other._replace(logits=None)))
   ]
   for augment in (['flips'], []):
@@ -177,6 +178,9 @@ def test_models_of_other_images_share_a_compiled_network(made):
       together.predictor, together.variables, [image[:60, :60]]
     )
   assert predictor.logits._cache_size() == 1
+  deep = load_config('multiclass:tiny', **{'model.depth': 6})
+  with pytest.raises(errors.InputError, match='needs a multiple of 128'):
+    ensemble._average([*models, models[0]._replace(config=deep)], [])
   probs = [
     predictor_lib.probabilities(x, variables, image[:60, :60])
     for x in (predictor, other)

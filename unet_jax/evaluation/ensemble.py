@@ -101,7 +101,7 @@ def _average(
   )
   average = first.predictor._replace(
     logits=network,
-    window=max(model.predictor.window for model in models),
+    window=_largest_window(models),
     scales=averaging.SCALES['scales'] if 'scales' in augment else (),
   )
   return first._replace(
@@ -111,6 +111,20 @@ def _average(
     members=_name(models) if len(models) > 1 else (),
     folders=tuple(model.folders[0] for model in models),
   )
+
+
+def _largest_window(models: Sequence[trained.Trained]) -> int:
+  """Returns the side of the largest window, which must suit all networks."""
+  window = max(model.predictor.window for model in models)
+  for model in models:
+    unit = 2 ** (model.config.model.depth + 1)
+    if window % unit:
+      raise errors.InputError(
+        f'--workdir: the largest window has {window} pixels, but the depth of '
+        f'{model.folders[0]} needs a multiple of {unit}; such runs cannot be '
+        'averaged'
+      )
+  return window
 
 
 def _name(models: Sequence[trained.Trained]) -> tuple[str, ...]:
