@@ -12,7 +12,7 @@ from PIL import Image
 
 from unet_jax import build, parallel
 from unet_jax.data import files, labels, pipeline, sources
-from unet_jax.evaluation import counts, decisions, scores, tiles
+from unet_jax.evaluation import averaging, counts, decisions, scores, tiles
 from unet_jax.nn import preprocess
 
 
@@ -31,6 +31,8 @@ class Predictor(NamedTuple):
       network, mapped by parallel.map_batches. Evaluation calls it with windows
       of one shape, so that it compiles once. The weights are those of `weigh`.
     count: (None, batch) -> the dict of counts.count_step, mapped likewise.
+    scales: of the sizes of an image over which `logits_of` averages; () is its
+      own size. Counting in training does not scale.
   """
 
   classes: labels.ClassSpec
@@ -41,6 +43,7 @@ class Predictor(NamedTuple):
   max_pixels: int
   logits: Callable
   count: Callable
+  scales: tuple[float, ...] = ()
 
 
 class SplitScores(NamedTuple):
@@ -199,7 +202,7 @@ def strips_of(
   read: Callable[[slice], np.ndarray],
   shape: tuple[int, int],
 ) -> Iterator[np.ndarray]:
-  """Yields the logits of an image of any size in strips; see tiles.blend.
+  """Returns the logits of an image of any size in strips; see tiles.blend.
 
   Args:
     predictor: the predictor, from `make`.
@@ -207,9 +210,12 @@ def strips_of(
     read: slice of rows -> uint8[rows, W, C].
     shape: H and W of the image.
 
-  Yields:
-    float32[rows, W, K], from top to bottom.
+  Returns:
+    An iterator of float32[rows, W, K], from top to bottom; of the whole image,
+    if the predictor scales it.
   """
+  if predictor.scales:
+    return logits_of(predictor, variables, [read(slice(0, shape[0]))])
   cut = tiles.cut(read, shape, predictor.window)
   logits = _run(predictor, variables, cut)
   return tiles.blend(logits, shape, predictor.window)
@@ -220,14 +226,33 @@ def logits_of(
 ) -> Iterator[np.ndarray]:
   """Yields the logits, float32[H, W, K], of images uint8[H, W, C] of any size.
 
-  Several images share a batch.
+  Several images share a batch, unless they are scaled.
   """
+  if predictor.scales:
+    for image in images:
+      yield _over_scales(predictor, variables, image)
+    return
   side = predictor.window
   ahead, images = itertools.tee(images)
   cut = (tiles.cut(image.__getitem__, image.shape[:2], side) for image in ahead)
   logits = _run(predictor, variables, itertools.chain.from_iterable(cut))
   for image in images:
     yield np.concatenate(list(tiles.blend(logits, image.shape[:2], side)))
+
+
+def _over_scales(
+  predictor: Predictor, variables: dict, image: np.ndarray
+) -> np.ndarray:
+  """Returns the logits of the mean probabilities over sizes of an image."""
+  height, width = image.shape[:2]
+  bilinear = Image.Resampling.BILINEAR
+  sized = [
+    files.resize(image, (round(x * width), round(x * height)), bilinear)
+    for x in predictor.scales
+  ]
+  logits = logits_of(predictor._replace(scales=()), variables, sized)
+  back = [files.resize(x, (width, height), bilinear) for x in logits]
+  return averaging.mean(back, exclusive=predictor.classes.exclusive)
 
 
 def _run(
