@@ -8,9 +8,11 @@ PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3 \
     v=$$($$p -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>&1) && \
     echo "$$v $$p"; done 2>/dev/null | grep '^3\.1[1-4] ' | sort -rs -k1,1 | \
     head -n 1 | cut -d' ' -f2)
-# setuptools warns of what an editable installation does on purpose.
+# setuptools warns of what an editable installation does on purpose. Python
+# compiles what is imported, which is a third of the files.
 INSTALL = PYTHONWARNINGS='ignore:Editable installation' \
-    $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
+    $(VENV)/bin/python -m pip install --quiet --no-compile \
+    --constraint constraints.txt
 
 .PHONY: help setup train test format cuda-program
 help:  ## Lists the targets.
@@ -24,7 +26,8 @@ train: $(VENV)/setup.stamp  ## Trains configs/multiclass.py; passes ARGS on.
 	$(VENV)/bin/python -m unet_jax.main --config configs/multiclass.py $(ARGS)
 
 test: $(VENV)/test.stamp  ## Runs the tests; passes ARGS on to pytest.
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --durations 10 $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile \
+	    --no-loadscope-reorder --durations 10 $(ARGS)
 
 format: $(VENV)/test.stamp  ## Formats and checks the code, and its types.
 	$(VENV)/bin/ruff format .

@@ -30,6 +30,7 @@ from jax.sharding import Mesh
 
 from unet_jax import compiler, parallel
 from unet_jax.data import sources
+from unet_jax.evaluation import predictor
 from unet_jax.training import memory, setup
 
 CARDS = pathlib.Path(__file__).parent / 'cards'
@@ -116,7 +117,10 @@ def compile_case(case: str, *, infer: bool) -> str:
     variables = parallel.abstract(jax.eval_shape(run.init).averaged)
     sample = {'image': jax.ShapeDtypeStruct((size, size, 3), np.uint8)}
     images = parallel.abstract_batch(sample, batch)
-    lowered = run.predictor.logits.lower(variables, images)
+    weights = predictor.weigh(run.predictor, variables)
+    network = run.predictor.logits
+    assert isinstance(network, jax.stages.Wrapped)
+    lowered = network.lower(weights, images)
   else:
     lowered = memory.lower(run, config, trainer.make_examples(size, 1)[0])
   return lowered.compile().as_text() or ''

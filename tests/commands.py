@@ -33,7 +33,7 @@ def call(name, *args, check=True, cwd=ROOT):
   Returns:
     An object with the exit code as `returncode`, and `stdout`, `stderr`.
   """
-  path = 'doctor.__main__' if name == 'doctor' else name
+  path = f'{name}.__main__' if name in ('doctor', 'export') else name
   command = importlib.import_module(f'unet_jax.{path}')
   stdout, stderr = io.StringIO(), io.StringIO()
   with (

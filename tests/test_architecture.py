@@ -13,11 +13,11 @@ ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = (
   ('doors',),
   ('command_line',),
-  ('experiments', 'doctor'),
+  ('experiments', 'doctor', 'export'),
   ('training',),
   ('evaluation',),
   ('build',),
-  ('nn', 'data'),
+  ('nn', 'data', 'pages'),
   ('ground',),
 )
 # nn may import only itself, the codes of labels, examples packed in one buffer,

@@ -104,6 +104,12 @@ def test_the_help_of_main_has_the_config():
   assert not done.stderr
 
 
+@pytest.mark.parametrize('name', ['evaluate', 'predict', 'report'])
+def test_a_command_of_runs_says_that_it_takes_no_config(name):
+  done = call(name, '--config.data.root=x', check=False)
+  assert done.stderr.startswith('error: there is no --config.data.root here')
+
+
 def test_show_prints_sizes_and_parameters_of_every_part():
   done = call('show', '--config', 'tutorial', '--channels=1')
   rows = [line.split() for line in done.stdout.splitlines()]

@@ -50,7 +50,7 @@ def test_clean_data_passes_with_a_report(write_folder, tmp_path):
   assert shares['images'] == 2
   assert shares['trivial_f1']['nowhere'] == 0
   text = html.read_text()
-  assert f'<h1>{root}, 20' in text  # And the rest of the date.
+  assert f'<h1>{root}</h1>\n<p class="note">20' in text  # Then the date.
   assert '<meta name="viewport"' in text
   assert f'<figcaption>{NAMES[0]} (train): foreground</figcaption>' in text
   assert 'src="data:image/png;base64,' in text
@@ -154,6 +154,7 @@ def test_json_has_every_file_and_the_remedy():
       'files': ['x/1.png', 'x/2.png'],
       'number': 2,
       'settings': {'data.resize': 96},
+      'command': '--config.data.resize=96',
       'mend': 'add images: --config.data.resize=96',
     }
   ]

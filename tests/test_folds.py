@@ -5,9 +5,13 @@ import shutil
 
 import numpy as np
 import pytest
+from sklearn import metrics
+from test_thresholds import f1_at
 
 from unet_jax import config as config_lib
 from unet_jax import errors
+from unet_jax.data import labels
+from unet_jax.evaluation import curves, measuring, records, thresholds
 from unet_jax.experiments import folds
 
 TRAIN, TEST = 'abcdefg', 'xy'
@@ -88,3 +92,40 @@ def test_folds_in_the_folder_of_a_run_are_refused(config, tmp_path):
 def test_a_fold_alone_is_refused(config, tmp_path):
   with pytest.raises(errors.InputError, match='to 2 or more'):
     folds.cross_validate(config, tmp_path, 1)
+
+
+def test_a_fold_has_the_thresholds_of_the_others(load_config, tmp_path):
+  """Its score at them is that of a search over the other folds' pixels."""
+  classes = labels.ClassSpec(('a',), 1, exclusive=False)
+  rng = np.random.default_rng(0)
+  folders, pixels = [], []
+  for i in range(3):
+    truth = rng.random((20, 30)) < 0.2
+    logits = rng.normal(4 * truth - 2 - i, 1).astype(np.float32)
+    example = dict(name=str(i), label=truth.astype(np.uint8))
+    record = measuring.measure(
+      [(example, logits[..., None])], classes, step=i + 1, with_shapes=False
+    )
+    folders.append(tmp_path / f'fold{i}')
+    records.write(record, folders[-1] / 'evaluation' / 'val.npz')
+    pixels.append((truth.ravel(), logits.ravel()))
+  report = folds.at_thresholds(folders, classes)
+
+  truth, pred = [], []
+  for i, folder in enumerate(folders):
+    others = [pixels[j] for j in range(3) if j != i]
+    wanted, values = (np.concatenate(x) for x in zip(*others, strict=True))
+    path = thresholds.path(folder)
+    saved = thresholds.find(path, [f'step {i + 1}'], classes, '')
+    (cut,) = thresholds.logits(saved)
+    best = max(f1_at(wanted, values, edge) for edge in curves.EDGES)
+    assert metrics.f1_score(wanted, values >= cut) == pytest.approx(best)
+    truth.append(pixels[i][0])
+    pred.append(pixels[i][1] >= cut)
+  f1 = metrics.f1_score(np.concatenate(truth), np.concatenate(pred))
+  row = report['at thresholds']['per_class']['a']
+  assert row['f1'] == pytest.approx(f1)
+  assert row['support'] == np.concatenate(truth).sum()
+  names = ['fold0 step 1', 'fold1 step 2', 'fold2 step 3']
+  path = tmp_path / 'evaluation/thresholds_ensemble.json'
+  assert thresholds.find(path, names, classes, '')

@@ -1,5 +1,6 @@
 """What a run's log writes for TensorBoard."""
 
+import csv
 import errno
 import os
 import struct
@@ -77,6 +78,28 @@ def test_rows_that_found_no_room_are_written_once_there_is_room(
   for name in ('metrics.jsonl', 'events.out.tfevents'):
     assert said.count(f'{tmp_path}/{name}') == 1
   assert said.count('cannot be written (No space left on device)') == 2
+
+
+def test_the_table_grows_and_the_scores_of_the_end_are_not_said_twice(
+  tmp_path, capsys
+):
+  def read_table():
+    with (tmp_path / 'metrics.csv').open(newline='') as file:
+      return [(x['step'], x['split']) for x in csv.DictReader(file)]
+
+  speed = {'images_per_second': 1.0, 'data_wait': 0.0}
+  with logs.Log(tmp_path, step=0, total_steps=9) as log:
+    log.write(1, 'train', {'loss': 0.5, **speed})
+    log.write(1, 'val', {'loss': 0.5, 'macro_f1': 0.7})
+    assert read_table() == [('1', 'train'), ('1', 'val')]
+    log.write(2, 'train', {'loss': 0.5, **speed})
+    log.write(1, 'val', {'macro_f1': 0.7})
+    assert len(read_table()) == 4
+  said = capsys.readouterr().out
+  assert said.count('macro F1 0.7') == 1
+  with logs.Log(tmp_path, step=1, total_steps=9) as log:
+    log.write(2, 'val', {'loss': 0.4, 'macro_f1': 0.8})
+    assert read_table()[-1] == ('2', 'val')
 
 
 @pytest.mark.parametrize(

@@ -82,8 +82,13 @@ def test_the_marks_of_an_earlier_end_are_removed(load_config, tmp_path):
   (tmp_path / 'evaluation').mkdir()
   for split in ('val', 'test'):
     (tmp_path / f'evaluation/{split}.json').touch()
-  (tmp_path / 'metrics.csv').touch()
-  assert workdir.is_finished(tmp_path, 20, 'val')
+  rows = [{'step': 20, 'split': 'val', 'loss': 0.5, 'macro_f1': 0.5}]
+  rows.append({'step': 10, 'split': 'val', 'macro_f1': 0.6})
+  for row, is_last in zip(rows, (False, True), strict=True):
+    with (tmp_path / 'metrics.jsonl').open('a') as file:
+      file.write(f'{json.dumps(row)}\n')
+    assert workdir.is_finished(tmp_path, 20, 'val') == is_last
+  assert not workdir.is_finished(tmp_path, 20, 'test')
   assert not workdir.is_finished(tmp_path, 21, 'val')
   longer = load_config('binary:tiny', total_steps=21)
   longer = workdir.adopt_schedule(tmp_path, longer)
@@ -91,7 +96,7 @@ def test_the_marks_of_an_earlier_end_are_removed(load_config, tmp_path):
   assert (tmp_path / 'stopped.txt').exists()  # Nothing is written by checks.
   workdir.begin(tmp_path, longer, 'val', overwrite=False)
   assert sorted(path.name for path in tmp_path.rglob('*.*')) == [
-    *('config.json', 'metrics.csv', 'test.json')
+    *('config.json', 'metrics.jsonl', 'test.json')
   ]
   saved = config_lib.load(tmp_path / 'config.json')
   assert (saved.total_steps, saved.optim.schedule_steps) == (21, 20)

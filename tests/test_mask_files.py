@@ -75,8 +75,21 @@ def test_wide_mask_of_channels_is_not_cut_to_nothing(tmp_path, kind, channels):
     read_levels(path)
 
 
-def test_transparent_mask_is_refused(tmp_path):
-  clear = np.stack([INDEX, np.full_like(INDEX, 254)], axis=-1)
+def test_transparent_pixels_of_a_mask_are_background(tmp_path):
+  alpha = np.full_like(INDEX, 255)
+  alpha[0] = 0
+  expected = np.where(alpha > 0, INDEX, 0)
+  for channels in ([INDEX], [INDEX] * 3):
+    path = save(tmp_path / 'y.png', np.stack([*channels, alpha], axis=-1))
+    np.testing.assert_array_equal(read_index(path), expected)
+  # An empty mask, of which nothing was drawn.
+  path = save(tmp_path / 'z.png', np.zeros((*INDEX.shape, 4), np.uint8))
+  assert not read_index(path).any()
+
+
+@pytest.mark.parametrize('alpha', [0, 254])
+def test_a_mask_that_is_half_transparent_or_hidden_is_refused(tmp_path, alpha):
+  clear = np.stack([INDEX, np.full_like(INDEX, alpha)], axis=-1)
   path = save(tmp_path / 'y.png', clear)
   with pytest.raises(errors.InputError, match=r'y\.png: .*transparent'):
     read_index(path)

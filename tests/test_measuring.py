@@ -6,7 +6,7 @@ from scipy import special
 from sklearn import metrics
 
 from unet_jax.data import labels
-from unet_jax.evaluation import curves, measuring, summary
+from unet_jax.evaluation import curves, decisions, measuring, summary
 
 SIZES = [(20, 30), (64, 64), (5, 5), (33, 47)]
 EXCLUSIVE = labels.ClassSpec(('background', 'a', 'b'), 2, exclusive=True)
@@ -128,3 +128,41 @@ def test_summary_counts_the_images_without_a_score():
   lower, upper = report['intervals']['f1_a']
   assert lower <= report['pooled']['per_class']['a']['f1'] <= upper
   assert report['intervals']['macro_f1'] == [lower, upper]
+
+
+@pytest.mark.parametrize('classes', [BINARY, OVERLAPPING])
+def test_thresholds_are_counted_beside_one_half(classes):
+  examples, logits = draw(classes)
+  cuts = (-1.5, 0.75)[: len(classes.planes)]
+  record = measuring.measure(
+    zip(examples, logits, strict=True),
+    classes,
+    step=7,
+    with_shapes=False,
+    rule=decisions.Rule(thresholds=cuts),
+  )
+  truth, values = flat(examples, logits, classes)
+  assert record.variants == ['at 1/2']
+  for i in range(len(SIZES)):
+    for k, cut in enumerate(cuts):
+      for counted, t in ((record.counts, cut), (record.variant_counts[0], 0)):
+        tn, fp, fn, tp = metrics.confusion_matrix(
+          truth[i][:, k], values[i][:, k] >= t, labels=[False, True]
+        ).ravel()
+        assert counted[i, k].tolist() == [tp, fp, fn, tn]
+
+
+@pytest.mark.parametrize('classes', [EXCLUSIVE, BINARY])
+def test_the_whole_image_is_counted_beside_the_field_of_view(classes):
+  examples, logits = draw(classes)
+  for example in examples:
+    example['whole_label'] = example['label'].copy()
+    example['label'][:, :3] = labels.VOID
+  record = measure(examples, logits, classes, with_shapes=False)
+  whole = [x | {'label': x['whole_label']} for x in examples]
+  expected = measure(whole, logits, classes, with_shapes=False)
+  np.testing.assert_array_equal(record.variant_counts[0], expected.counts)
+  report = summary.summarise(record)
+  f1 = report['variants']['whole image']['macro']['f1']
+  assert f1 == summary.summarise(expected)['pooled']['macro']['f1']
+  assert record.counts.sum() < expected.counts.sum()

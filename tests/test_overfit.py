@@ -29,7 +29,7 @@ def check(load_config, monkeypatch):
   def run(is_learnable=True, **overrides):
     config = load_config('binary:tiny')
     with config.unlocked():
-      config.image_size = 32
+      config.image_size = 16
       config.model.update(depth=1, width=8)
       config.update_from_flattened_dict(overrides)
     examples = {

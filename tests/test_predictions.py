@@ -181,7 +181,7 @@ def make_model(load_config):
       logits=parallel.map_batches(network),
       count=None,
     )
-    return trained.Trained(config, made, {}, 1)
+    return trained.Trained(config, made, {}, 1, ())
 
   return make
 

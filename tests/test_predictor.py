@@ -1,14 +1,18 @@
 """Checks that a predictor counts, draws and predicts consistently."""
 
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 
 from unet_jax import build, parallel
 from unet_jax.data import labels
+from unet_jax.evaluation import ensemble, tiles, trained
+from unet_jax.evaluation import panels as panels_lib
 from unet_jax.evaluation import predictor as predictor_lib
-from unet_jax.evaluation import tiles, trained
 from unet_jax.nn import objective, preprocess
 
 WINDOW = 64
@@ -146,7 +150,7 @@ def test_images_of_twenty_sizes_compile_the_network_once(made):
   predictor = predictor._replace(logits=parallel.map_batches(network))
   source = make_source([(30 + 5 * i, 120 - 4 * i) for i in range(20)])
   result = predictor_lib.score_split(predictor, None, source)
-  predictor_lib.draw(predictor, None, source)
+  panels_lib.draw(predictor, None, source)
   for example, counted in zip(source, result.counts, strict=True):
     image, label = example['image'], example['label']
     planes = predictor_lib.predict(predictor, None, image)
@@ -155,6 +159,32 @@ def test_images_of_twenty_sizes_compile_the_network_once(made):
     hits = largest & (label[..., None] == np.arange(3))
     np.testing.assert_array_equal(counted[:, 0], hits.sum(axis=(0, 1)))
   assert shapes == [(1, WINDOW, WINDOW, 3)]
+
+
+def test_models_of_other_images_share_a_compiled_network(made):
+  """As folds do; their moments differ."""
+  predictor, variables, source = made
+  variables = jax.tree.map(lambda x: 0.4 * x, variables)  # Less certain.
+  image = source[4]['image']
+  other = predictor._replace(mean=(100.0,) * 3, std=(50.0,) * 3)
+  models = [
+    trained.Trained(None, x, variables, step, (pathlib.Path('run'),))
+    for step, x in enumerate((predictor, other._replace(logits=None)))
+  ]
+  for augment in (['flips'], []):
+    together = ensemble._average(models, augment)
+    (logits,) = predictor_lib.logits_of(
+      together.predictor, together.variables, [image[:60, :60]]
+    )
+  assert predictor.logits._cache_size() == 1
+  probs = [
+    predictor_lib.probabilities(x, variables, image[:60, :60])
+    for x in (predictor, other)
+  ]
+  assert np.abs(probs[0] - probs[1]).max() > 0.01
+  np.testing.assert_allclose(
+    special.softmax(logits, axis=-1), np.mean(probs, axis=0), atol=1e-5
+  )
 
 
 def test_an_image_that_is_scaled_is_predicted_at_its_own_size(made):
@@ -167,7 +197,7 @@ def test_an_image_that_is_scaled_is_predicted_at_its_own_size(made):
 
 def test_the_first_examples_are_drawn(made):
   predictor, variables, source = made
-  panels = predictor_lib.draw(predictor, variables, source)
+  panels = panels_lib.draw(predictor, variables, source)
   assert [panel.shape for panel in panels] == [
     (height, 4 * width + 24, 3) for height, width in SIZES[:3]
   ]

@@ -3,10 +3,16 @@
 import json
 import os
 
+import numpy as np
 import pytest
 from commands import call
+from PIL import Image
+from scipy import special
+from sklearn import metrics
 
+from unet_jax.data import labels, sources, spec
 from unet_jax.doctor import diagnosis, survey
+from unet_jax.evaluation import predictor, trained
 
 DATA = os.environ.get('UNET_JAX_DATA', '')
 pytestmark = pytest.mark.skipif(
@@ -54,6 +60,76 @@ def test_a_real_set_trains_from_its_config(
   assert report['num_images'] == num_images
   assert all(row['support'] for row in report['pooled']['per_class'].values())
   assert note in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ('config', 'train', 'val', 'test'),
+  [
+    ('binary.py:stare', 'im0001-im0005', 'im0077', 'im0162, im0163, im0235'),
+    (
+      'multiclass.py:diaretdb1',
+      'image001-image004',
+      'image005',
+      'image028, image029',
+    ),
+    (
+      'multiclass.py:camvid',
+      '0001TP_006690-0001TP_006810',
+      '0016E5_07959',
+      '0001TP_008550',
+    ),
+  ],
+)
+def test_scikit_learn_reproduces_the_tables_from_the_written_masks(
+  tmp_path, config, train, val, test
+):
+  workdir, output = tmp_path / 'run', tmp_path / 'masks'
+  call(
+    *('main', '--config', f'configs/{config}', '--workdir', workdir, *SHORT),
+    *('--config.data.resize=0', '--config.total_steps=20'),
+    *(f'--config.data.split.train={train}', f'--config.data.split.val={val}'),
+    f'--config.data.split.test={test}',
+  )
+  call('evaluate', '--workdir', workdir)
+  report = json.loads((workdir / 'evaluation/test.json').read_text())
+  model = trained.load(workdir)
+  source = sources.open_split(spec.read(model.config), 'test', {})
+  folder = f'{model.config.data.root}/images'
+  inputs = [f'--input={folder}/{x}' for x in sorted(os.listdir(folder))]
+  inputs = [x for x in inputs if any(name in x for name in source.keys)]
+  call('predict', '--workdir', workdir, '--output', output, *inputs)
+  truth, pred, logits = [], [], []
+  for example in source:
+    with Image.open(output / f'{example["name"]}.png') as mask:
+      index = np.asarray(mask)
+    is_valid = ~labels.is_void(example['label'])
+    truth.append(example['label'][is_valid])
+    pred.append(index[is_valid])
+    (values,) = predictor.logits_of(
+      model.predictor, model.variables, [example['image']]
+    )
+    logits.append(values[is_valid].astype(float))
+  truth, pred = np.concatenate(truth), np.concatenate(pred)
+  logits, classes = np.concatenate(logits), model.predictor.classes
+  probs = special.softmax(logits, axis=-1)
+  if not classes.exclusive:
+    truth, pred, probs = truth > 0, pred > 0, special.expit(logits)
+  for k, name in enumerate(classes.planes):
+    own = truth == (k if classes.exclusive else 1)
+    row = report['pooled']['per_class'][name]
+    for key, score in (
+      ('precision', metrics.precision_score),
+      ('recall', metrics.recall_score),
+      ('f1', metrics.f1_score),
+      ('iou', metrics.jaccard_score),
+    ):
+      predicted = pred == (k if classes.exclusive else 1)
+      exact = score(own, predicted, zero_division=0)
+      assert (row[key] or 0) == pytest.approx(exact, abs=1e-6)
+    if own.any():
+      exact = metrics.average_precision_score(own, probs[:, k])
+      assert report['curves'][name]['ap'] == pytest.approx(exact, abs=1e-3)
 
 
 @pytest.mark.parametrize(

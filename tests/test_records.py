@@ -20,6 +20,8 @@ RECORD = records.Record(
   outlines=np.array([[(0.5, 2.0, 0.5, np.nan)], [(np.nan,) * 4]]),
   objects=np.array([[(1, 1, 2, 1)], [(0, 0, 0, 0)]]),
   levels=np.zeros((2, 1, 17, 4), np.int64),
+  variants=['at 1/2'],
+  variant_counts=np.ones((1, 2, 2, 4), np.int64),
 )
 
 
@@ -31,6 +33,15 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
     np.testing.assert_array_equal(getattr(again, name), value)
   assert isinstance(again.step, int)
   assert [x.name for x in path.parent.iterdir()] == ['val.npz']
+
+
+def test_a_record_of_an_earlier_version_has_no_variants(tmp_path):
+  path = tmp_path / 'val.npz'
+  values = RECORD._asdict()
+  np.savez(path, **{k: x for k, x in values.items() if 'variant' not in k})
+  again = records.read(path)
+  assert list(again.variants) == []
+  np.testing.assert_array_equal(again.counts, RECORD.counts)
 
 
 def test_a_missing_or_damaged_record_names_the_command(tmp_path):

@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import shlex
 import shutil
 import subprocess
 
@@ -12,6 +13,9 @@ from commands import call
 from PIL import Image
 
 from unet_jax import errors
+from unet_jax.data.checks.finding import Finding
+from unet_jax.doctor import page as doctor_page
+from unet_jax.doctor import report as doctor_report
 from unet_jax.evaluation import records
 from unet_jax.evaluation.report import advice, page
 from unet_jax.evaluation.report import run as run_lib
@@ -59,8 +63,8 @@ def test_the_page_of_a_run_needs_no_other_file(evaluated):
   assert f'{workdir}/report.html shows it' in output
   assert not re.search(r'(src|href|url\()=?"?(?!data:)https?:', text)
   assert text.count('url(data:image/jpeg;base64,') == 9
-  # Loss, F1, learning rate, gradients, and two curves of each class.
-  assert text.count('<svg ') == 4 + 2 * 2
+  # Loss, terms, F1, learning rate, gradients, and two curves of each class.
+  assert text.count('<svg ') == 5 + 2 * 2
   assert html.escape(str(workdir)) in text
   assert '<1>' not in text
 
@@ -78,6 +82,51 @@ def test_the_page_shows_the_scores_of_the_evaluation(evaluated):
   for name in ('a', 'b'):
     objects = report['objects'][name]
     assert f'<td>{objects["true"]}</td><td>{objects["found"]}</td>' in text
+
+
+def test_the_page_says_when_and_on_what_the_run_trained(evaluated):
+  workdir, _ = evaluated
+  text = (workdir / 'report.html').read_text()
+  for part in (
+    *('<td>train 4, val 2, test 10</td>', '<td>4 x cpu (no GPU found)</td>'),
+    *('convolutions: ', ' minutes</td>', 'The run reported nothing.'),
+  ):
+    assert part in text
+  # What the page tells to type can be pasted.
+  (line,) = re.findall('<code>(python -m unet_jax.doctor .*?)</code>', text)
+  doctor, report = (shlex.split(x) for x in html.unescape(line).split(';'))
+  assert doctor[4::2] == [f'{workdir}/config.json', f'{workdir}/doctor.json']
+  assert report[2:] == ['unet_jax.report', str(workdir)]
+
+
+def test_warnings_and_findings_stand_on_the_page_the_worst_first(
+  evaluated, tmp_path
+):
+  workdir = tmp_path / 'run'
+  shutil.copytree(evaluated[0], workdir)
+  with (workdir / 'journal.jsonl').open('a') as file:
+    for event, text in (('note', 'stopped <early>'), ('warning', 'a\nb')):
+      row = dict(time='2026-01-02T23:50:00Z', event=event, step=4, text=text)
+      file.write(json.dumps(row) + '\n')
+    file.write('{"time": "2026-0')  # A killed process leaves such a row.
+  finding = Finding('error', 'bad mask', 'x', 'mend it', ('<1>.png',), 1)
+  findings = doctor_report.to_json([finding], {})
+  (workdir / 'doctor.json').write_text(findings)
+  call('report', workdir)
+  text = (workdir / 'report.html').read_text()
+  said = re.findall(r'<b>(.*?)</b> (.*?)</p>', text, re.DOTALL)
+  assert said == [
+    ('error: bad mask', 'x'),
+    ('warning: step 4', 'a\nb'),
+    ('note: step 4', 'stopped &lt;early&gt;'),
+  ]
+  assert '<p>Mend: mend it</p>' in text
+  assert '&lt;1&gt;.png' in text
+  assert 'unet_jax.doctor --config' not in text
+  (workdir / 'journal.jsonl').unlink()
+  call('report', workdir)
+  text = (workdir / 'report.html').read_text()
+  assert 'The run is of an earlier version, and kept no warnings.' in text
 
 
 def test_an_evaluation_leaves_counts_and_a_row_an_image(evaluated):
@@ -125,21 +174,46 @@ def test_runs_are_compared_with_the_interval_of_their_difference(
   assert low <= value <= high
 
 
-def test_what_cannot_be_shown_is_refused(evaluated, tmp_path):
+def test_runs_of_other_images_are_shown_without_a_difference(
+  evaluated, tmp_path
+):
   workdir, _ = evaluated
+  other = tmp_path / 'other'
+  shutil.copytree(workdir, other)
+  config = json.loads((other / 'config.json').read_text())
+  config['optim']['lr'] = 0.125
+  (other / 'config.json').write_text(json.dumps(config))
+  path = other / 'evaluation/test.npz'
+  record = records.read(path)
+
+  def compare():
+    output = tmp_path / 'both.html'
+    call('report', workdir, other, '--output', output)
+    return output.read_text()
+
+  records.write(record._replace(names=record.names[::-1]), path)
+  text = compare()
+  assert 'were scored on different images, so' in text
+  assert '<h2>Curves</h2>' in text
+  assert 'paired bootstrap' not in text
+  assert re.search(r'<td>optim.lr</td><td>[^<]+</td><td>0.125</td>', text)
+  records.write(record._replace(planes=record.planes[::-1]), path)
+  assert 'were scored on different classes, so' in compare()
+  path.unlink()  # As a run of an earlier version.
+  assert f'python -m unet_jax.evaluate --workdir {other}' in compare()
+
+
+def test_settings_other_than_the_defaults_are_listed(evaluated):
+  text = (evaluated[0] / 'report.html').read_text()
+  assert '<td>model.depth</td><td>4</td><td>1</td>' in text
+  assert '<td>optim.schedule</td>' not in text
+
+
+def test_what_cannot_be_shown_is_refused(evaluated, tmp_path):
   assert 'holds no run' in call('report', tmp_path, check=False).stderr
   assert '--run is missing' in call('report', check=False).stderr
   other = tmp_path / 'other'
-  shutil.copytree(workdir, other)
-  path = other / 'evaluation/test.npz'
-  record = records.read(path)
-  records.write(record._replace(names=record.names[::-1]), path)
-  done = call('report', workdir, other, check=False)
-  assert 'are scored on different images' in done.stderr
-  path.unlink()
-  call('report', other)  # As a run of an earlier version.
-  done = call('report', workdir, other, check=False)
-  assert 'run unet_jax.evaluate again' in done.stderr
+  shutil.copytree(evaluated[0], other)
   shutil.rmtree(other / 'evaluation')
   with pytest.raises(errors.InputError, match='has no scores yet'):
     run_lib.read(other)
@@ -176,18 +250,30 @@ def test_advice_follows_from_the_scores(evaluated):
 @pytest.mark.slow
 @pytest.mark.skipif(not CHROMIUM, reason='there is no Chromium')
 @pytest.mark.parametrize('size', ['1280,900', '390,800'])
-def test_chromium_shows_the_page_without_an_error(evaluated, tmp_path, size):
-  workdir, _ = evaluated
+@pytest.mark.parametrize('kind', ['run', 'data'])
+def test_chromium_shows_the_pages_without_an_error(
+  evaluated, tmp_path, size, kind
+):
   path = tmp_path / 'page.html'
+  if kind == 'run':
+    page.write([evaluated[0]], path)
+    text, number = path.read_text(), 6 * 9  # Parts of pictures.
+  else:
+    finding = Finding('error', 'bad mask', 'x' * 200, '', ('y' * 200,))
+    shown = [('a.png', np.zeros((80, 400, 3), np.uint8))] * 3
+    sheet = doctor_page.Sheet('Sheet', shown, ['a', 'b'])
+    row = [f'cell {i}' for i in range(20)]
+    tables = [('train', row, [row])]
+    text = doctor_page.whole('z' * 200, [finding], tables, [sheet])
+    number = 3
   check = (
     '<script>addEventListener("load", () => {'
-    'const parts = [...document.querySelectorAll(".part")];'
+    'const parts = [...document.querySelectorAll(".part, img")];'
     'document.title = [parts.length,'
     'parts.filter((x) => x.getBoundingClientRect().height > 20).length,'
     'document.documentElement.scrollWidth <= innerWidth].join(" ");});</script>'
   )
-  page.write([workdir], path)
-  path.write_text(path.read_text().replace('</body>', f'{check}</body>'))
+  path.write_text(text.replace('</body>', f'{check}</body>'))
   done = subprocess.run(
     [
       *(CHROMIUM, '--headless', '--no-sandbox', '--disable-gpu'),
@@ -200,5 +286,6 @@ def test_chromium_shows_the_page_without_an_error(evaluated, tmp_path, size):
     timeout=120,
   )
   assert 'CONSOLE' not in done.stderr
-  # Six parts of nine pictures, all of them visible; nothing is too wide.
-  assert re.search('<title>(.*)</title>', done.stdout)[1] == '54 54 true'
+  # All pictures are visible; nothing is too wide.
+  title = re.search('<title>(.*)</title>', done.stdout)[1]
+  assert title == f'{number} {number} true'

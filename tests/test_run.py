@@ -267,7 +267,7 @@ def test_a_tiff_read_in_parts_is_predicted_like_a_whole_one(finished, tmp_path):
     path, image.astype(np.uint8), photometric='rgb', tile=(64, 64)
   )
   args = ('predict', '--workdir', workdir, '--input', path)
-  args += ('--probabilities=png', '--output')
+  args += ('--probabilities=png', '--smallest_component=40', '--output')
   call(*args, tmp_path / 'whole')
   call(*args, tmp_path / 'parts', '--max_pixels=1000')
   names = [path.name for path in sorted((tmp_path / 'parts').iterdir())]
@@ -395,10 +395,15 @@ def test_a_run_holds_its_folder_and_saves_when_a_signal_ends_it(tmp_path):
     line,
   )
   assert match[2] == str(tmp_path / 'run')
-  done = call('main', *args)
-  assert f'resumed from step {match[1]}' in done.stdout
-  call('main', *args, '--workdir', tmp_path / 'whole')
+  step = match[1]
+  call(
+    *('main', *args, '--workdir', tmp_path / 'whole'),
+    *(f'--config.{key}={step}' for key in ('total_steps', 'eval_every')),
+    *(f'--config.save_every={step}', '--config.optim.schedule_steps=400'),
+  )
   assert_same_weights(tmp_path / 'run', tmp_path / 'whole')
+  done = call('main', *args)
+  assert f'resumed from step {step}' in done.stdout
 
 
 def test_an_unreadable_newest_checkpoint_is_moved_aside(finished, tmp_path):
@@ -418,21 +423,21 @@ def test_an_unreadable_newest_checkpoint_is_moved_aside(finished, tmp_path):
 
 def test_a_vessel_run_starts_a_lesion_run(finished, tmp_path, fundus_root):
   vessels, lesions = tmp_path / 'vessels', tmp_path / 'lesions'
-  root = f'--config.data.root={fundus_root}'
+  root, size = f'--config.data.root={fundus_root}', '--config.image_size=32'
   call(
     *('main', '--config', 'configs/binary.py:tiny', '--workdir', vessels, root),
-    '--config.data.channels=green',
+    *('--config.data.channels=green', '--config.total_steps=2', size),
   )
   done = call(
-    *('main', *TINY, root, '--workdir', lesions),
-    *('--init_from', vessels / 'checkpoints/4', '--config.total_steps=1'),
+    *('main', *TINY, root, '--workdir', lesions, size),
+    *('--init_from', vessels / 'checkpoints/2', '--config.total_steps=1'),
     *(
       '--config.transfer.batch_stats=reestimate',
       '--config.data.channels=green',
     ),
     "--config.transfer.freeze=('encoder',)",
   )
-  assert f'starts from {vessels}/checkpoints/4, step 4' in done.stdout
+  assert f'starts from {vessels}/checkpoints/2, step 2' in done.stdout
   assert '\n  encoder, bottleneck, decoder: 54 leaves copied\n' in done.stdout
   assert re.search(r'7,487 parameters, 1,092 of them frozen', done.stdout)
   plan = (lesions / 'init_from.txt').read_text()
@@ -471,8 +476,8 @@ def test_own_images_train_by_the_commands_of_the_readme(tmp_path, load_config):
   assert len(lines) == 3
   write_images(tmp_path / 'my_images', 6)
   tiny = (
-    '--config.total_steps=40 --config.image_size=64 --config.batch_size=4'
-    ' --config.model.depth=2 --config.model.width=8 --config.eval_every=40'
+    '--config.total_steps=40 --config.image_size=32 --config.batch_size=4'
+    ' --config.model.depth=1 --config.model.width=8 --config.eval_every=40'
   )
   for line in lines:
     name, *args = shlex.split(line)

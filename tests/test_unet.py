@@ -1,4 +1,5 @@
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +23,19 @@ MODELS = {
 
 
 def init(model, shape):
-  image = jnp.zeros(shape)
-  return jax.jit(model.init)(jax.random.key(0, impl='rbg'), image)
+  """Returns variables of the model's shapes and dtypes, without compiling."""
+  shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
+
+  def draw(path, x):
+    if path[-1].key == 'kernel':
+      return random(x.shape) * (2 / math.prod(x.shape[:-1])) ** 0.5
+    return np.full(x.shape, path[-1].key in ('scale', 'var'), x.dtype)
+
+  return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def apply(model, variables, image, **settings):
+  return jax.jit(model.apply)(variables, image, **settings)
 
 
 def random(shape, seed=0):
@@ -86,8 +98,8 @@ def test_bfloat16_computes_in_it_and_keeps_float32_parameters(norm):
   variables = init(model, (1, 8, 8, 3))
   assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype('float32')}
   image = jnp.asarray(np.random.default_rng(0).random((1, 8, 8, 3), np.float32))
-  low = model.apply(variables, image)
-  high = model.clone(dtype=jnp.float32).apply(variables, image)
+  low = apply(model, variables, image)
+  high = apply(model.clone(dtype=jnp.float32), variables, image)
   assert low.dtype == jnp.float32
   np.testing.assert_allclose(low, high, atol=0.05 * np.abs(high).max())
   assert np.any(low != high)
@@ -98,8 +110,8 @@ def test_other_models_compute_in_bfloat16_as_well(name):
   model = MODELS[name](num_planes=2, depth=1, width=4, dtype=jnp.bfloat16)
   image = random((1, 8, 8, 3))
   variables = stir(init(model, image.shape))
-  low = model.apply(variables, image)
-  high = model.clone(dtype=jnp.float32).apply(variables, image)
+  low = apply(model, variables, image)
+  high = apply(model.clone(dtype=jnp.float32), variables, image)
   assert low.dtype == jnp.float32
   np.testing.assert_allclose(low, high, atol=0.05 * np.abs(high).max())
   assert np.any(low != high)
@@ -111,7 +123,7 @@ def test_an_image_is_padded_by_its_edge_not_by_zero():
   image = jnp.full((1, 6, 6, 1), 5.0)
   padded = jnp.full((1, 8, 8, 1), 5.0)
   np.testing.assert_allclose(
-    model.apply(variables, image), model.apply(variables, padded)[:, :6, :6]
+    apply(model, variables, image), apply(model, variables, padded)[:, :6, :6]
   )
 
 
@@ -193,11 +205,11 @@ def test_dilation_spreads_the_taps_on_the_way_down(residual):
     ).clone(dilated=dilated)
     variables = stir(init(model, (1, 48, 48, 1)))
     assert variables['params']['down0']['conv0']['kernel'].shape[:2] == (3, 3)
-    grads = jax.grad(
-      lambda image, model=model, variables=variables: model.apply(
-        variables, image
-      )[0, 24, 24, 0]
-    )(random((1, 48, 48, 1)))
+
+    def centre(image, model=model, variables=variables):
+      return model.apply(variables, image)[0, 24, 24, 0]
+
+    grads = jax.jit(jax.grad(centre))(random((1, 48, 48, 1)))
     rows = np.flatnonzero(np.any(grads[0, ..., 0] != 0, axis=1))
     sizes[dilated] = rows.max() - rows.min() + 1
   # With dilation, two 3x3 convolutions reach 2 pixels further on either side.
@@ -261,7 +273,7 @@ def test_tutorials_layers_are_those_of_its_keras_code(name, down):
     assert x.shape[-1] == 2
   want = convolve(x, params['head'])
   np.testing.assert_allclose(
-    model.apply(variables, image), want, rtol=1e-4, atol=1e-4
+    apply(model, variables, image), want, rtol=1e-4, atol=1e-4
   )
 
 
@@ -294,9 +306,9 @@ def test_dropout_is_off_outside_training(name):
   image = random((2, 8, 8, 1))
   variables = init(model, image.shape)
   rngs = jax.random.split(jax.random.key(0), 2)
-  without = model.apply(variables, image)
+  without = apply(model, variables, image)
   np.testing.assert_array_equal(
-    without, model.clone(dropout=0.0).apply(variables, image, rng_dropout=rngs)
+    without, apply(model.clone(dropout=0.0), variables, image, rng_dropout=rngs)
   )
-  dropped = model.apply(variables, image, rng_dropout=rngs)
+  dropped = apply(model, variables, image, rng_dropout=rngs)
   assert np.any(dropped != without)

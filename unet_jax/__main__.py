@@ -16,6 +16,7 @@ from unet_jax import (
 )
 from unet_jax import main as train
 from unet_jax.doctor import __main__ as doctor
+from unet_jax.export import __main__ as export
 
 VERBS = {
   'doctor': doctor,
@@ -24,6 +25,7 @@ VERBS = {
   'predict': predict,
   'report': report,
   'compare': compare,
+  'export': export,
   'prepare': prepare,
   'show': show,
   'keys': keys,

@@ -51,8 +51,8 @@ class Scores(dict):
     return tables.table(self)
 
   def _repr_html_(self) -> str:
-    from unet_jax.doctor import page
     from unet_jax.evaluation import scores, tables
+    from unet_jax.pages import render
 
     pooled = self['pooled']
     rows = [*pooled['per_class'].items()]
@@ -64,7 +64,7 @@ class Scores(dict):
       ]
       for label, row in rows
     ]
-    return page.table(['class', *tables.NAMES], cells)
+    return render.table(['class', *tables.NAMES], cells)
 
 
 class Diagnosis:
@@ -109,12 +109,14 @@ class Run:
   """
 
   @_quiet()
-  def __init__(self, workdir: pathlib.Path, checkpoint: str):
+  def __init__(
+    self, workdir: pathlib.Path, checkpoint: str, augment: Sequence[str]
+  ):
     from unet_jax.data import labels
-    from unet_jax.evaluation import trained
+    from unet_jax.evaluation import ensemble
 
     self.workdir = workdir
-    self._model = trained.load(workdir, checkpoint)
+    self._model = ensemble.open_runs([workdir], checkpoint, augment)
     self.config, self.step = self._model.config, self._model.step
     # The only plane of a binary run is that of its foreground.
     task = 'multilabel' if self._overlap else 'multiclass'
@@ -125,7 +127,8 @@ class Run:
   @property
   def scores(self) -> dict[str, Scores]:
     """Returns the scores by split, of the evaluations made so far."""
-    paths = (self.workdir / 'evaluation').glob('*.json')
+    paths = set((self.workdir / 'evaluation').glob('*.json'))
+    paths -= set((self.workdir / 'evaluation').glob('thresholds*.json'))
     return {path.stem: Scores(_read(path)) for path in sorted(paths)}
 
   @overload
@@ -168,10 +171,10 @@ class Run:
     Args:
       split: train, val or test; by default the last one that there is.
     """
-    from unet_jax.evaluation import trained
+    from unet_jax.evaluation import evaluating
 
-    split, _ = trained.evaluate_split(self._model, self.workdir, split)
-    return self.scores[split]
+    split, _ = evaluating.evaluate_split(self._model, self.workdir, split)
+    return self.scores[f'{split}{self._model.tag()}']
 
   def __repr__(self) -> str:
     names = ', '.join(self.classes)
@@ -206,7 +209,9 @@ class Run:
     resize = self.config.data.resize
     model = self._model_for(image)
     planes = predictor.predict(
-      model.predictor, model.variables, image, resize=resize
+      *(model.predictor, model.variables, image),
+      resize=resize,
+      rule=model.rule,
     )
     if self._overlap:
       return planes
@@ -234,15 +239,20 @@ class Run:
     return trained.with_window(self._model, [side])
 
 
-def load(workdir: Path, checkpoint: str = 'best') -> Run:
+def load(
+  workdir: Path, checkpoint: str = 'best', *, augment: Sequence[str] = ()
+) -> Run:
   """Loads a trained run.
 
   Args:
-    workdir: folder of the run.
-    checkpoint: `best`, `latest`, or a step.
+    workdir: folder of the run, or of the folds of a cross-validation, which are
+      averaged.
+    checkpoint: `best`, `latest`, or a step; or several, as '300,600', which are
+      averaged.
+    augment: of 'flips' and 'turns', the views whose probabilities are averaged.
   """
   _start_jax()
-  return Run(pathlib.Path(workdir).absolute(), checkpoint)
+  return Run(pathlib.Path(workdir).absolute(), checkpoint, augment)
 
 
 def get_config(name: str, **settings: Any) -> ml_collections.ConfigDict:

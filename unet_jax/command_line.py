@@ -275,7 +275,7 @@ def _parse(command: Command, argv: Sequence[str]) -> flags.FlagValues:
     text = config_files.explain(failed.__cause__, f'--{failed.args[0]}')
     raise errors.InputError(text) from None
   except Exception as error:  # Raised by absl or ml_collections.
-    raise errors.InputError(_explain_flag(error)) from None
+    raise errors.InputError(_explain_flag(error, command)) from None
   if command.words:
     args[command.words].value = [*(args[command.words].value or ()), *rest[1:]]
   elif len(rest) > 1:
@@ -351,11 +351,16 @@ def _help(command: Command, own: str) -> str:
   return text
 
 
-def _explain_flag(error: Exception) -> str:
-  """Returns in one line why the flags can't be read."""
+def _explain_flag(error: Exception, command: Command) -> str:
+  """Returns in one line why the flags of a command can't be read."""
   last = (str(error) or type(error).__name__).splitlines()[-1].strip()
   if not isinstance(error, flags.UnrecognizedFlagError):
     return last
+  if error.flagname.startswith('config') and not command.configs:
+    return (
+      f'there is no --{error.flagname} here: the config is that of the run; see '
+      '--help'
+    )
   near = lookup.nearest(error.flagname)
   hint = f'; did you mean --config.{near[0]}?' if near else ''
   return f'{last}{hint}; see --help'

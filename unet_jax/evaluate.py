@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from unet_jax import command_line, errors
+from unet_jax import command_line, errors, model_flags
 
 
 def main(argv: Sequence[str]) -> int:
@@ -15,15 +15,12 @@ def main(argv: Sequence[str]) -> int:
 
 def define(args: flags.FlagValues) -> None:
   """Defines the flags."""
-  flags.DEFINE_string('workdir', '', 'Folder of the run.', flag_values=args)
+  model_flags.define(args)
   flags.DEFINE_string(
     'split',
     '',
     'train, val or test; by default the last one that there is.',
     flag_values=args,
-  )
-  flags.DEFINE_string(
-    'checkpoint', 'best', 'best, latest or a step.', flag_values=args
   )
   flags.DEFINE_string(
     'data_root',
@@ -43,17 +40,23 @@ def define(args: flags.FlagValues) -> None:
 def run(args: flags.FlagValues) -> None:
   """Scores a split, and prints the scores."""
   from unet_jax import parallel  # Late, for a fast --help.
-  from unet_jax.evaluation import trained
+  from unet_jax.evaluation import ensemble, evaluating, trained
 
-  workdir = pathlib.Path(args.workdir)
-  model = trained.load(workdir, args.checkpoint)
+  workdirs = [pathlib.Path(text) for text in args.workdir]
+  model = ensemble.open_runs(workdirs, args.checkpoint, args.augment)
+  model = trained.with_smallest(model, args.smallest_component)
+  workdir = workdirs[0]
   if args.data_root:
     model.config.data.root = args.data_root
   try:
-    split, table = trained.evaluate_split(model, workdir, args.split)
+    if args.thresholds:
+      model, line = evaluating.choose_thresholds(model, workdir)
+      parallel.say(line)
+    split, table = evaluating.evaluate_split(model, workdir, args.split)
     if args.masks:
       masks = pathlib.Path(args.masks)
-      table += '\n\n' + trained.evaluate_masks(model, workdir, split, masks)
+      of_masks = evaluating.evaluate_masks(model, workdir, split, masks)
+      table += f'\n\n{of_masks}'
   except errors.InputError as error:  # Its remedy may be a flag of training.
     text = str(error).replace('--config.data.root', '--data_root')
     raise errors.InputError(text) from None

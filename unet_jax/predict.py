@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from unet_jax import command_line
+from unet_jax import command_line, model_flags
 
 
 def main(argv: Sequence[str]) -> int:
@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
 
 def define(args: flags.FlagValues) -> None:
   """Defines the flags."""
-  flags.DEFINE_string('workdir', '', 'Folder of the run.', flag_values=args)
+  model_flags.define(args)
   flags.DEFINE_multi_string(
     'input',
     [],
@@ -34,9 +34,6 @@ def define(args: flags.FlagValues) -> None:
   )
   flags.DEFINE_string(
     'output', '', 'Folder for masks and overlays.', flag_values=args
-  )
-  flags.DEFINE_string(
-    'checkpoint', 'best', 'best, latest or a step.', flag_values=args
   )
   flags.DEFINE_enum(
     'probabilities',
@@ -74,14 +71,32 @@ def run(args: flags.FlagValues) -> int:
   """Writes the files of each image; returns 1 if an image failed."""
   from unet_jax import parallel  # Late, for a fast --help.
   from unet_jax.data import folder
-  from unet_jax.evaluation import predictions, segment, trained
+  from unet_jax.evaluation import (
+    ensemble,
+    predictions,
+    segment,
+    thresholds,
+    trained,
+  )
 
   for text in args.input:
     for line in folder.left_out(pathlib.Path(text)):
       parallel.say(line)
   paths = predictions.find_images(args.input)
   output = pathlib.Path(args.output)
-  model = trained.load(pathlib.Path(args.workdir), args.checkpoint)
+  workdirs = [pathlib.Path(text) for text in args.workdir]
+  model = ensemble.open_runs(workdirs, args.checkpoint, args.augment)
+  model = trained.with_smallest(model, args.smallest_component)
+  if args.thresholds:
+    command = model_flags.evaluate_command(args)
+    saved = thresholds.find(
+      thresholds.path(workdirs[0], model.averages()),
+      model.weights(),
+      model.predictor.classes,
+      command,
+    )
+    model = trained.with_thresholds(model, saved)
+    parallel.say(thresholds.describe(saved))
   options = segment.Options(args.probabilities, args.polygons, args.max_pixels)
   outcome = predictions.write(model, paths, output, options)
   kept = f', {outcome.num_kept} were up to date' if outcome.num_kept else ''

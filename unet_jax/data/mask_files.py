@@ -77,20 +77,16 @@ def read_view(path: pathlib.Path) -> np.ndarray:
 def _grey_mask(image: ImageFile.ImageFile, path: pathlib.Path) -> np.ndarray:
   """Decodes one channel, [H, W], as stored.
 
-  An opaque alpha is dropped. Of equal channels one is taken: WebP and AVIF
-  have no others for grey.
+  Transparent pixels are the background, 0, as tools mean that draw classes on
+  nothing. Of equal channels one is taken: WebP and AVIF have no others for
+  grey.
   """
   # Of 16 bits Pillow keeps the upper 8 where there are several channels.
   is_cut = ';16' in opening.tiles(image)
   opening.decode(image.load, path)
   array = np.asarray(image)
   if image.mode in ('LA', 'RGBA'):
-    if array[..., -1].min() < 255:
-      raise errors.InputError(
-        f'{path}: some pixels of the mask are transparent; save it without an '
-        'alpha channel'
-      )
-    array = array[..., :-1]
+    array = _on_black(array, path)
   is_rgb = image.mode in ('RGB', 'RGBA', 'LA') and not is_cut
   if is_rgb and (array == array[..., :1]).all():
     return array[..., 0]
@@ -100,3 +96,20 @@ def _grey_mask(image: ImageFile.ImageFile, path: pathlib.Path) -> np.ndarray:
       'as an 8-bit PNG of indices, or use --config.data.masks.kind=color'
     )
   return array
+
+
+def _on_black(array: np.ndarray, path: pathlib.Path) -> np.ndarray:
+  """Drops the alpha of uint8[H, W, C]; what it hides becomes 0.
+
+  Raises:
+    InputError: if a pixel is half transparent, or all are, and hide values.
+  """
+  alpha, array = array[..., -1:], array[..., :-1]
+  is_half = ((alpha > 0) & (alpha < 255)).any()
+  if is_half or not alpha.any() and array.min() < array.max():
+    raise errors.InputError(
+      f'{path}: {"some pixels" if is_half else "all pixels"} of the mask are '
+      f'{"half " if is_half else ""}transparent; save it without an alpha '
+      'channel'
+    )
+  return array * (alpha > 0)

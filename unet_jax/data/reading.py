@@ -2,7 +2,8 @@
 
 An example is {'name': str, 'image': uint8[H, W, C], 'label': uint8[H, W], or
 uint8[H, W, K] for a multilabel task}; see `labels.decode`. An example also has
-'weight_map': float32[H, W] if there is a map of weights.
+'weight_map': float32[H, W] if there is a map of weights, and 'whole_label', the
+label before all outside of the field of view became void, if there is one.
 """
 
 from collections.abc import Callable
@@ -20,13 +21,15 @@ def make_reader(spec: Spec, opened: layout.Layout) -> Callable[[str], dict]:
   coding = labels.make_coding(spec, opened.classes)
 
   def read(key: str) -> dict:
-    raw = opened.read(key)
+    raw, whole = opened.read(key), None
     if isinstance(raw.mask, labels.Decoded):
       decoded = raw.mask
     else:
       decoded = labels.decode(raw.mask, coding, raw.where)
-      raw, decoded = _shape(spec, raw, decoded)
+      raw, decoded, whole = _shape(spec, raw, decoded)
     example = dict(name=raw.name, image=raw.image, **decoded._asdict())
+    if whole is not None:
+      example['whole_label'] = whole
     if raw.weight_map is not None:
       example['weight_map'] = raw.weight_map
     return example
@@ -36,10 +39,16 @@ def make_reader(spec: Spec, opened: layout.Layout) -> Callable[[str], dict]:
 
 def _shape(
   spec: Spec, raw: layout.Raw, decoded: labels.Decoded
-) -> tuple[layout.Raw, labels.Decoded]:
-  """Selects channels, marks pixels outside the view as void, and resizes."""
+) -> tuple[layout.Raw, labels.Decoded, np.ndarray | None]:
+  """Selects channels, marks pixels outside the view as void, and resizes.
+
+  Returns:
+    The image, the label, and the label with what is outside of the view; None
+    if there is no view.
+  """
   image = files.keep_channels(raw.image, spec.channels)
   label, view, weight_map = decoded.label, raw.field, raw.weight_map
+  whole = None
   if image.dtype != np.uint8 or image.shape[:2] != label.shape[:2]:
     raise errors.InputError(
       f'{raw.where}: image {image.dtype}{list(image.shape)} and mask '
@@ -48,12 +57,15 @@ def _shape(
   if spec.fov == 'estimate':
     view = field_of_view.estimate(raw.image)
   if view is not None:
+    whole = label.copy()
     label[~view] = labels.VOID
   if spec.resize:
     box, nearest = Image.Resampling.BOX, Image.Resampling.NEAREST
     image = files.rescale(image, spec.resize, box)
     label = files.rescale(label, spec.resize, nearest)
+    if whole is not None:
+      whole = files.rescale(whole, spec.resize, nearest)
     if weight_map is not None:
       weight_map = files.rescale(weight_map, spec.resize, box)
   raw = raw._replace(image=image, weight_map=weight_map)
-  return raw, decoded._replace(label=label)
+  return raw, decoded._replace(label=label), whole

@@ -42,7 +42,7 @@ def read_all(
   kept, counts, size = {}, {}, 0
   for key, example in zip(keys, in_order(keys, read), strict=True):
     counts[key] = count(example, coding)
-    size += sum(example[x].nbytes for x in crops.CROPPED if x in example)
+    size += sum(x.nbytes for x in example.values() if hasattr(x, 'nbytes'))
     if size <= IN_MEMORY:
       kept[key] = example
   return kept, counts

@@ -14,6 +14,7 @@ from unet_jax.data.checks.classes import Tally
 from unet_jax.data.checks.finding import (
   SEVERITIES,
   Finding,
+  command,
   mend,
   percent,
   plural,
@@ -124,13 +125,19 @@ def lay_out(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
   )
 
 
-def to_json(findings: Sequence[Finding], facts: dict) -> str:
-  """Returns the findings, each with all its files, and `facts` as JSON."""
-  rows = [
-    x._asdict() | {'settings': dict(x.settings), 'mend': mend(x)}
+def to_rows(findings: Sequence[Finding]) -> list[dict]:
+  """Returns the fields of the findings, what to type, and the whole remedy."""
+  return [
+    x._asdict()
+    | {'settings': dict(x.settings), 'command': command(x), 'mend': mend(x)}
     for x in findings
   ]
-  return json.dumps({'findings': rows, **facts}, indent=2) + '\n'
+
+
+def to_json(findings: Sequence[Finding], facts: dict) -> str:
+  """Returns the findings, each with all its files, and `facts` as JSON."""
+  tree = {'findings': to_rows(findings), **facts}
+  return json.dumps(tree, indent=2) + '\n'
 
 
 def write(text: str, path: pathlib.Path) -> None:

@@ -165,6 +165,20 @@ def best_threshold(histogram: np.ndarray) -> Threshold:
   return Threshold(float(edges[best]), float(f1[best]))
 
 
+def count_at(histogram: np.ndarray, logit: float) -> np.ndarray:
+  """Counts tp, fp, fn, tn where the logit is at least that: int64[..., 4].
+
+  Args:
+    histogram: int64[..., 2, BINS].
+    logit: one of EDGES.
+  """
+  first = round(logit / WIDTH) + BINS // 2
+  positive = histogram[..., first:].sum(axis=-1)  # [..., 2]
+  negative = histogram[..., :first].sum(axis=-1)
+  cells = positive[..., 1], positive[..., 0], negative[..., 1], negative[..., 0]
+  return np.stack(cells, axis=-1)
+
+
 def calibrate(histogram: np.ndarray) -> Calibration:
   """Compares the probabilities with the frequencies (Guo et al. 2017).
 

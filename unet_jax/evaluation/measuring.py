@@ -1,7 +1,7 @@
 """Measures the logits of a split: counts, histograms, outlines and objects."""
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from unet_jax.data import labels
 from unet_jax.evaluation import (
   counts,
   curves,
+  decisions,
   matrix,
   objects,
   records,
@@ -20,6 +21,7 @@ from unet_jax.evaluation import (
 # Pixels of a call of the compiled function, which images fill up: one shape for
 # images of all sizes.
 CHUNK = 2**16
+HALF, WHOLE = 'at 1/2', 'whole image'  # Variants of a record.
 
 
 def measure(
@@ -28,10 +30,13 @@ def measure(
   *,
   step: int,
   with_shapes: bool,
+  rule: decisions.Rule = decisions.PLAIN,
 ) -> records.Record:
   """Measures the logits of each image against its label.
 
-  Each image is a group of its own.
+  Each image is a group of its own. The variants of the record are HALF if the
+  rule has thresholds, and WHOLE, with what is outside of the field of view, if
+  the examples have one.
 
   Args:
     samples: the examples of a split, and the logits float32[H, W, K] of each.
@@ -39,25 +44,34 @@ def measure(
     step: step of the checkpoint.
     with_shapes: whether to measure outlines and objects, which takes longer
       than all else.
+    rule: how logits become masks.
   """
   names, cells, shapes = [], [], []
+  others: dict[str, list[np.ndarray]] = {}
   histogram = np.zeros((len(classes.planes), 2, curves.BINS), np.int64)
   for example, x in samples:
-    is_valid = ~labels.is_void(example['label'])
-    truth = all_planes(example['label'], classes)
+    label = example['label']
+    is_valid, truth = ~labels.is_void(label), all_planes(label, classes)
     pixels = _measure_pixels(x, truth, is_valid, exclusive=classes.exclusive)
+    pred = decisions.decide(x, classes, rule)
     names.append(example['name'])
-    cells.append(pixels['cells'])
+    cells.append(_count(pred, label, classes))
     histogram += pixels['histogram']
+    if rule.thresholds:
+      half = decisions.decide(x, classes, rule._replace(thresholds=()))
+      others.setdefault(HALF, []).append(_count(half, label, classes))
+    if 'whole_label' in example:
+      whole = example['whole_label']
+      others.setdefault(WHOLE, []).append(_count(pred, whole, classes))
     if with_shapes:
-      pred = counts.predicted_planes(x, exclusive=classes.exclusive)
       binary = np.where(is_valid[..., None], pixels['logits'], -np.inf)
       foreground = [
         plane[..., -classes.num_foreground :]
         for plane in (pred & is_valid[..., None], truth, binary)
       ]
       shapes.append(_measure_shapes(*foreground))
-  counted, nothing = np.stack(cells), np.zeros(0, np.int64)
+  counted, nothing = np.stack(cells), records.NOTHING
+  variants = [_to_counts(np.stack(x), classes) for x in others.values()]
   outlines, detected, levels = (
     map(np.stack, zip(*shapes, strict=True)) if shapes else [nothing] * 3
   )
@@ -67,12 +81,14 @@ def measure(
     planes=classes.planes,
     num_foreground=classes.num_foreground,
     step=step,
-    counts=matrix.to_counts(counted) if classes.exclusive else counted,
+    counts=_to_counts(counted, classes),
     matrix=counted if classes.exclusive else nothing,
     histogram=histogram,
     outlines=outlines,
     objects=detected,
     levels=levels,
+    variants=list(others),
+    variant_counts=np.array(variants, np.int64),
   )
 
 
@@ -83,10 +99,60 @@ def all_planes(label: np.ndarray, classes: labels.ClassSpec) -> np.ndarray:
   return classes.to_planes(label) & ~labels.is_void(label)[..., None]
 
 
+def _chunks(*arrays: np.ndarray) -> Iterator[list[np.ndarray]]:
+  """Yields arrays [H, W] or [H, W, K] as [CHUNK, K], the last padded by 0."""
+  num_pixels = arrays[0].shape[0] * arrays[0].shape[1]
+  flat = [x.reshape(num_pixels, -1) for x in arrays]
+  for start in range(0, num_pixels, CHUNK):
+    chunk = [x[start : start + CHUNK] for x in flat]
+    padding = (0, CHUNK - len(chunk[0])), (0, 0)
+    yield [np.pad(x, padding) for x in chunk]
+
+
+def _count(
+  pred: np.ndarray, label: np.ndarray, classes: labels.ClassSpec
+) -> np.ndarray:
+  """Counts the pixels of one image.
+
+  Args:
+    pred: bool[H, W, K].
+    label: uint8[H, W] or [H, W, K], from labels.decode.
+    classes: classes of the planes.
+
+  Returns:
+    int64[K, K] of matrix.count, or int64[K, 4] of counts.confusion if classes
+    overlap.
+  """
+  arrays = pred, all_planes(label, classes), ~labels.is_void(label)
+  parts = [
+    _count_chunk(*chunk, exclusive=classes.exclusive)
+    for chunk in _chunks(*arrays)
+  ]
+  return np.sum(jax.device_get(parts), axis=0, dtype=np.int64)
+
+
+@functools.partial(jax.jit, static_argnames='exclusive')
+def _count_chunk(
+  pred: jax.Array, target: jax.Array, weight: jax.Array, *, exclusive: bool
+) -> jax.Array:
+  """Counts P pixels: int32 of `_count`, from bool[P, K] twice, bool[P, 1]."""
+  weight = weight[:, 0]
+  if exclusive:
+    label = jnp.where(weight, jnp.argmax(target, axis=-1), -1)
+    index = jnp.argmax(pred, axis=-1)
+    return matrix.count(index[None], label[None], pred.shape[-1])[0]
+  return counts.confusion(*(x[None, None] for x in (pred, target, weight)))[0]
+
+
+def _to_counts(cells: np.ndarray, classes: labels.ClassSpec) -> np.ndarray:
+  """Returns tp, fp, fn, tn, int64[..., K, 4], from what `_count` returns."""
+  return matrix.to_counts(cells) if classes.exclusive else cells
+
+
 def _measure_pixels(
   logits: np.ndarray, target: np.ndarray, weight: np.ndarray, *, exclusive: bool
 ) -> dict[str, np.ndarray]:
-  """Measures the pixels of one image, CHUNK at a time.
+  """Measures the logits of one image.
 
   Args:
     logits: float32[H, W, K].
@@ -95,50 +161,34 @@ def _measure_pixels(
     exclusive: whether each pixel belongs to exactly one plane.
 
   Returns:
-    `cells` and `histogram` of `_measure_chunk`, int64, and `logits` of it,
-    float32[H, W, K].
+    `logits`, log p - log(1 - p), float32[H, W, K], and `histogram`, int64[K, 2,
+    BINS].
   """
-  arrays = [x.reshape(weight.size, -1) for x in (logits, target, weight)]
-  parts = []
-  for start in range(0, weight.size, CHUNK):
-    chunk = [x[start : start + CHUNK] for x in arrays]
-    padding = (0, CHUNK - len(chunk[0])), (0, 0)
-    chunk = [np.pad(x, padding) for x in chunk]
-    parts.append(_measure_chunk(*chunk, exclusive=exclusive))
-  parts = jax.device_get(parts)
-  binary = np.concatenate([part.pop('logits') for part in parts])
-  sums = jax.tree.map(lambda *x: np.sum(x, axis=0, dtype=np.int64), *parts)
-  return sums | {'logits': binary[: weight.size].reshape(logits.shape)}
+  parts = jax.device_get(
+    [
+      _measure_chunk(*chunk, exclusive=exclusive)
+      for chunk in _chunks(logits, target, weight)
+    ]
+  )
+  binary = np.concatenate([part['logits'] for part in parts])
+  histogram = np.sum([x['histogram'] for x in parts], axis=0, dtype=np.int64)
+  return dict(
+    logits=binary[: weight.size].reshape(logits.shape), histogram=histogram
+  )
 
 
 @functools.partial(jax.jit, static_argnames='exclusive')
 def _measure_chunk(
   logits: jax.Array, target: jax.Array, weight: jax.Array, *, exclusive: bool
 ) -> dict[str, jax.Array]:
-  """Measures P pixels.
-
-  Args:
-    logits: float32[P, K].
-    target: bool[P, K].
-    weight: bool[P, 1], whether a pixel counts.
-    exclusive: whether each pixel belongs to exactly one plane.
+  """Measures P pixels: float32[P, K], bool[P, K], bool[P, 1].
 
   Returns:
-    `logits`, log p - log(1 - p), float32[P, K]; `histogram` int32[K, 2, BINS];
-    and `cells`, int32[K, K] of matrix.count, or int32[K, 4] of counts.confusion
-    if classes overlap.
+    `logits` and `histogram` of `_measure_pixels`, float32[P, K] and int32.
   """
   binary = curves.binary_logits(logits, exclusive=exclusive)
-  weight = weight[:, 0]
-  if exclusive:
-    label = jnp.where(weight, jnp.argmax(target, axis=-1), -1)
-    pred = jnp.argmax(logits, axis=-1)
-    cells = matrix.count(pred[None], label[None], logits.shape[-1])[0]
-  else:
-    pred = counts.predicted_planes(logits[None, None], exclusive=False)
-    cells = counts.confusion(pred, target[None, None], weight[None, None])[0]
-  histogram = curves.histogram(binary, target, weight)
-  return dict(logits=binary, cells=cells, histogram=histogram)
+  histogram = curves.histogram(binary, target, weight[:, 0])
+  return dict(logits=binary, histogram=histogram)
 
 
 def _measure_shapes(

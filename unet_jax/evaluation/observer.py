@@ -29,7 +29,7 @@ def evaluate(
     A table, as text.
   """
   samples = (
-    (example, to_logits(other['label'], classes))
+    (example, to_logits(other.get('whole_label', other['label']), classes))
     for example, other in zip(source, observed, strict=True)
   )
   record = measuring.measure(samples, classes, step=0, with_shapes=True)

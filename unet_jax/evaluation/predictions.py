@@ -83,7 +83,7 @@ def write(
   model = trained.with_window(model, sides)
   weights = prediction_table.name_weights(model)
   origins = {
-    path: prediction_table.origin(path, weights, options.describe())
+    path: prediction_table.origin(path, weights, options.describe(model))
     for path in paths
   }
   table = _read_tables(output)

@@ -12,11 +12,8 @@ from PIL import Image
 
 from unet_jax import build, parallel
 from unet_jax.data import files, labels, pipeline, sources
-from unet_jax.evaluation import counts, pictures, scores, tiles
+from unet_jax.evaluation import counts, decisions, scores, tiles
 from unet_jax.nn import preprocess
-
-NUM_PICTURES = 3
-MAX_WIDTH = 1600  # Pixels; width of a panel of four pictures.
 
 
 class Predictor(NamedTuple):
@@ -30,9 +27,9 @@ class Predictor(NamedTuple):
     window: S, side of a window; 0 if it is not chosen, see trained.with_window.
     max_pixels: largest number of pixels of an evaluation batch; that of a
       training batch.
-    logits: (variables, {'image': uint8[B, S, S, C]}) -> float32[B, S, S, K],
-      the network, mapped by parallel.map_batches. Evaluation calls it with
-      windows of one shape, so that it compiles once.
+    logits: (weights, {'image': uint8[B, S, S, C]}) -> float32[B, S, S, K], the
+      network, mapped by parallel.map_batches. Evaluation calls it with windows
+      of one shape, so that it compiles once. The weights are those of `weigh`.
     count: (None, batch) -> the dict of counts.count_step, mapped likewise.
   """
 
@@ -42,8 +39,8 @@ class Predictor(NamedTuple):
   std: tuple[float, ...]
   window: int
   max_pixels: int
-  logits: jax.stages.Wrapped
-  count: jax.stages.Wrapped
+  logits: Callable
+  count: Callable
 
 
 class SplitScores(NamedTuple):
@@ -75,8 +72,9 @@ def make(
   model = build.make_model(config, classes)
   apply_fn: Callable = model.apply
 
-  def logits(variables: dict, batch: dict[str, jax.Array]) -> jax.Array:
-    image = preprocess.normalise(batch['image'], mean, std)
+  def logits(weights: tuple, batch: dict[str, jax.Array]) -> jax.Array:
+    variables, *moments = weights
+    image = preprocess.normalise(batch['image'], *moments)
     return apply_fn(variables, image)
 
   def count(_: None, batch: dict[str, jax.Array]) -> dict:
@@ -97,6 +95,19 @@ def make(
     logits=parallel.map_batches(logits),
     count=parallel.map_batches(count),
   )
+
+
+def weigh(
+  predictor: Predictor, variables: dict
+) -> tuple[dict, np.ndarray, np.ndarray]:
+  """Returns the weights that `logits` takes: variables, mean and std.
+
+  The moments are no constants, so that runs on other images, as the folds of a
+  cross-validation are, share a compiled network.
+  """
+  moments = predictor.mean, predictor.std
+  mean, std = (np.array(x, np.float32) for x in moments)
+  return variables, mean, std
 
 
 def count_split(
@@ -143,7 +154,8 @@ def count_batch(
     The dict of counts.count_step, on the devices.
   """
   if 'logits' not in batch:
-    logits = predictor.logits(variables, {'image': batch['image']})
+    image = {'image': batch['image']}
+    logits = predictor.logits(weigh(predictor, variables), image)
     batch = {k: x for k, x in batch.items() if k != 'image'}
     batch = batch | dict(logits=logits)
   return predictor.count(None, batch)
@@ -227,7 +239,8 @@ def _run(
   """
   batches = _stack(predictor, ({'image': image} for image in images))
   placed = parallel.place_ahead(batches)
-  results = (predictor.logits(variables, batch) for batch in placed)
+  weights = weigh(predictor, variables)
+  results = (predictor.logits(weights, batch) for batch in placed)
   for result in parallel.ahead(results):
     yield from parallel.gather(result)
 
@@ -254,35 +267,13 @@ def score_split(
   return SplitScores(confusion, losses, row)
 
 
-def draw(
-  predictor: Predictor, variables: dict, source: sources.Examples
-) -> list[np.ndarray]:
-  """Draws a panel, uint8[H, W, 3], for each of the first examples.
-
-  pictures.panel describes the panels.
-  """
-  classes, panels = predictor.classes, []
-  examples = [source[i] for i in range(min(NUM_PICTURES, len(source)))]
-  images = [example['image'] for example in examples]
-  logits = logits_of(predictor, variables, images)
-  for image, example, x in zip(images, examples, logits, strict=True):
-    label = example['label']
-    planes = counts.predicted_planes(x, exclusive=classes.exclusive)
-    void = labels.is_void(label)
-    panel = pictures.panel(
-      image,
-      truth=classes.to_planes(label),
-      void=void,
-      pred=planes[..., -classes.num_foreground :],
-    )
-    if panel.shape[1] > MAX_WIDTH:
-      panel = files.rescale(panel, MAX_WIDTH, Image.Resampling.BOX)
-    panels.append(panel)
-  return panels
-
-
 def predict(
-  predictor: Predictor, variables: dict, image: np.ndarray, *, resize: int = 0
+  predictor: Predictor,
+  variables: dict,
+  image: np.ndarray,
+  *,
+  resize: int = 0,
+  rule: decisions.Rule = decisions.PLAIN,
 ) -> np.ndarray:
   """Predicts one image of any size.
 
@@ -291,12 +282,14 @@ def predict(
     variables: variables of the model.
     image: uint8[H, W, C].
     resize: length of the longer side after scaling; 0 for no scaling.
+    rule: how logits become masks, before they are scaled back.
 
   Returns:
     bool[H, W, K], at the size of the image.
   """
   logits = _scaled_logits(predictor, variables, image, resize)
-  return to_planes(logits, predictor.classes, image.shape[:2])
+  planes = decisions.decide(logits, predictor.classes, rule)
+  return resize_planes(planes, image.shape[:2])
 
 
 def probabilities(
@@ -304,7 +297,7 @@ def probabilities(
 ) -> np.ndarray:
   """Predicts the probabilities of one image of any size.
 
-  Takes the arguments of `predict`: image uint8[H, W, C], and so on.
+  Takes arguments of `predict`: image uint8[H, W, C], and so on.
 
   Returns:
     float32[H, W, K].
@@ -323,11 +316,8 @@ def _scaled_logits(
   return logits
 
 
-def to_planes(
-  logits: np.ndarray, classes: labels.ClassSpec, shape: tuple[int, int]
-) -> np.ndarray:
-  """Turns logits float32[h, w, K] into masks bool[H, W, K] of a shape H, W."""
-  planes = counts.predicted_planes(logits, exclusive=classes.exclusive)
+def resize_planes(planes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+  """Scales masks bool[h, w, K] to bool[H, W, K] of a shape H, W."""
   if planes.shape[:2] == shape:
     return planes
   nearest = Image.Resampling.NEAREST

@@ -17,13 +17,15 @@ from unet_jax import errors, text_files
 from unet_jax.evaluation import scores
 
 CELLS = ('tp', 'fp', 'fn', 'tn')
+NOTHING = np.zeros(0, np.int64)
 
 
 class Record(NamedTuple):
   """Measures of a split: N images, K planes, F of them foreground.
 
   An array that was not measured has no element: the matrix of overlapping
-  classes; outlines, objects and levels in training.
+  classes; outlines, objects and levels in training. Variants are other ways to
+  count, such as at 1/2 where thresholds decide; see measuring.
   """
 
   names: Sequence[str]  # [N], in the split's order.
@@ -37,6 +39,8 @@ class Record(NamedTuple):
   outlines: np.ndarray  # float64[N, F, 4], surface.NAMES; NaN: undefined.
   objects: np.ndarray  # int64[N, F, 5], see objects.count.
   levels: np.ndarray  # int64[N, F, L, 5], see objects.count_levels.
+  variants: Sequence[str] = ()  # [V]
+  variant_counts: np.ndarray = NOTHING  # int64[V, N, K, 4], like counts.
 
 
 def write(record: Record, path: pathlib.Path) -> None:
@@ -57,14 +61,23 @@ def read(path: pathlib.Path) -> Record:
   try:
     # NumPy leaves a damaged file open if it gets a path.
     with path.open('rb') as file, np.load(file) as arrays:
-      values = {key: arrays[key] for key in Record._fields}
+      # Earlier versions had no variants.
+      values = {
+        key: arrays[key]
+        for key in Record._fields
+        if key in arrays or key not in Record._field_defaults
+      }
   except Exception as error:  # A damaged archive raises nearly anything.
     raise errors.InputError(
       f'{path} cannot be read ({error}); write it anew with '
       f'python -m unet_jax.evaluate --workdir {path.parents[1]} '
       f'--split {path.stem}'
     ) from None
-  lists = {key: values[key].tolist() for key in ('names', 'groups', 'planes')}
+  lists = {
+    key: values[key].tolist()
+    for key in ('names', 'groups', 'planes', 'variants')
+    if key in values
+  }
   numbers = {key: int(values[key]) for key in ('num_foreground', 'step')}
   return Record(**(values | lists | numbers))
 

@@ -119,7 +119,7 @@ def report(
     }
 
   result = {
-    'pooled': _map(float, _summary(pooled, names, num_foreground)),
+    'pooled': pool(pooled, names, num_foreground),
     'per_image': _map(lambda x: float(mean(x)), per_image),
     'trivial_f1': by_class(trivial(support, pixels)),
     'trivial_accuracy': by_class(trivial_accuracy(support, pixels)),
@@ -132,6 +132,11 @@ def report(
     whole = matrix.sum(axis=0)
     result |= {'overall': overall(whole), 'matrix': whole.tolist()}
   return result
+
+
+def pool(pooled: np.ndarray, names: Sequence[str], num_foreground: int) -> dict:
+  """Returns `pooled` of a `report`, from the counts int64[K, 4] of a split."""
+  return _map(float, _summary(pooled, names, num_foreground))
 
 
 def overall(matrix: np.ndarray) -> dict[str, float]:

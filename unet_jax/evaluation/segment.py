@@ -1,6 +1,7 @@
 """Predicts one image, strip by strip, and writes its files."""
 
 import contextlib
+import itertools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from PIL import Image
 from unet_jax import errors
 from unet_jax.data import files, labels, rows
 from unet_jax.evaluation import (
+  decisions,
   measures,
   pictures,
   polygons,
@@ -33,9 +35,11 @@ class Options(NamedTuple):
   polygons: bool = False
   max_pixels: int = 2**27  # Of an image that is decoded as a whole.
 
-  def describe(self) -> str:
+  def describe(self, model: trained.Trained) -> str:
     """Returns what changes the files, for the table."""
-    return f'probabilities={self.probabilities} polygons={self.polygons}'
+    own = dict(probabilities=self.probabilities, polygons=self.polygons)
+    given = own | model.options()
+    return ' '.join(f'{key}={value}' for key, value in given.items())
 
 
 def targets(
@@ -139,18 +143,24 @@ def _strips(
 
   Each has raster_files.TILE rows, the last may have fewer.
   """
-  classes, resize = model.predictor.classes, model.config.data.resize
-  if not resize:
-    strips = predictor.strips_of(
-      model.predictor, model.variables, image.read, image.shape
-    )
-    for strip in tiles.regroup(strips, raster_files.TILE):
-      shape = strip.shape[:2]
-      yield (
-        predictor.to_planes(strip, classes, shape),
-        predictor.to_probs(strip, classes, shape),
-      )
+  if model.config.data.resize:
+    yield from _scaled_strips(model, image, path)
     return
+  classes, rows_each = model.predictor.classes, raster_files.TILE
+  strips = predictor.strips_of(
+    model.predictor, model.variables, image.read, image.shape
+  )
+  strips, again = itertools.tee(tiles.regroup(strips, rows_each))
+  planes = decisions.decide_strips(strips, classes, model.rule)
+  probs = (predictor.to_probs(x, classes, x.shape[:2]) for x in again)
+  yield from zip(tiles.regroup(planes, rows_each), probs, strict=True)
+
+
+def _scaled_strips(
+  model: trained.Trained, image: rows.Rows, path: pathlib.Path
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  """Yields `_strips` of an image that the run scales."""
+  classes, resize = model.predictor.classes, model.config.data.resize
   if not image.is_whole:
     raise errors.InputError(
       f'{path}: the run scales images to config.data.resize={resize}, and an '
@@ -159,7 +169,8 @@ def _strips(
   whole = image.read(slice(0, image.shape[0]))
   small = files.rescale(whole, resize, Image.Resampling.BOX)
   (logits,) = predictor.logits_of(model.predictor, model.variables, [small])
-  planes = predictor.to_planes(logits, classes, image.shape)
+  decided = decisions.decide(logits, classes, model.rule)
+  planes = predictor.resize_planes(decided, image.shape)
   probs = predictor.to_probs(logits, classes, image.shape)
   for top in range(0, len(whole), raster_files.TILE):
     part = slice(top, top + raster_files.TILE)

@@ -21,6 +21,7 @@ def summarise(record: records.Record) -> dict:
   That is scores.report, and
     num_groups: number of groups of images, such as patients.
     intervals: {name of scores.row: [lower, upper]}, of 95 %, over the groups.
+    variants: {another way to count: its `pooled`, see scores.report}.
     curves: {class: ap, auroc, ece, temperature, threshold (a probability) and
       threshold_f1}, see curves.
     outlines: {class: {score of surface: `mean` over the images where it is
@@ -35,6 +36,10 @@ def summarise(record: records.Record) -> dict:
   report = scores.report(record.counts, planes, num, record.step, matrix=matrix)
   report['num_groups'] = len(set(record.groups))
   report['intervals'] = intervals(record)
+  report['variants'] = {
+    name: scores.pool(counts.sum(axis=0), planes, num)
+    for name, counts in zip(record.variants, record.variant_counts, strict=True)
+  }
   report['curves'] = {
     name: summarise_curves(histogram)
     for name, histogram in zip(planes, record.histogram, strict=True)

@@ -46,6 +46,15 @@ def table(report: dict) -> str:
   ]
   means = scores.MEANS if len(rows) > 2 else ()  # Those of one class equal it.
   rows += [(mean, *_cells(pooled[mean]), '', '') for mean in means]
+  # Reports of earlier versions have no variants.
+  for variant, other in report.get('variants', {}).items():
+    rows += [
+      (f'{name}, {variant}', *_cells(row), '', f'{row["support"]:.0f}')
+      for name, row in other['per_class'].items()
+    ]
+    rows += [
+      (f'{mean}, {variant}', *_cells(other[mean]), '', '') for mean in means[:1]
+    ]
   return _lay_out(rows)
 
 

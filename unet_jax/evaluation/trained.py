@@ -1,9 +1,8 @@
-"""Loads and evaluates a trained model, from the folder of its run alone."""
+"""Loads a trained model, from the folder of its run alone."""
 
-import itertools
 import pathlib
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,31 +10,55 @@ import ml_collections
 
 from unet_jax import build, checkpoint, errors, parallel
 from unet_jax import config as config_lib
-from unet_jax.data import files, pipeline, sources, spec, split_drawing, splits
-from unet_jax.data import observer as data_observer
-from unet_jax.evaluation import (
-  measuring,
-  observer,
-  pictures,
-  records,
-  scores,
-  summary,
-  tables,
-  tiles,
-)
+from unet_jax.evaluation import decisions, thresholds, tiles
 from unet_jax.evaluation import predictor as predictor_lib
-from unet_jax.evaluation.report import page
-
-RANKED = predictor_lib.NUM_PICTURES  # Panels of each of worst, median and best.
 
 
 class Trained(NamedTuple):
-  """The averaged weights of a checkpoint, with their config and predictor."""
+  """The averaged weights of one or several checkpoints, and how they predict.
+
+  Of several, `config`, `step` and the predictor's classes are the first's, and
+  `variables` the weights of each; see averaging.average.
+  """
 
   config: ml_collections.ConfigDict
   predictor: predictor_lib.Predictor
-  variables: dict
+  variables: Any
   step: int
+  folders: tuple[pathlib.Path, ...]  # Of the runs, one a checkpoint.
+  rule: decisions.Rule = decisions.PLAIN  # How its logits become masks.
+  augment: tuple[str, ...] = ()  # The views over which it averages.
+  members: tuple[str, ...] = ()  # Names of the checkpoints, if several.
+
+  def weights(self) -> list[str]:
+    """Returns what names the weights, within the folder of the run."""
+    return list(self.members) or [name_step(self.step)]
+
+  def averages(self) -> list[str]:
+    """Returns a word for each kind of thing over which it averages."""
+    return [*(['ensemble'] if self.members else []), *self.augment]
+
+  def options(self) -> dict:
+    """Returns what decides masks beside the run's config: {} if it is usual."""
+    given = {
+      'weights': list(self.members),
+      'augment': list(self.augment),
+      'thresholds': list(self.rule.thresholds),
+      'smallest_component': self.rule.smallest,
+    }
+    return {key: value for key, value in given.items() if value}
+
+  def tag(self) -> str:
+    """Returns what the options add to the name of an evaluation's files."""
+    words = self.averages()
+    words += ['thresholds'] if self.rule.thresholds else []
+    words += [f'min{self.rule.smallest}'] if self.rule.smallest else []
+    return ''.join(f'_{word}' for word in words)
+
+
+def name_step(step: int) -> str:
+  """Returns the name of a checkpoint's weights within the folder of its run."""
+  return f'step {step}'
 
 
 def load(workdir: pathlib.Path, which: str = 'best') -> Trained:
@@ -70,7 +93,7 @@ def load(workdir: pathlib.Path, which: str = 'best') -> Trained:
         'take another by --checkpoint=STEP, training starts from another by '
         f'--init_from={workdir / checkpoint.FOLDER}/STEP'
       ) from error
-  return Trained(config, predictor, trees['averaged'], step)
+  return Trained(config, predictor, trees['averaged'], step, (workdir,))
 
 
 def with_window(model: Trained, sides: Iterable[int]) -> Trained:
@@ -84,167 +107,30 @@ def with_window(model: Trained, sides: Iterable[int]) -> Trained:
   return model._replace(predictor=model.predictor._replace(window=window))
 
 
+def with_thresholds(model: Trained, saved: dict) -> Trained:
+  """Returns the model with thresholds; see thresholds.choose."""
+  logits = thresholds.logits(saved)
+  return model._replace(rule=model.rule._replace(thresholds=logits))
+
+
+def with_smallest(model: Trained, smallest: int) -> Trained:
+  """Returns the model without the components of fewer pixels.
+
+  Raises:
+    InputError: if the classes lack the background that they would become.
+  """
+  classes = model.predictor.classes
+  has_background = len(classes.planes) > classes.num_foreground
+  if smallest and classes.exclusive and not has_background:
+    raise errors.InputError(
+      '--smallest_component: what is removed would become background, and the '
+      'run has none (config.data.background); leave the flag out'
+    )
+  return model._replace(rule=model.rule._replace(smallest=smallest))
+
+
 def abstract_variables(model: build.Model, channels: int) -> dict:
   """Returns the shapes and dtypes of a model's variables."""
   image = jax.ShapeDtypeStruct((1, 64, 64, channels), jnp.float32)
   shapes = jax.eval_shape(model.init, jax.random.key(0), image)
   return {'batch_stats': {}, **shapes}
-
-
-def evaluate(
-  model: Trained,
-  source: sources.Examples,
-  workdir: pathlib.Path,
-  split: str,
-  *,
-  with_shapes: bool = False,
-) -> tuple[dict[str, float], str]:
-  """Scores a split on all devices.
-
-  Args:
-    model: the model, from `load`.
-    source: examples of the split.
-    workdir: folder of the run, for evaluation/<split>.json and what is beside
-      it, and for report.html; see docs/evaluation.md.
-    split: name of the split.
-    with_shapes: whether to score outlines and objects, too.
-
-  Returns:
-    The scores by flat names, and a table, as text.
-  """
-  sides = (max(source[i]['label'].shape[:2]) for i in range(len(source)))
-  model = with_window(model, sides)
-  record = _measure(model, source, with_shapes=with_shapes)
-  record, note = _with_groups(record, spec.read(model.config))
-  report = summary.summarise(record) | {
-    'environment': {
-      'software': f'JAX {jax.__version__}',
-      'devices': parallel.describe_devices(),
-    }
-  }
-  path = workdir / 'evaluation' / f'{split}.json'
-  panels = predictor_lib.draw(model.predictor, model.variables, source)
-  report['pictures'] = _draw_ranked(model, source, record, path)
-  if parallel.is_first():
-    files.write_png(pictures.sheet(panels), path.with_suffix('.png'))
-    records.write(record, path.with_suffix('.npz'))
-    records.write_csv(record, path.with_suffix('.csv'))
-    scores.write(report, path)
-    page.write([workdir], workdir / page.NAME)
-  row = scores.row(record.counts, record.planes, record.num_foreground)
-  lr = model.config.optim.lr
-  parts = (
-    f'{split} split, {len(source)} images, weights of step {model.step}',
-    tables.describe(report),
-    *note,
-    tables.baseline(record.counts, record.num_foreground, lr),
-    f'written to {path}; {workdir / page.NAME} shows it',
-  )
-  return row, '\n'.join(parts)
-
-
-def evaluate_split(
-  model: Trained, workdir: pathlib.Path, split: str = ''
-) -> tuple[str, str]:
-  """Scores a split of a run's own data; see `evaluate`.
-
-  Args:
-    model: the model, from `load`.
-    workdir: folder of the run.
-    split: name of the split; '' is the last one that the data has.
-
-  Returns:
-    The name of the split, and the table.
-  """
-  data_spec = spec.read(model.config)
-  if not split:
-    opened = sources.open_layout(data_spec)
-    split = sources.split_names(data_spec, opened)[-1]
-  source = sources.open_split(data_spec, split, splits.load(workdir))
-  _, table = evaluate(model, source, workdir, split, with_shapes=True)
-  return split, table
-
-
-def evaluate_masks(
-  model: Trained, workdir: pathlib.Path, split: str, folder: pathlib.Path
-) -> str:
-  """Scores a second observer's masks of a split of a run's own data.
-
-  Args:
-    model: the model, from `load`; only its config is used.
-    workdir: folder of the run, for evaluation/<split>_<folder's name>.json.
-    split: name of the split.
-    folder: holds the masks; see data.observer.
-
-  Returns:
-    A table, as text.
-  """
-  data_spec = spec.read(model.config)
-  source = sources.open_split(data_spec, split, splits.load(workdir))
-  observed = data_observer.open_masks(data_spec, folder, source)
-  path = workdir / 'evaluation' / f'{split}_{folder.name}.json'
-  table = observer.evaluate(observed, source, model.predictor.classes, path)
-  return f'{split} split, masks of {folder}\n{table}'
-
-
-def _measure(
-  model: Trained, source: sources.Examples, *, with_shapes: bool
-) -> records.Record:
-  """Measures a split."""
-  examples, ahead = itertools.tee(pipeline.eval_examples(source))
-  logits = predictor_lib.logits_of(
-    model.predictor, model.variables, (example['image'] for example in ahead)
-  )
-  return measuring.measure(
-    zip(examples, logits, strict=True),
-    model.predictor.classes,
-    step=model.step,
-    with_shapes=with_shapes,
-  )
-
-
-def _with_groups(
-  record: records.Record, data_spec: spec.Spec
-) -> tuple[records.Record, list[str]]:
-  """Returns the record with its images grouped, as by patient; and notes.
-
-  The split that is scored may lack what groups the images of train and val.
-  """
-  rule, root = data_spec.split.group, pathlib.Path(data_spec.root)
-  try:
-    groups = split_drawing.group(record.names, rule, root)
-  except errors.InputError as error:
-    return record, [f'{error}; until then each image is a group of its own']
-  return record._replace(groups=groups), []
-
-
-def _draw_ranked(
-  model: Trained,
-  source: sources.Examples,
-  record: records.Record,
-  path: pathlib.Path,
-) -> dict[str, str]:
-  """Writes the panels of the worst, median and best images beside `path`.
-
-  Returns:
-    {file, relative to the folder of `path`: title}.
-  """
-  scored = dict(records.rank(record))
-  order, middle = list(scored), max(0, len(scored) // 2 - 1)
-  titles: dict[str, str] = {}
-  drawn: set[int] = set()
-  for kind, chosen in (
-    ('worst', order[:RANKED]),
-    ('median', order[middle : middle + RANKED]),
-    ('best', order[-RANKED:]),
-  ):
-    chosen = [i for i in chosen if i not in drawn]
-    drawn |= set(chosen)
-    examples = [source[i] for i in chosen]
-    panels = predictor_lib.draw(model.predictor, model.variables, examples)
-    for i, panel in zip(chosen, panels, strict=True):
-      file = f'{path.stem}/{len(titles)}.jpg'
-      titles[file] = f'{kind}: {record.names[i]}, macro F1 {scored[i]:.3f}'
-      if parallel.is_first():
-        files.write_png(panel, path.parent / file)
-  return titles

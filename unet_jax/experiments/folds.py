@@ -8,7 +8,15 @@ import numpy as np
 
 from unet_jax import build, errors, parallel
 from unet_jax import config as config_lib
-from unet_jax.evaluation import scores, tables
+from unet_jax.data import labels
+from unet_jax.evaluation import (
+  curves,
+  records,
+  scores,
+  tables,
+  thresholds,
+  trained,
+)
 from unet_jax.training import loop
 from unet_jax.training import workdir as workdir_lib
 
@@ -58,7 +66,11 @@ def cross_validate(
       fold_config, folder, init_from=init_from, overwrite=overwrite
     )
     faults += [f'fold {fold} {fault}'] if fault else []
-  report = summarise([workdir / f'fold{fold}' for fold in range(num_folds)])
+  folders = [workdir / f'fold{fold}' for fold in range(num_folds)]
+  report = summarise(folders)
+  classes = read_classes(folders[0])
+  if not classes.exclusive:
+    report['variants'] = at_thresholds(folders, classes)
   if parallel.is_first():
     scores.write(report, workdir / REPORT)
   parallel.say(f'{table(report)}\nwritten to {workdir / REPORT}')
@@ -76,8 +88,7 @@ def summarise(folders: list[pathlib.Path]) -> dict:
     json.loads((folder / 'evaluation' / 'val.json').read_text())
     for folder in folders
   ]
-  config = config_lib.load(folders[0] / workdir_lib.CONFIG)
-  classes = build.make_classes(config, config.data.classes)
+  classes = read_classes(folders[0])
   counts = np.array(
     [[list(x.values()) for x in r['confusion'].values()] for r in reports],
     np.int64,
@@ -102,6 +113,61 @@ def summarise(folders: list[pathlib.Path]) -> dict:
     ],
     'confusion': whole['confusion'],
   }
+
+
+def read_classes(folder: pathlib.Path) -> labels.ClassSpec:
+  """Returns the classes of the run in a folder."""
+  config = config_lib.load(folder / workdir_lib.CONFIG)
+  return build.make_classes(config, config.data.classes)
+
+
+def at_thresholds(
+  folders: list[pathlib.Path], classes: labels.ClassSpec
+) -> dict:
+  """Scores all images at thresholds, which are written for later.
+
+  Those of a fold are chosen on the other folds, each as scored by the run that
+  held it out. They are written to the fold's evaluation/thresholds.json; and
+  those of all folds, for the mean of all runs, to that of the folds' folder.
+
+  Returns:
+    `variants` of a report; see summary.summarise.
+  """
+  splits = [
+    records.read(folder / 'evaluation' / 'val.npz') for folder in folders
+  ]
+  histograms = np.stack([split.histogram for split in splits])
+  whole = histograms.sum(axis=0)  # [K, 2, BINS]
+  names = [trained.name_step(split.step) for split in splits]
+  cells = []
+  for folder, name, own in zip(folders, names, histograms, strict=True):
+    saved = thresholds.choose(
+      whole - own,
+      classes.planes,
+      weights=[name],
+      origin=f'chosen on the other {len(folders) - 1} folds',
+    )
+    _write(saved, thresholds.path(folder))
+    logits = thresholds.logits(saved)
+    cells.append([*map(curves.count_at, own, logits)])
+  saved = thresholds.choose(
+    whole,
+    classes.planes,
+    weights=[
+      f'{folder.name} {name}'
+      for folder, name in zip(folders, names, strict=True)
+    ],
+    origin=f'chosen on the images that each of {len(folders)} folds held out',
+  )
+  _write(saved, thresholds.path(folders[0].parent, ['ensemble']))
+  pooled = np.array(cells).sum(axis=0)
+  planes, num_foreground = classes.planes, classes.num_foreground
+  return {'at thresholds': scores.pool(pooled, planes, num_foreground)}
+
+
+def _write(saved: dict, path: pathlib.Path) -> None:
+  if parallel.is_first():
+    scores.write(saved, path)
 
 
 def table(report: dict) -> str:

@@ -18,6 +18,7 @@ from jax.typing import DTypeLike
 from unet_jax.nn import conv, dropout, norm, unet
 
 he_normal = nn.initializers.he_normal()
+EPSILON = 1e-3  # Added to the variance by batch norm, as in Keras.
 
 
 class TutorialUNet(nn.Module):
@@ -131,7 +132,7 @@ class Block(nn.Module):
       return nn.BatchNorm(
         use_running_average=not train,
         momentum=0.99,
-        epsilon=1e-3,
+        epsilon=EPSILON,
         dtype=self.dtype,
         axis_name=self.axis_name,
         use_fast_variance=False,

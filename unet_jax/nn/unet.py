@@ -53,7 +53,7 @@ class ConvBlock(nn.Module):
       if self.norm == 'batch':
         return batch_norm(x.shape[-1], name=name)(x, train=train)
       if self.norm == 'group':
-        groups = next(g for g in (8, 4, 2, 1) if x.shape[-1] % g == 0)
+        groups = num_groups(x.shape[-1])
         x = nn.GroupNorm(groups, dtype=self.dtype, name=name)(x)
       return nn.relu(x)
 
@@ -177,6 +177,11 @@ class UNet(nn.Module):
       x = block(i, features, f'merge{i}')((skips[i], x))
     head = conv_of(self.num_planes, (1, 1), out_dtype=jnp.float32, name='head')
     return head(x)[:, :height, :width]
+
+
+def num_groups(channels: int) -> int:
+  """Returns into how many groups group norm divides the channels."""
+  return next(groups for groups in (8, 4, 2, 1) if channels % groups == 0)
 
 
 def pad(image: jax.Array, multiple: int) -> jax.Array:

@@ -17,7 +17,7 @@ from rich import console, progress
 from tensorboardX import summary
 
 from unet_jax import parallel, text_files
-from unet_jax.training import board
+from unet_jax.training import board, journal
 from unet_jax.training import workdir as workdir_lib
 
 # Metrics that differ between runs with equal seeds: images per second, and the
@@ -52,8 +52,6 @@ class Log:
       return
     self._path = workdir / workdir_lib.METRICS
     drop_after(self._path, step)
-    # A run is finished once it has a table.
-    self._path.with_name(workdir_lib.TABLE).unlink(missing_ok=True)
     self._unwritten: set[str] = set()  # Names of files that were reported.
     self._rows = board.Appender(self._path)
     self._board = board.Board(workdir, step)
@@ -82,7 +80,10 @@ class Log:
     self._report(step, self._rows, self._rows.write(line.encode()))
     for name, value in scores.items():
       self._add(step, summary.scalar(f'{split}/{name}', value))
-    self._print_row(step, split, row)
+    if split != 'train':  # Else the table would be written every few steps.
+      self._write_table()
+    if 'loss' in row:  # The scores of the end have a table of their own.
+      self._print_row(step, split, row)
 
   def picture(self, step: int, tag: str, image: np.ndarray) -> None:
     """Adds a picture, uint8[H, W, 3], to TensorBoard."""
@@ -112,10 +113,7 @@ class Log:
     if parallel.is_first():
       self._rows.close()
       self._board.file.close()
-      try:
-        write_table(self._path)
-      except OSError as error:
-        parallel.say(f'{workdir_lib.TABLE} cannot be written ({error})')
+      self._write_table()
 
   def __enter__(self) -> 'Log':
     return self
@@ -133,14 +131,28 @@ class Log:
       else:
         print(text, flush=True)
 
+  def warn(self, step: int, text: str) -> None:
+    """Prints a warning of one or more lines, and adds it to the journal."""
+    for line in text.splitlines():
+      self.say(step, line)
+    journal.add(self._workdir, 'warning', step, text)
+
   def _add(self, step: int, event: summary.Summary) -> None:
     self._report(step, self._board.file, self._board.add(step, event))
+
+  def _write_table(self) -> None:
+    try:
+      write_table(self._path)
+    except OSError as error:
+      if workdir_lib.TABLE not in self._unwritten:
+        self._unwritten.add(workdir_lib.TABLE)
+        parallel.say(f'{workdir_lib.TABLE} cannot be written ({error})')
 
   def _report(self, step: int, file: board.Appender, why: str) -> None:
     """Says once of each file that it cannot be written; training goes on."""
     if why and file.path.name not in self._unwritten:
       self._unwritten.add(file.path.name)
-      self.say(
+      self.warn(
         step,
         f'{file.path} cannot be written ({why}): its last entries are kept '
         'in memory, and training goes on',
@@ -153,10 +165,11 @@ class Log:
         for name, value in row.items()
         if name.startswith('f1_')
       ]
-      text = f'{split} macro F1 {_number(row["macro_f1"])} ({", ".join(f1s)})'
-      if 'loss' in row:
-        text += f'  loss {_number(row["loss"])}'
-      self.say(step, text)
+      self.say(
+        step,
+        f'{split} macro F1 {_number(row["macro_f1"])} ({", ".join(f1s)})  '
+        f'loss {_number(row["loss"])}',
+      )
       return
     text = f'loss {_number(row["loss"])}'
     if row['images_per_second']:
@@ -205,7 +218,7 @@ def write_table(path: pathlib.Path) -> None:
 
   A row leaves the columns empty that its split doesn't have.
   """
-  rows = [json.loads(line) for line in path.read_text().splitlines()]
+  rows = list(filter(None, map(_parse, path.read_text().splitlines())))
   columns = dict.fromkeys(name for row in rows for name in row)
   text = io.StringIO()
   table = csv.DictWriter(text, columns, lineterminator='\n')

@@ -8,9 +8,16 @@ import ml_collections
 
 from unet_jax import checkpoint, parallel, preemption
 from unet_jax.data import sources
-from unet_jax.evaluation import predictor, scores, trained
+from unet_jax.evaluation import (
+  evaluating,
+  panels,
+  predictor,
+  scores,
+  trained,
+)
 from unet_jax.training import (
   feed,
+  journal,
   logs,
   memory,
   resume,
@@ -90,7 +97,12 @@ def carry_out(
       logs.say(workdir, f'resumed from step {steps_done}')
     total_steps = config.total_steps
     with logs.Log(workdir, step=steps_done, total_steps=total_steps) as log:
-      with preemption.NOTICE.training(steps_done):
+      facts = setup.facts(config, dataset, run)
+      facts['versions'] = resume.versions()
+      with (
+        journal.session(workdir, steps_done, **facts),
+        preemption.NOTICE.training(steps_done),
+      ):
         train(
           config,
           dataset,
@@ -104,6 +116,7 @@ def carry_out(
         manager.wait_until_finished()
       if monitor.should_stop(config.early_stop):
         logs.say(workdir, monitor.why_stopped())
+        journal.add(workdir, 'note', monitor.num_steps, monitor.why_stopped())
         workdir_lib.stop(workdir, monitor.why_stopped())
       table = evaluate(job, workdir, log)
   logs.say(workdir, table)
@@ -162,8 +175,8 @@ def train(
       metrics, recent = jax.device_get((metrics, recent))
       del metrics['planes']
       log.write(step, 'train', metrics | clock.read())
-      for line in review(step, metrics, recent):
-        log.say(step, line)
+      if lines := review(step, metrics, recent):
+        log.warn(step, '\n'.join(lines))
       monitor.check(step, metrics, config.total_steps, config.optim.lr)
       recent = []
       clock.start()
@@ -193,8 +206,8 @@ def validate(
   result = predictor.score_split(run.predictor, state.averaged, source)
   log.write(step, 'val', result.losses | result.row)
   log.histograms(step, state.params)
-  panels = predictor.draw(run.predictor, state.averaged, source)
-  for i, panel in enumerate(panels):
+  drawn = panels.draw(run.predictor, state.averaged, source)
+  for i, panel in enumerate(drawn):
     log.picture(step, f'val/{i}', panel)
   return scores.score(result.counts, run.predictor.classes.num_foreground)
 
@@ -206,6 +219,6 @@ def evaluate(job: job_lib.Job, workdir: pathlib.Path, log: logs.Log) -> str:
   model = model._replace(predictor=job.run.predictor)
   split = job.final_split
   source = job.dataset.splits[split]
-  row, table = trained.evaluate(model, source, workdir, split)
+  row, table = evaluating.evaluate(model, source, workdir, split)
   log.write(model.step, split, row)
   return table

@@ -160,6 +160,22 @@ def make_init(
   return init
 
 
+def facts(
+  config: ml_collections.ConfigDict, dataset: sources.Dataset, run: Run
+) -> dict[str, Any]:
+  """Returns on what a run trains, for its journal."""
+  num_train = len(dataset.splits['train'])
+  length = run_checks.length(config.total_steps, config.batch_size, num_train)
+  model = run.predictor.model
+  precision = jnp.dtype(model.dtype).name
+  return {
+    'devices': parallel.describe_devices(),
+    'precision': f'{precision}, convolutions: {model.engine}',
+    'images': ', '.join(f'{k} {len(v)}' for k, v in dataset.splits.items()),
+    'notes': [*dataset.notes, *finding.notes(length)],
+  }
+
+
 def describe(
   config: ml_collections.ConfigDict,
   dataset: sources.Dataset,
@@ -169,22 +185,18 @@ def describe(
   params = jax.eval_shape(run.init).params
   num_params = sum(x.size for x in jax.tree.leaves(params))
   num_train = len(dataset.splits['train'])
-  sizes = ', '.join(f'{k} {len(v)}' for k, v in dataset.splits.items())
-  length = run_checks.length(config.total_steps, config.batch_size, num_train)
   num_frozen = sum(
     x.size
     for path, x in traverse_util.flatten_dict(params, sep='/').items()
     if parts.is_in(path, config.transfer.freeze)
   )
-  model = run.predictor.model
-  is_fallback = model.engine == 'rewritten' and config.engine == 'auto'
+  known = facts(config, dataset, run)
   lines = [
-    f'devices: {parallel.describe_devices()}',
-    f'precision: {jnp.dtype(model.dtype).name}, convolutions: {model.engine}',
-    *([native.problem()] if is_fallback else []),
-    *([compiler.problem()] if compiler.problem() else []),
-    f'data: {config.data.source} in {dataset.root}: {sizes} images',
-    *(f'  {note}' for note in (*dataset.notes, *finding.notes(length))),
+    f'devices: {known["devices"]}',
+    f'precision: {known["precision"]}',
+    *describe_problems(config, run),
+    f'data: {config.data.source} in {dataset.root}: {known["images"]} images',
+    *(f'  {note}' for note in known['notes']),
     f'classes: {", ".join(run.predictor.classes.planes)} ({config.task})',
     *describe_samples(config, dataset),
     f'model: {config.model.name}, depth {config.model.depth}, '
@@ -194,6 +206,14 @@ def describe(
     f'{num_train / config.batch_size:.3g} steps per epoch',
   ]
   return '\n'.join(lines)
+
+
+def describe_problems(config: ml_collections.ConfigDict, run: Run) -> list[str]:
+  """Returns why convolutions or compilation are slower than they could be."""
+  is_rewritten = run.predictor.model.engine == 'rewritten'
+  is_fallback = is_rewritten and config.engine == 'auto'
+  problems = [native.problem() if is_fallback else '', compiler.problem()]
+  return [problem for problem in problems if problem]
 
 
 def describe_samples(config, dataset: sources.Dataset) -> list[str]:

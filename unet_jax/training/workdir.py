@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import errno
 import fcntl
+import json
 import os
 import pathlib
 import shutil
@@ -21,6 +22,7 @@ TABLE = 'metrics.csv'
 PLAN = 'init_from.txt'
 STOPPED = 'stopped.txt'
 TEXT = 'train.log'
+JOURNAL = 'journal.jsonl'
 LOCK = 'lock.txt'  # Only while a run holds the folder.
 # Errors of a full or read-only disk; reading never gives them.
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -32,10 +34,13 @@ WRITTEN = (
   STOPPED,
   PLAN,
   TEXT,
+  JOURNAL,
   splits.FILE,
   digests.FILE,
   checkpoint.FOLDER,
+  'doctor.json',  # Findings of the doctor on this run; see the report.
   'evaluation',
+  'export',
   'report.html',
   'broken-[0-9]*',
   'events.out.tfevents.*',
@@ -220,12 +225,16 @@ def last_step(workdir: pathlib.Path) -> int:
 def is_finished(workdir: pathlib.Path, total_steps: int, split: str) -> bool:
   """Returns whether a run has ended and its `split` has been evaluated.
 
-  A run ends after its last step, or by early stopping. The table is its last
-  file.
+  A run ends after its last step, or by early stopping. The last row of its
+  metrics is then that of the split, which alone has no loss.
   """
-  paths = _report(workdir, split), workdir / TABLE
-  has_files = all(path.exists() for path in paths)
-  return has_ended(workdir, total_steps) and has_files
+  is_scored = _report(workdir, split).exists()
+  if not (is_scored and has_ended(workdir, total_steps)):
+    return False
+  with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+    row = json.loads((workdir / METRICS).read_text().splitlines()[-1])
+    return row['split'] == split and 'loss' not in row
+  return False
 
 
 def _report(workdir: pathlib.Path, split: str) -> pathlib.Path:

@@ -38,8 +38,10 @@ def _training(runs: Sequence[run_lib.Run]) -> list[str]:
       _by_step(run, 'val', key, _title(runs, run, name))
       for key, name in keys.items()
     ]
+  terms = _terms(runs[0]) if len(runs) == 1 else []
   parts = (
     ('Loss', losses, plots.Axis('loss')),
+    ('Terms of the loss', terms, plots.Axis('loss')),
     ('F1 on val', f1s, plots.Axis('F1', SHARE)),
     ('Learning rate', rates, plots.Axis('rate')),
     ('Norm of the gradient', norms, plots.Axis('norm')),
@@ -50,6 +52,14 @@ def _training(runs: Sequence[run_lib.Run]) -> list[str]:
     if lines:
       drawn.append(plots.plot(title, lines, STEP, axis))
   return drawn
+
+
+def _terms(run: run_lib.Run) -> list[plots.Line]:
+  """Returns a line for each term of the training loss if there are several."""
+  keys = {key for row in run.rows if row['split'] == 'train' for key in row}
+  names = sorted(x.removesuffix('_loss') for x in keys if x.endswith('_loss'))
+  lines = [_by_step(run, 'train', f'{name}_loss', name) for name in names]
+  return lines if len(lines) > 1 else []
 
 
 def _by_step(run: run_lib.Run, split: str, key: str, title: str) -> plots.Line:

@@ -1,8 +1,8 @@
 """One HTML page of one or several runs, which needs no other file."""
 
-import base64
 import io
 import pathlib
+import shlex
 from collections.abc import Sequence
 
 import jinja2
@@ -11,16 +11,11 @@ import numpy as np
 from PIL import Image
 
 from unet_jax import errors, text_files
-from unet_jax.evaluation import (
-  bootstrap,
-  objects,
-  pictures,
-  records,
-  summary,
-  tables,
-)
-from unet_jax.evaluation.report import advice, figures
+from unet_jax.data.checks import finding
+from unet_jax.evaluation import objects, pictures, tables
+from unet_jax.evaluation.report import advice, differences, figures, journal
 from unet_jax.evaluation.report import run as run_lib
+from unet_jax.pages import render
 
 COLUMNS = {
   'f1': 'F1',
@@ -33,6 +28,7 @@ COLUMNS = {
 }
 NAME = 'report.html'  # In the folder of a run.
 PARTS = ('input', 'truth', 'prediction', 'errors')
+EVALUATED = {'software': 'evaluated with', 'devices': 'evaluated on'}
 FACTS = {
   'task': 'task',
   'classes': 'data.classes',
@@ -82,21 +78,15 @@ def make(runs: Sequence[run_lib.Run]) -> str:
   Args:
     runs: one run; or several, which are compared with the first.
   """
-  folder = pathlib.Path(__file__).parent
-  environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(folder),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-  )
-  return environment.get_template('page.html').render(
-    title=' and '.join(run.name for run in runs),
-    style=markupsafe.Markup((folder / 'style.css').read_text()),
+  title = ' and '.join(run.name for run in runs)
+  return render.page(
+    pathlib.Path(__file__).with_name('page.html'),
+    title,
     runs=[_describe(run) for run in runs],
     columns=COLUMNS,
     rates=[f'{rate:g}' for rate in objects.RATES],
-    differences=_compare(runs),
+    settings=differences.settings(runs),
+    differences=differences.scores(runs),
     figures=[markupsafe.Markup(figure) for figure in figures.draw(runs)],
   )
 
@@ -104,23 +94,25 @@ def make(runs: Sequence[run_lib.Run]) -> str:
 def _describe(run: run_lib.Run) -> dict:
   """Returns what the template says of one run."""
   facts = [(name, _text(run.config[key])) for name, key in FACTS.items()]
-  first = run.splits[0].report
-  facts += list(first.get('environment', {}).items())
+  facts += journal.facts(run.journal)
+  environment = run.splits[0].report.get('environment', {})
+  facts += [(EVALUATED[key], text) for key, text in environment.items()]
   speeds = [
     row['images_per_second'] for row in run.rows if row.get('images_per_second')
   ]
   if speeds:
     facts.append(('images per second', f'{np.median(speeds):.4g}'))
   classes = run.config['data.classes']
-  colors = [
-    'rgb({:.0f}, {:.0f}, {:.0f})'.format(*color)
-    for color in np.resize(pictures.COLORS, (len(classes), 3))
-  ]
+  names = [*classes, 'false positive', 'false negative']
+  names += ['wrong class'] if len(classes) > 1 else []
+  own = np.resize(pictures.COLORS, (len(classes), 3))
+  palette = np.concatenate([own, pictures.ERRORS])
   return {
     'name': run.name,
     'verdict': advice.verdict(run),
     'advice': advice.advise(run),
     'facts': facts,
+    **_findings(run),
     'splits': [
       {
         'name': split.name,
@@ -130,10 +122,42 @@ def _describe(run: run_lib.Run) -> dict:
       }
       for split in run.splits
     ],
-    'colors': list(zip(classes, colors, strict=True)),
+    'colors': render.colors(names, palette),
     'sheet': _sheet(run.sheet),
     'pictures': [_picture(*entry) for entry in run.pictures],
   }
+
+
+def _findings(run: run_lib.Run) -> dict:
+  """Returns what the run and the doctor say, and how to ask the doctor.
+
+  The doctor makes the checks of a run, and more.
+  """
+  known = run.findings
+  said = journal.findings(run.journal, with_notes=known is None)
+  remarks = []
+  if not run.journal:
+    remarks.append('The run is of an earlier version, and kept no warnings.')
+  elif not said:
+    remarks.append('The run reported nothing.')
+  if known is None:
+    remarks.append('The doctor checks more; its findings then stand here:')
+  elif not known:
+    remarks.append('The doctor found nothing.')
+  folder = shlex.quote(run.name)
+  ask = (
+    f'python -m unet_jax.doctor --config {folder}/{run_lib.CONFIG} '
+    f'--json {folder}/{run_lib.DOCTOR}; python -m unet_jax.report {folder}'
+  )
+  return {
+    'findings': sorted([*(known or ()), *said], key=_severity),
+    'remark': ' '.join(remarks),
+    'doctor': ask if known is None else '',
+  }
+
+
+def _severity(row: dict) -> int:
+  return finding.SEVERITIES.index(row['severity'])
 
 
 def _text(value) -> str:
@@ -165,11 +189,7 @@ def _sheet(path: pathlib.Path) -> str:
     return ''
   with Image.open(path) as image, io.BytesIO() as file:
     image.save(file, 'JPEG')
-    return _url(file.getvalue())
-
-
-def _url(content: bytes) -> str:
-  return f'data:image/jpeg;base64,{base64.b64encode(content).decode()}'
+    return render.jpeg(file.getvalue())
 
 
 def _picture(title: str, path: pathlib.Path) -> dict:
@@ -180,7 +200,7 @@ def _picture(title: str, path: pathlib.Path) -> dict:
   places = [i * (part + pictures.GAP) for i in range(len(PARTS))]
   return {
     'title': title,
-    'url': _url(path.read_bytes()),
+    'url': render.jpeg(path.read_bytes()),
     'ratio': f'{part:.2f}/{height}',
     'size': f'{100 * width / part:.3f}',
     'parts': [
@@ -188,50 +208,3 @@ def _picture(title: str, path: pathlib.Path) -> dict:
       for name, place in zip(PARTS, places, strict=True)
     ],
   }
-
-
-def _compare(runs: Sequence[run_lib.Run]) -> dict | None:
-  """Compares each run with the first, on the same images.
-
-  Raises:
-    InputError: if the runs were not scored on the same images and classes.
-  """
-  if len(runs) < 2:
-    return None
-  first, *others = (_record(run) for run in runs)
-  names = summary.statistic_names(first)
-  before = summary.statistics(first, first.counts.sum(axis=0))
-  rows = []
-  for run, record in zip(runs[1:], others, strict=True):
-    for field in ('names', 'planes'):
-      if list(getattr(first, field)) != list(getattr(record, field)):
-        what = {'names': 'images', 'planes': 'classes'}[field]
-        raise errors.InputError(
-          f'{runs[0].name} and {run.name} are scored on different {what}; '
-          'compare runs of the same data and split'
-        )
-    bounds = bootstrap.differences(
-      (first.counts, record.counts),
-      lambda counts: summary.statistics(first, counts),
-      first.groups,
-    )
-    after = summary.statistics(record, record.counts.sum(axis=0))
-    rows.append(
-      {
-        'name': run.name,
-        'cells': list(zip(after - before, *bounds.T, strict=True)),
-      }
-    )
-  is_grouped = len(set(first.groups)) < len(first.names)
-  over = 'groups of images' if is_grouped else 'images'
-  return {'names': names, 'rows': rows, 'over': over}
-
-
-def _record(run: run_lib.Run) -> records.Record:
-  record = run.splits[0].record
-  if record is None:
-    raise errors.InputError(
-      f'{run.name}: its evaluation is of an earlier version; run '
-      'unet_jax.evaluate again, before it is compared'
-    )
-  return record

@@ -30,13 +30,26 @@ class Axis(NamedTuple):
 
 
 def plot(title: str, lines: Sequence[Line], x: Axis, y: Axis) -> str:
-  """Draws lines; returns an HTML figure with a legend.
+  """Draws lines as `svg` does; returns an HTML figure with a legend."""
+  legend = ''.join(
+    f'<span class="line{i}">{html.escape(line.name)}</span>'
+    for i, line in _numbered(lines)
+    if line.name
+  )
+  return (
+    f'<figure class="plot"><figcaption>{html.escape(title)}</figcaption>'
+    f'{svg(title, lines, x, y)}<div class="legend">{legend}</div></figure>'
+  )
+
+
+def svg(title: str, lines: Sequence[Line], x: Axis, y: Axis) -> str:
+  """Draws lines; returns an SVG of WIDTH and HEIGHT without a legend.
 
   Line i has the class `line` and i % NUM_COLORS, by which the style sheet
   colours it.
 
   Args:
-    title: heading of the figure.
+    title: what the figure shows, for who cannot see it.
     lines: the lines, of which one or more have points.
     x: the horizontal axis.
     y: the vertical axis.
@@ -66,16 +79,9 @@ def plot(title: str, lines: Sequence[Line], x: Axis, y: Axis) -> str:
       parts += [
         f'<circle class="line{i}" cx="{a}" cy="{b}" r="3"/>' for a, b in dots
       ]
-  legend = ''.join(
-    f'<span class="line{i}">{html.escape(line.name)}</span>'
-    for i, line in _numbered(lines)
-    if line.name
-  )
-  heading = html.escape(title)
   return (
-    f'<figure class="plot"><figcaption>{heading}</figcaption>'
-    f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{heading}">'
-    f'{"".join(parts)}</svg><div class="legend">{legend}</div></figure>'
+    f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+    f'aria-label="{html.escape(title)}">{"".join(parts)}</svg>'
   )
 
 

@@ -10,7 +10,8 @@ from unet_jax.evaluation import records
 
 SPLITS = ('test', 'val', 'train')  # The first that was scored matters most.
 # The names that training.workdir gives these files.
-CONFIG, METRICS = 'config.json', 'metrics.jsonl'
+CONFIG, METRICS, JOURNAL = 'config.json', 'metrics.jsonl', 'journal.jsonl'
+DOCTOR = 'doctor.json'  # Written by the doctor with --json, if at all.
 
 
 class Split(NamedTuple):
@@ -27,6 +28,8 @@ class Run(NamedTuple):
   name: str
   config: dict  # By flat keys, such as optim.lr.
   rows: list[dict]  # Of metrics.jsonl.
+  journal: list[dict]  # Rows of training.journal; [] in an earlier version.
+  findings: list[dict] | None  # Of the doctor; None if it was not asked.
   splits: list[Split]  # In the order of SPLITS; at least one.
   sheet: pathlib.Path  # Panels of the first split's first images.
   pictures: list[tuple[str, pathlib.Path]]  # Titles and panels, first split.
@@ -62,6 +65,8 @@ def read(workdir: pathlib.Path) -> Run:
     name=str(workdir),
     config=config,
     rows=_read_rows(workdir / METRICS),
+    journal=_read_rows(workdir / JOURNAL),
+    findings=_read_findings(workdir / DOCTOR),
     splits=splits,
     sheet=folder / f'{splits[0].name}.png',
     pictures=[
@@ -71,8 +76,16 @@ def read(workdir: pathlib.Path) -> Run:
   )
 
 
+def _read_findings(path: pathlib.Path) -> list[dict] | None:
+  """Reads the findings of the doctor; None if it has written none."""
+  if not path.exists():
+    return None
+  remedy = f'write it anew with unet_jax.doctor --json {path}'
+  return text_files.read_json(path, remedy)['findings']
+
+
 def _read_rows(path: pathlib.Path) -> list[dict]:
-  """Reads metrics.jsonl; a row that was cut off is left out."""
+  """Reads JSON lines; a row that was cut off is left out."""
   rows = []
   for line in path.read_text().splitlines() if path.exists() else ():
     try:

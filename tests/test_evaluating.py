@@ -4,7 +4,7 @@ import numpy as np
 from test_records import RECORD
 
 from unet_jax.data import spec
-from unet_jax.evaluation import trained
+from unet_jax.evaluation import evaluating
 
 
 def group(load_config, tmp_path, rule, names):
@@ -12,7 +12,7 @@ def group(load_config, tmp_path, rule, names):
   overrides = {'data.split.group': rule, 'data.root': str(tmp_path)}
   config = load_config('binary:folder', **overrides)
   record = RECORD._replace(names=names, groups=names)
-  record, notes = trained._with_groups(record, spec.read(config))
+  record, notes = evaluating._with_groups(record, spec.read(config))
   return record.groups, notes
 
 
