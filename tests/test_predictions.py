@@ -212,12 +212,15 @@ def test_what_an_image_that_is_read_in_parts_cannot_have_is_said(
 ):
   path, output = tmp_path / 'x.tif', tmp_path / 'out'
   Image.fromarray(np.zeros((60, 80, 3), np.uint8)).save(path)
-  for resize, polygons, text in (
-    (40, False, 'config.data.resize=40'),
-    (0, True, 'without --polygons'),
+  for resize, polygons, scales, text in (
+    (40, False, (), 'config.data.resize=40'),
+    (0, True, (), 'without --polygons'),
+    (0, False, (0.5, 1.0), 'without --augment=scales'),
   ):
     options = segment.Options(polygons=polygons, max_pixels=1000)
-    outcome = predictions.write(make_model(resize), [path], output, options)
+    model = make_model(resize)
+    model = model._replace(predictor=model.predictor._replace(scales=scales))
+    outcome = predictions.write(model, [path], output, options)
     (failure,) = outcome.failures
     assert text in failure
     assert [x.name for x in output.iterdir()] == ['predictions.csv']

@@ -248,7 +248,7 @@ def load(
       averaged.
     checkpoint: `best`, `latest`, or a step; or several, as '300,600', which are
       averaged.
-    augment: of 'flips' and 'turns', the views whose probabilities are averaged.
+    augment: of 'flips', 'turns' and 'scales', whose probabilities are averaged.
   """
   _start_jax()
   return Run(pathlib.Path(workdir).absolute(), checkpoint, augment)

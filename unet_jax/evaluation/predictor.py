@@ -12,7 +12,7 @@ from PIL import Image
 
 from unet_jax import build, parallel
 from unet_jax.data import codes, files, labels, moments, pipeline, sources
-from unet_jax.evaluation import counts, decisions, scores, tiles
+from unet_jax.evaluation import averaging, counts, decisions, scores, tiles
 from unet_jax.nn import preprocess
 
 
@@ -32,6 +32,8 @@ class Predictor(NamedTuple):
       parallel.map_batches. Evaluation calls it with windows of one shape, so
       that it compiles once. The weights are those of `weigh`.
     count: (None, batch) -> the dict of counts.count_step, mapped likewise.
+    scales: of the sizes of an image over which `logits_of` averages; () is its
+      own size. Counting in training does not scale.
     limits: black and white of the training images.
     normalise: what normalises an image; see moments.of_image.
   """
@@ -44,6 +46,7 @@ class Predictor(NamedTuple):
   max_pixels: int
   logits: Callable
   count: Callable
+  scales: tuple[float, ...] = ()
   limits: tuple[float, float] = codes.BYTES
   normalise: str = 'dataset'
 
@@ -212,7 +215,7 @@ def strips_of(
   shape: tuple[int, int],
   own: moments.Moments,
 ) -> Iterator[np.ndarray]:
-  """Yields the logits of an image of any size in strips; see tiles.blend.
+  """Returns the logits of an image of any size in strips; see tiles.blend.
 
   Args:
     predictor: the predictor, from `make`.
@@ -221,9 +224,13 @@ def strips_of(
     shape: H and W of the image.
     own: what normalises the image; see moments.of_image.
 
-  Yields:
-    float32[rows, W, K], from top to bottom.
+  Returns:
+    An iterator of float32[rows, W, K], from top to bottom; of the whole image,
+    if the predictor scales it.
   """
+  if predictor.scales:
+    whole = {'image': read(slice(0, shape[0]))} | own
+    return logits_of(predictor, variables, [whole])
   cut = tiles.cut(read, shape, predictor.window)
   windows = ({'image': image} | own for image in cut)
   logits = _run(predictor, variables, windows)
@@ -235,13 +242,17 @@ def logits_of(
 ) -> Iterator[np.ndarray]:
   """Yields the logits, float32[H, W, K], of images of any size.
 
-  Several images share a batch.
+  Several images share a batch, unless they are scaled.
 
   Args:
     predictor: the predictor, from `make`.
     variables: variables of the model, on every device.
     examples: each has `image`, [H, W, C], and what normalises it; see moments.
   """
+  if predictor.scales:
+    for example in examples:
+      yield _over_scales(predictor, variables, example)
+    return
   side = predictor.window
   ahead, examples = itertools.tee(examples)
   windows = (
@@ -255,6 +266,22 @@ def logits_of(
   for example in examples:
     shape = example['image'].shape[:2]
     yield np.concatenate(list(tiles.blend(logits, shape, side)))
+
+
+def _over_scales(
+  predictor: Predictor, variables: dict, example: Mapping
+) -> np.ndarray:
+  """Returns the logits of the mean probabilities over sizes of an image."""
+  image, own = example['image'], moments.of_example(example)
+  height, width = image.shape[:2]
+  bilinear = Image.Resampling.BILINEAR
+  sizes = [(round(x * width), round(x * height)) for x in predictor.scales]
+  sized = [
+    {'image': files.resize(image, size, bilinear)} | own for size in sizes
+  ]
+  logits = logits_of(predictor._replace(scales=()), variables, sized)
+  back = [files.resize(x, (width, height), bilinear) for x in logits]
+  return averaging.mean(back, exclusive=predictor.classes.exclusive)
 
 
 def _run(

@@ -148,6 +148,11 @@ def _strips(
   if model.config.data.resize:
     yield from _scaled_strips(model, image, path)
     return
+  if model.predictor.scales and not image.is_whole:
+    raise errors.InputError(
+      f'{path}: an image that is read in parts is not scaled; predict it '
+      'without --augment=scales'
+    )
   classes, rows_each = model.predictor.classes, raster_files.TILE
   own = _moments(model, image, path)
   strips = predictor.strips_of(
