@@ -110,3 +110,17 @@ def test_views_and_members_share_one_compiled_network():
   for _ in range(2):
     average((members, None, None), batch)
   assert shapes == [(BATCH // 4, SIDE, SIDE, 3)]
+
+
+@pytest.mark.parametrize('exclusive', [False, True])
+def test_the_mean_is_that_of_the_probabilities(exclusive):
+  parts = np.random.default_rng(1).normal(0, 3, (3, 5, 7, 4))
+  parts[:, 0, 0] = [[40.0] * 4, [60.0] * 4, [80.0] * 4]  # 1 - p is below 1e-17.
+  got = averaging.mean(list(parts.astype(np.float32)), exclusive=exclusive)
+  assert got.dtype == np.float32
+  if exclusive:
+    expected = np.log(special.softmax(parts, axis=-1).mean(axis=0))
+  else:
+    p, rest = special.expit(parts), special.expit(-parts)
+    expected = np.log(p.mean(axis=0)) - np.log(rest.mean(axis=0))
+  np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)

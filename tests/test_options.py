@@ -182,7 +182,7 @@ def test_augmented_probabilities_are_scored_and_written(run, tmp_path):
   )
   _, usual = predict(workdir, images, output)
   assert not np.allclose(probs[0], usual[0], atol=1e-3)
-  with pytest.raises(errors.InputError, match='a list of flips and turns'):
+  with pytest.raises(errors.InputError, match='a list of flips, turns, scales'):
     unet_jax.load(workdir, augment='flips')
 
 

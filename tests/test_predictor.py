@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from unet_jax import build, parallel
+from unet_jax import build, errors, parallel
 from unet_jax.data import labels
 from unet_jax.evaluation import ensemble, tiles, trained
 from unet_jax.evaluation import panels as panels_lib
@@ -76,7 +76,8 @@ def test_the_loss_of_an_image_weighs_its_pieces_by_their_pixels(made):
   result = predictor_lib.score_split(predictor, variables, source)
   assert set(result.losses) == {'loss', 'dice_loss', 'ce_loss'}
   images, entropies = [example['image'] for example in source], []
-  predicted = predictor_lib.logits_of(predictor, variables, images)
+  examples = [{'image': image} for image in images]
+  predicted = predictor_lib.logits_of(predictor, variables, examples)
   for logits, example in zip(predicted, source, strict=True):
     is_valid = example['label'] != labels.VOID
     shifted = logits[is_valid] - logits[is_valid].max(axis=-1, keepdims=True)
@@ -96,7 +97,7 @@ def whole(predictor, variables, image):
 def test_an_image_that_fits_is_one_window_padded_by_its_edge(made):
   predictor, variables, source = made
   image = source[2]['image']
-  (logits,) = predictor_lib.logits_of(predictor, variables, [image])
+  (logits,) = predictor_lib.logits_of(predictor, variables, [{'image': image}])
   padded = np.pad(image, ((0, 14), (0, 31), (0, 0)), mode='edge')
   expected = whole(predictor, variables, padded)[:50, :33]
   np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
@@ -130,7 +131,7 @@ def test_tiles_give_the_logits_of_the_whole_image(made):
       is_outside = (place < 0) | (place >= length)
       is_deep = (place >= radius) & (place < length - radius)
       is_same &= np.expand_dims(is_outside | is_deep, 1 - axis)
-  (logits,) = predictor_lib.logits_of(predictor, variables, [image])
+  (logits,) = predictor_lib.logits_of(predictor, variables, [{'image': image}])
   expected = whole(predictor, variables, image)
   assert is_same.sum() > 1000
   np.testing.assert_allclose(
@@ -161,22 +162,26 @@ def test_images_of_twenty_sizes_compile_the_network_once(made):
   assert shapes == [(1, WINDOW, WINDOW, 3)]
 
 
-def test_models_of_other_images_share_a_compiled_network(made):
+def test_models_of_other_images_share_a_compiled_network(made, load_config):
   """As folds do; their moments differ."""
   predictor, variables, source = made
   variables = jax.tree.map(lambda x: 0.4 * x, variables)  # Less certain.
   image = source[4]['image']
   other = predictor._replace(mean=(100.0,) * 3, std=(50.0,) * 3)
+  config = load_config('multiclass:tiny', **{'model.depth': 1})
   models = [
-    trained.Trained(None, x, variables, step, (pathlib.Path('run'),))
+    trained.Trained(config, x, variables, step, (pathlib.Path('run'),))
     for step, x in enumerate((predictor, other._replace(logits=None)))
   ]
   for augment in (['flips'], []):
     together = ensemble._average(models, augment)
     (logits,) = predictor_lib.logits_of(
-      together.predictor, together.variables, [image[:60, :60]]
+      together.predictor, together.variables, [{'image': image[:60, :60]}]
     )
   assert predictor.logits._cache_size() == 1
+  deep = load_config('multiclass:tiny', **{'model.depth': 6})
+  with pytest.raises(errors.InputError, match='needs a multiple of 128'):
+    ensemble._average([*models, models[0]._replace(config=deep)], [])
   probs = [
     predictor_lib.probabilities(x, variables, image[:60, :60])
     for x in (predictor, other)
@@ -185,6 +190,32 @@ def test_models_of_other_images_share_a_compiled_network(made):
   np.testing.assert_allclose(
     special.softmax(logits, axis=-1), np.mean(probs, axis=0), atol=1e-5
   )
+
+
+def test_sizes_of_an_image_are_averaged(made):
+  """A network whose logits are the image sees a smooth image alike at each."""
+  predictor, _, _ = made
+  shapes = []
+
+  def network(_, batch):
+    shapes.append(batch['image'].shape)  # Only when it is traced.
+    return batch['image'].astype(jnp.float32) / 16
+
+  predictor = predictor._replace(
+    logits=parallel.map_batches(network), scales=(0.75, 1.0, 1.25)
+  )
+  y, x = np.mgrid[:50, :90]
+  image = np.stack([x, y, x + y], axis=-1).astype(np.uint8)
+  (logits,) = predictor_lib.logits_of(predictor, None, [{'image': image}])
+  assert logits.shape == (50, 90, 3)
+  expected = special.softmax(image / 16, axis=-1)
+  probs = special.softmax(logits, axis=-1)
+  np.testing.assert_allclose(probs, expected, atol=0.03)
+  strips = predictor_lib.strips_of(
+    predictor, None, image.__getitem__, image.shape[:2], {}
+  )
+  np.testing.assert_array_equal(np.concatenate(list(strips)), logits)
+  assert shapes == [(1, WINDOW, WINDOW, 3)]
 
 
 def test_an_image_that_is_scaled_is_predicted_at_its_own_size(made):

@@ -38,9 +38,10 @@ def define(args: flags.FlagValues) -> None:
   flags.DEFINE_multi_enum(
     'augment',
     [],
-    ('flips', 'turns'),
-    'Average the probabilities over flips (4 views, so 4 times as long) or '
-    'quarter turns (4); repeat the flag for both (8).',
+    ('flips', 'turns', 'scales'),
+    'Average the probabilities over flips (4 views, so 4 times as long), '
+    'quarter turns (4; 8 with flips) or sizes (3, from 0.75 to 1.25); may be '
+    'repeated.',
     flag_values=args,
   )
 

@@ -1,8 +1,9 @@
-"""Networks that average: over flips and turns of an image, and over weights.
+"""Averages of probabilities: over flips, turns and scales, and over weights.
 
 Each window is shown to the network in several views, and the probabilities of
-the views, turned back, are averaged. The result is given as logits, so that
-what follows does not differ from a single network's.
+the views, turned back, are averaged; so are those of an image in several sizes.
+The result is given as logits, so that what follows does not differ from a
+single network's.
 """
 
 import functools
@@ -11,11 +12,13 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import special
 
 from unet_jax import errors, parallel
 
 # View k % 4 quarter turns the window, after a mirror if k is 4 or more.
 VIEWS = {'flips': (0, 2, 4, 6), 'turns': (0, 1, 2, 3)}
+SCALES = {'scales': (0.75, 1.0, 1.25)}  # Of the image, not of a window.
 NUM_VIEWS = 8  # The symmetries of a square: all flips with all turns.
 
 
@@ -25,14 +28,15 @@ def views_of(augment: Sequence[str]) -> tuple[int, ...]:
   Raises:
     InputError: if there is no such augmentation.
   """
-  unknown = [name for name in augment if name not in VIEWS]
+  unknown = [name for name in augment if name not in {*VIEWS, *SCALES}]
   if unknown:
     raise errors.InputError(
-      f'augment has {unknown[0]!r}; give a list of {" and ".join(VIEWS)}'
+      f'augment has {unknown[0]!r}; give a list of {", ".join(VIEWS | SCALES)}'
     )
-  if set(augment) == {*VIEWS}:
+  chosen = [name for name in VIEWS if name in augment]
+  if len(chosen) == len(VIEWS):
     return tuple(range(NUM_VIEWS))
-  return VIEWS[augment[0]] if augment else (0,)
+  return VIEWS[chosen[0]] if chosen else (0,)
 
 
 def average(
@@ -41,7 +45,7 @@ def average(
   """Returns a network that averages probabilities over networks and views.
 
   Args:
-    networks: (weights, {'image': uint8[B, S, S, C]}) -> logits float32[B, S, S,
+    networks: (weights, {'image': [B, S, S, C]}) -> logits float32[B, S, S,
       K], as the `logits` of a Predictor.
     views: from `views_of`.
     exclusive: whether the probabilities are the softmax over the planes.
@@ -68,6 +72,23 @@ def average(
   return logits
 
 
+def mean(parts: Sequence[np.ndarray], *, exclusive: bool) -> np.ndarray:
+  """Returns the logits of the mean probabilities, as those of `average`.
+
+  Args:
+    parts: logits float32[H, W, K] each.
+    exclusive: see `average`.
+  """
+  logits = np.stack(parts)
+  if exclusive:
+    log_p = special.log_softmax(logits, axis=-1)
+    return special.logsumexp(log_p, axis=0) - np.float32(np.log(len(parts)))
+  log_p, log_rest = (
+    special.logsumexp(-np.logaddexp(0, -x), axis=0) for x in (logits, -logits)
+  )
+  return log_p - log_rest
+
+
 def _turn(x: jax.Array, view: int) -> jax.Array:
   """Shows [B, S, S, ...] in a view."""
   mirrored = x[:, :, ::-1] if view >= 4 else x
@@ -84,7 +105,7 @@ def _turn_batch(
   view: jax.Array, batch: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
   turns = [functools.partial(_turn, view=i) for i in range(NUM_VIEWS)]
-  return {'image': jax.lax.switch(view, turns, batch['image'])}
+  return batch | {'image': jax.lax.switch(view, turns, batch['image'])}
 
 
 def _add(view: jax.Array, batch: dict, *, exclusive: bool) -> jax.Array:

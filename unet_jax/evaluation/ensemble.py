@@ -10,7 +10,7 @@ from unet_jax.evaluation import averaging, predictor, trained
 # Runs that differ in these do not predict the same thing.
 ALIKE = (
   *('task', 'data.classes', 'data.background'),
-  *('data.channels', 'data.resize'),
+  *('data.channels', 'data.normalise', 'data.resize'),
 )
 
 
@@ -25,7 +25,8 @@ def open_runs(
     workdirs: folders of runs; or of the folds of a cross-validation, which
       stands for all of them.
     checkpoints: `best`, `latest` or a step; or several, with commas.
-    augment: names of averaging.VIEWS, over which probabilities are averaged.
+    augment: names of averaging.VIEWS and SCALES, over which probabilities are
+      averaged.
 
   Returns:
     The model. That of several checkpoints has the config of the first.
@@ -75,11 +76,13 @@ def _check(models: Sequence[trained.Trained]) -> None:
         f'{two[key]} in {other.folders[0]}; only runs that agree in it can be '
         'averaged'
       )
-    channels = [len(x.predictor.mean) for x in (first, other)]
-    if channels[0] != channels[1]:
+    kinds = [
+      f'{x.kind.channels} channels of {x.kind.dtype}' for x in (first, other)
+    ]
+    if first.kind != other.kind:
       raise errors.InputError(
-        f'--workdir: images have {channels[0]} channels in {first.folders[0]}, '
-        f'and {channels[1]} in {other.folders[0]}; such runs cannot be averaged'
+        f'--workdir: images have {kinds[0]} in {first.folders[0]}, and '
+        f'{kinds[1]} in {other.folders[0]}; such runs cannot be averaged'
       )
 
 
@@ -98,14 +101,32 @@ def _average(
     averaging.views_of(augment),
     exclusive=first.predictor.classes.exclusive,
   )
-  window = max(model.predictor.window for model in models)
+  average = first.predictor._replace(
+    logits=network,
+    window=_largest_window(models),
+    scales=averaging.SCALES['scales'] if 'scales' in augment else (),
+  )
   return first._replace(
-    predictor=first.predictor._replace(logits=network, window=window),
+    predictor=average,
     variables=[predictor.weigh(x.predictor, x.variables) for x in models],
     augment=tuple(sorted(set(augment))),
     members=_name(models) if len(models) > 1 else (),
     folders=tuple(model.folders[0] for model in models),
   )
+
+
+def _largest_window(models: Sequence[trained.Trained]) -> int:
+  """Returns the side of the largest window, which must suit all networks."""
+  window = max(model.predictor.window for model in models)
+  for model in models:
+    unit = 2 ** (model.config.model.depth + 1)
+    if window % unit:
+      raise errors.InputError(
+        f'--workdir: the largest window has {window} pixels, but the depth of '
+        f'{model.folders[0]} needs a multiple of {unit}; such runs cannot be '
+        'averaged'
+      )
+  return window
 
 
 def _name(models: Sequence[trained.Trained]) -> tuple[str, ...]:

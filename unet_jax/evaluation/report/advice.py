@@ -89,7 +89,8 @@ def _of_class(report: dict, name: str) -> list[str]:
   if gain > GAIN and 'matrix' not in report:
     text += (
       f'; with the threshold {curve["threshold"]:.3f} instead of 0.5 F1 would '
-      f'be {curve["threshold_f1"]:.3f} on these images'
+      f'be {curve["threshold_f1"]:.3f} on these images; with --thresholds '
+      'evaluate and predict take that of val'
     )
   return [f'{text}.']
 
