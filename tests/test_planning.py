@@ -95,11 +95,16 @@ def test_half_of_the_crops_are_about_classes_that_are_rare():
   assert plan(HEAD)['data.foreground_share'] == 0.0
 
 
-def test_classes_are_weighted_if_they_compete_and_none_is_very_rare():
-  assert plan(HEAD)['loss.class_weights'] == 'inverse'
-  assert plan(HEAD, SPOT)['loss.class_weights'] == 'none'
-  assert plan(HEAD, task='multilabel')['loss.class_weights'] == 'none'
-  assert plan(HEAD, has_background=False)['loss.class_weights'] == 'none'
+def test_classes_are_weighted_if_they_compete_and_are_common_and_ragged():
+  def weights(*classes, **facts):
+    return plan(*classes, **facts)['loss.class_weights']
+
+  ragged = HEAD._replace(width=60.0)
+  assert weights(HEAD) == 'none'
+  assert weights(HEAD, ragged) == 'inverse'
+  assert weights(ragged, SPOT) == 'none'
+  assert weights(ragged, task='multilabel') == 'none'
+  assert weights(ragged, has_background=False) == 'none'
 
 
 def test_steps_cover_the_images_a_hundred_times():

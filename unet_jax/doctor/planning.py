@@ -25,7 +25,8 @@ LINE = 8  # A class whose objects are so many times as long as wide is a line.
 THIN = 3.0  # Least width of a class after scaling, pixels.
 WORTH = 0.75  # Images are not scaled by more than this: it would gain little.
 COMMON = 0.1  # Share of the pixels of which crops anywhere show enough.
-EVEN = 0.05  # Share from which inverse weights do not cry wolf.
+EVEN = 0.05  # Share of the pixels; weights by frequency overdo rarer classes.
+RAGGED = 4  # A class so many times as long as wide has rough outlines.
 BATCH = 8
 FEW_STEPS = 200  # A shorter run had better see smaller crops.
 PASSES = 100  # Times that a run without a budget covers the training images.
@@ -306,11 +307,13 @@ def foreground_share(case: Case) -> Choice:
 
 
 def class_weights(case: Case) -> Choice:
-  """Weighs classes by inverse frequency if none is so rare as to run wild.
+  """Weighs classes that are common but drawn roughly by inverse frequency.
 
-  With these weights a pixel gets a class whose probability exceeds its share.
-  F1 is best at half of the best F1 (Lipton et al. 2014, arXiv:1402.1892). So
-  shares below EVEN would be a threshold far too low.
+  Inside a rough outline much looks like the background, which then outvotes the
+  class in every pixel. With these weights a pixel gets a class whose
+  probability exceeds its share. F1 is best at half of the best F1 (Lipton et
+  al. 2014, arXiv:1402.1892): for a class that is learnt well, or is rare, the
+  share is far too low a threshold.
   """
   facts = case.facts
   if facts.task != 'multiclass' or not facts.has_background:
@@ -318,9 +321,12 @@ def class_weights(case: Case) -> Choice:
   rarest = min(facts.classes, key=lambda x: x.share, default=None)
   if not rarest or rarest.share < EVEN:
     return 'none', 'a class is so rare that its weight would draw it everywhere'
+  ragged = [x for x in facts.classes if x.side > RAGGED * x.width]
+  if not ragged:
+    return 'none', 'outlines are smooth: the background outvotes no class'
   return 'inverse', (
-    f'no class is rarer than {percent(rarest.share)}, and the background must '
-    'not outvote them'
+    f'{ragged[0].name} has rough outlines, where the background could outvote '
+    'it'
   )
 
 
