@@ -104,6 +104,18 @@ DATA = {
     'A dark frame, or 16 bits of which few are used.',
     'Replace or remove the image.',
   ),
+  'constant channel': (
+    'A channel was saved empty, or alpha was saved with it.',
+    'Leave it out: `--config.data.channels=green`, or export anew.',
+  ),
+  'saturated image': (
+    'The exposure was too long.',
+    'Nothing, if what matters is not white.',
+  ),
+  'another scale': (
+    'The images have other units, gains or cameras.',
+    'Scale them alike, or `--config.data.normalise=image`',
+  ),
   'NaN in image': (
     'A division by 0 before the image was saved.',
     'Replace or remove the image.',
