@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unet_jax.doctor import planning, survey
+from unet_jax.doctor import dataset_facts, planning, survey
 
 GIB = 2**30
-HEAD = planning.ClassFacts('head', 0.2, 300.0, 120.0, False)
-SPOT = planning.ClassFacts('spot', 0.02, 20.0, 8.0, False)
-VESSEL = planning.ClassFacts('vessel', 0.08, 600.0, 4.0, True)
-ROAD = planning.ClassFacts('road', 0.3, 0.0, 80.0, False)  # Only regions.
+HEAD = dataset_facts.ClassFacts('head', 0.2, 300.0, 120.0, False)
+SPOT = dataset_facts.ClassFacts('spot', 0.02, 20.0, 8.0, False)
+VESSEL = dataset_facts.ClassFacts('vessel', 0.08, 600.0, 4.0, True)
+ROAD = dataset_facts.ClassFacts('road', 0.3, 0.0, 80.0, False)  # Only regions.
 MACHINE = planning.Machine()
 GPU = planning.Machine(bytes=80 * GIB, is_cpu=False)
 
 
 def plan(*classes, machine=MACHINE, fixed=(), seconds=0.0, **facts):
-  known = planning.Facts(
+  known = dataset_facts.Facts(
     task='multiclass',
     has_background=True,
     longest=512,
@@ -161,7 +161,7 @@ def write_shapes(write_folder):
 
 def facts_of(load_config, root, **overrides):
   config = load_config('binary:folder', **{'data.root': str(root)}, **overrides)
-  return planning.gather(survey.take(config, with_test=False))
+  return dataset_facts.gather(survey.take(config, with_test=False))
 
 
 def test_a_disc_is_an_object_as_long_as_its_diameter(load_config, write_shapes):

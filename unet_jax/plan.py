@@ -91,11 +91,11 @@ def make(
   import jax  # Late, for a fast --help.
 
   from unet_jax import parallel
-  from unet_jax.doctor import planning, speed, survey
+  from unet_jax.doctor import dataset_facts, planning, speed, survey
 
   surveyed = survey.take(config, with_test=False)
-  planning.check(surveyed)
-  facts = planning.gather(surveyed)
+  dataset_facts.check(surveyed)
+  facts = dataset_facts.gather(surveyed)
   machine = planning.Machine(
     bytes=parallel.device_bytes(),
     num_devices=parallel.num_devices(),

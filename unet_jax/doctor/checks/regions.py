@@ -6,7 +6,7 @@ import numpy as np
 
 from unet_jax.data.checks.classes import Tally
 from unet_jax.data.checks.finding import Finding, percent, plural
-from unet_jax.doctor import planning
+from unet_jax.doctor import dataset_facts, planning
 from unet_jax.doctor.check import Check
 from unet_jax.doctor.survey import Survey
 
@@ -150,7 +150,7 @@ def small_images(survey: Survey) -> list[Finding]:
 def large_objects(survey: Survey, train: Tally) -> list[Finding]:
   """Finds objects of train and val that no crop shows whole, but could."""
   del train  # This check needs images for training.
-  config, facts = survey.config, planning.gather(survey)
+  config, facts = survey.config, dataset_facts.gather(survey)
   known = {'data.resize': config.data.resize}
   case = planning.Case(facts, planning.Machine(), known)
   objects = [x for x in facts.classes if not x.is_line]
