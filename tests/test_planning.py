@@ -161,7 +161,9 @@ def write_shapes(write_folder):
 
 def facts_of(load_config, root, **overrides):
   config = load_config('binary:folder', **{'data.root': str(root)}, **overrides)
-  return dataset_facts.gather(survey.take(config, with_test=False))
+  surveyed = survey.take(config, with_test=False)
+  dataset_facts.check(surveyed)
+  return dataset_facts.gather(surveyed)
 
 
 def test_a_disc_is_an_object_as_long_as_its_diameter(load_config, write_shapes):

@@ -11,7 +11,7 @@ from scipy import special
 from sklearn import metrics
 
 from unet_jax.data import labels, sources, spec
-from unet_jax.doctor import diagnosis, survey
+from unet_jax.doctor import dataset_facts, diagnosis, planning, survey
 from unet_jax.evaluation import predictor, trained
 
 DATA = os.environ.get('UNET_JAX_DATA', '')
@@ -167,3 +167,19 @@ def test_doctor_finds_the_known_faults_of_a_real_set(
   usual = {'present in all', 'empty images', 'steps per epoch', 'rare class'}
   assert {finding.title for finding in findings} - usual == titles
   assert any(text in finding.text for finding in findings)
+
+
+@pytest.mark.parametrize(
+  ('config', 'resize', 'crop'),
+  [
+    ('multiclass:catdog', 288, 256),  # Heads of 360 of 512 px must fit.
+    ('binary:stare', 0, 256),  # Vessels of 4 px must not be scaled away.
+    ('multiclass:diaretdb1', 480, 256),
+  ],
+)
+def test_the_plan_fits_what_a_real_set_shows(load_config, config, resize, crop):
+  taken = survey.take(load_config(config), with_test=False)
+  facts = dataset_facts.gather(taken)
+  planned = planning.plan(facts, planning.Machine(), {})
+  assert planned['data.resize'][0] == resize
+  assert planned['image_size'][0] == crop

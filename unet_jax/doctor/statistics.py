@@ -123,7 +123,7 @@ def count(example: dict, coding: labels.Coding) -> LabelStatistics:
   if coding.task == 'multilabel':
     overlap = np.count_nonzero(np.count_nonzero(planes, axis=-1) > 1)
   view = field_of_view.estimate(example['image'])
-  by_class = np.moveaxis(planes, -1, 0)
+  by_class = np.ascontiguousarray(np.moveaxis(planes, -1, 0))  # For speed.
   # Street scenes have dark parts, too, but not in all corners.
   is_framed = not view[np.ix_((0, -1), (0, -1))].any()
   return LabelStatistics(
