@@ -63,8 +63,8 @@ def test_a_grey_image_has_three_equal_channels(loaded):
 @pytest.mark.parametrize(
   ('image', 'part'),
   [
-    (np.zeros((8, 8), np.float32), 'float32[8, 8]; give uint8[H, W]'),
-    (np.zeros((2, 8, 8, 3), np.uint8), 'uint8[2, 8, 8, 3]; give'),
+    (np.zeros((8, 8), np.float32), 'are float32, but those of the training'),
+    (np.zeros((2, 8, 8, 3), np.uint8), 'uint8[2, 8, 8, 3]; give an array'),
     (Image.new('RGBA', (8, 8)), 'mode RGBA; convert it'),
     ('no/such.png', 'no/such.png: no such file'),
   ],

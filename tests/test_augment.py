@@ -474,3 +474,25 @@ def test_values_stay_in_range():
     image, _ = run(seed, wild)
     assert image.min() >= 0
     assert image.max() <= 255
+
+
+def test_color_changes_alike_whatever_is_black_and_white():
+  low, high = -1000.0, 3000.0
+  draws = jnp.asarray([0.5, -0.4, 0.8, 0.9, -0.9, 0.1], jnp.float32)
+  image = jnp.asarray(IMAGE, jnp.float32)
+  scale = (high - low) / 255
+  changed = augment.change_color(draws, image, COLOR)
+  other = augment.change_color(draws, low + scale * image, COLOR, (low, high))
+  np.testing.assert_allclose(other, low + scale * changed, atol=0.05)
+
+
+def test_noise_is_a_share_of_the_way_from_black_to_white():
+  ranges = augment.Ranges(noise=0.1, gamma=0.5)
+  grey = np.full((32, 32, 1), 128, np.uint8)
+  label = np.zeros((32, 32), np.uint8)
+  key = jax.random.key(0)
+  image, deep = (
+    augment.augment(key, x, label, size=32, ranges=ranges, limits=(0, white))[0]
+    for x, white in ((grey, 255), (257 * grey.astype(np.uint16), 65535))
+  )
+  np.testing.assert_allclose(deep, 257 * image, rtol=1e-5)

@@ -104,11 +104,15 @@ def test_truncated_image(refused, write_folder, folder):
   assert_says(refused(root), str(path), 'truncated', 'restore or remove it')
 
 
-def test_16_bit_image_of_few_levels(refused, write_folder):
+def test_16_bit_image_of_few_levels_of_which_8_are_kept(refused, write_folder):
   root = write_folder()
   deep = np.full((40, 48), 4095, np.uint16)
   Image.fromarray(deep).save(root / 'images' / 'b.png')
-  assert_says(refused(root), f'{root}/images/b.png', '16-bit', '0 to 65535')
+  text = refused(root, **{'data.bits': '8'})
+  assert_says(text, f'{root}/images/b.png', '16-bit', '0 to 65535')
+  (root / 'images' / 'c.png').unlink()
+  Image.fromarray(deep.astype(np.int32)).save(root / 'images' / 'c.tif')
+  assert_says(refused(root), f'{root}/images/c.tif', 'int32', 'float32')
 
 
 def test_images_of_a_run_that_have_changed():

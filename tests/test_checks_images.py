@@ -120,7 +120,7 @@ def test_look_has_the_figures_that_numpy_has():
   image = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
   look = statistics.look_at(image)
   assert (look.low, look.high, look.full) == (0, 255, 255)
-  np.testing.assert_allclose(look.mean, image.mean((0, 1)) / 255, atol=2e-3)
+  np.testing.assert_allclose(look.mean, image.mean((0, 1)), atol=0.5)
   blocks = image.mean(-1).reshape(16, 4, 16, 5).mean((1, 3))
   np.testing.assert_allclose(look.thumb, blocks, atol=1)
 
@@ -215,3 +215,45 @@ def test_values_of_a_mask_are_numpys():
     values = statistics.value_counts(mask.astype(dtype))
     expected = dict(zip(*np.unique(mask, return_counts=True), strict=True))
     assert values == expected
+
+
+def save_deep(root, name, function, channels=1):
+  """Saves an image of 12 bits in place of another."""
+  noise = np.random.default_rng(0).random((40, 48, channels))
+  (root / f'images/{name}.png').unlink(missing_ok=True)
+  np.save(root / f'images/{name}.npy', function(noise).astype(np.uint16))
+
+
+def test_12_bits_are_not_nearly_black_and_a_dark_frame_is(
+  write_folder, diagnose
+):
+  root = write_folder()
+  for name in 'abcd':
+    save_deep(root, name, lambda x: 4095 * x)
+  assert 'near-black image' not in diagnose(root)
+  save_deep(root, 'b', lambda x: 150 * x)
+  findings = diagnose(root)
+  assert findings['near-black image'].files == (str(root / 'images/b.npy'),)
+  assert findings['another scale'].files == (str(root / 'images/b.npy'),)
+  assert findings['another scale'].severity == 'warning'
+  assert findings['another scale'].settings == {'data.normalise': 'image'}
+
+
+def test_a_constant_channel_is_found(write_folder, diagnose):
+  root = write_folder()
+  for name in 'abcd':
+    save_deep(root, name, lambda x: 4095 * x, channels=4)
+  assert 'constant channel' not in diagnose(root)
+  save_deep(root, 'c', lambda x: 4095 * x * [1, 1, 0, 1], channels=4)
+  finding = diagnose(root)['constant channel']
+  assert finding.files == (str(root / 'images/c.npy'),)
+  assert '(2, counted from 0)' in finding.text
+
+
+def test_saturated_images_are_a_note(write_folder, diagnose):
+  root = write_folder()
+  assert 'saturated image' not in diagnose(root)
+  repaint(root / 'images/b.png', lambda x: np.where(x > 200, 255, x))
+  finding = diagnose(root)['saturated image']
+  assert (finding.severity, finding.number) == ('note', 1)
+  assert finding.files == (str(root / 'images/b.png'),)

@@ -201,7 +201,7 @@ def train(load_config, monkeypatch, plant=None, **overrides):
   monkeypatch.setattr(loop.checkpoint, 'save', lambda *args: None)
   log = types.SimpleNamespace(
     write=lambda *args: None,
-    say=lambda step, text: said.append((step, text)),
+    warn=lambda step, text: said.extend((step, x) for x in text.splitlines()),
   )
   monitor = monitor_lib.Monitor()
   state = parallel.replicate(state)

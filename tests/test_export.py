@@ -19,9 +19,9 @@ from PIL import Image
 from test_old_run import unpack
 
 from unet_jax import build
+from unet_jax.evaluation import decisions, trained
 from unet_jax.evaluation import predictor as predictor_lib
-from unet_jax.evaluation import trained
-from unet_jax.export import onnx_model, stablehlo
+from unet_jax.export import network, onnx_model, stablehlo
 
 CHANNELS = 3
 # The options that change the network, each in one model at least.
@@ -63,7 +63,11 @@ def make(load_config, **settings):
   shapes = trained.abstract_variables(predictor.model, CHANNELS)
   variables = jax.tree_util.tree_map_with_path(draw, shapes)
   return types.SimpleNamespace(
-    config=config, predictor=predictor, variables=variables, step=7
+    config=config,
+    predictor=predictor,
+    variables=variables,
+    step=7,
+    rule=decisions.PLAIN,
   )
 
 
@@ -130,8 +134,9 @@ def workdir(tmp_path_factory):
   return folder
 
 
-def export(workdir, name, **settings):
-  return call('export', '--workdir', workdir, '--format', name, **settings)
+def export(workdir, name, *args, **settings):
+  args = ('--workdir', workdir, '--format', name, *args)
+  return call('export', *args, **settings)
 
 
 def test_each_format_says_what_a_program_must_know(workdir):
@@ -178,6 +183,16 @@ def test_the_script_of_the_documentation_predicts_without_jax(
     np.testing.assert_allclose(shown['probs'], probs, atol=1e-4)
     mask = probs.argmax(axis=-1) if task == 'multiclass' else probs > 0.5
     assert np.mean(shown['mask'] != mask) < 1e-2
+
+
+def test_thresholds_are_probabilities_of_each_plane(load_config, workdir):
+  model = make(load_config, task='multilabel')
+  assert network.describe(model)['thresholds'] == [0.5, 0.5]
+  model.rule = decisions.Rule(thresholds=(0.0, np.log(3)))
+  thresholds = network.describe(model)['thresholds']
+  assert thresholds == pytest.approx([0.5, 0.75])
+  done = export(workdir, 'onnx', '--thresholds', check=False)
+  assert 'classes that exclude each other have none' in done.stderr
 
 
 def test_a_missing_package_is_named_with_the_command(workdir, monkeypatch):

@@ -16,10 +16,10 @@ from unet_jax.data import folder, spec
 def open_folder(load_config):
   """Returns (root, mask, classes, merge, threshold) -> layout."""
 
-  def open_with(root, mask='binary', classes=('a',), merge=None, threshold=128):
+  def open_with(root, mask='binary', classes=('a',), merge=None, **settings):
     config = load_config('binary:folder')
     set_data(config, root=str(root), mask=mask, classes=classes)
-    set_data(config, merge=merge or {}, threshold=threshold)
+    set_data(config, merge=merge or {}, **settings)
     return folder.open_folder(spec.read(config))
 
   return open_with
@@ -278,11 +278,13 @@ def test_dark_frame_and_wide_masks_of_a_set_are_read(write_folder, open_folder):
     masks[path.stem] = read_png(path)
     dtype = np.uint8 if i % 2 else np.uint16
     Image.fromarray(masks[path.stem].astype(dtype)).save(path)
-  opened = open_folder(root)
+  opened, narrow = open_folder(root), open_folder(root, bits='8')
   for name, mask in masks.items():
     np.testing.assert_array_equal(opened.read(name).mask, mask)
-  assert opened.read('a').image.max() == 255
-  assert opened.read('b').image.max() == 255 * 3 // 256
+  assert opened.read('a').image.max() == 65535
+  assert opened.read('b').image.max() == 255 * 3
+  assert narrow.read('a').image.max() == 255
+  assert narrow.read('b').image.max() == 255 * 3 // 256
 
 
 def test_images_of_a_folder_are_found_by_name_and_nothing_else(tmp_path):

@@ -166,7 +166,8 @@ def test_colors_are_classes():
     ('index', {'a': (2,), 'b': (2,)}, 'value 2 means a and b'),
     ('index', {'a': (2,)}, 'value 2 means a and b'),
     ('index', {'a': ('x',)}, "'x' in config.data.masks.merge"),
-    ('index', {'a': (300,)}, 'a value from 0 to 255'),
+    ('index', {'a': (1 << 24,)}, 'a value from 0 to 16777215'),
+    ('binary', {'a': (300,)}, 'a value from 0 to 255'),
     ('color', {}, 'no mask value means background; name its colours'),
     ('color', COLORS | {'a': ('red',)}, "'red' .* a colour '#rrggbb'"),
     ('color', COLORS | {'a': ('#00ff8g',)}, "'#00ff8g'"),
@@ -175,6 +176,16 @@ def test_colors_are_classes():
 def test_tables_that_mean_nothing_are_reported(encoding, merge, message):
   with pytest.raises(errors.InputError, match=message):
     decode(np.zeros((1, 1), np.uint8), encoding, merge=merge)
+
+
+def test_values_above_255_are_classes_by_merge():
+  mask = np.array([[0, 7, 1001, 70000]], np.int32)
+  merge = {'a': (7, 1001), 'b': (70000,)}
+  label, *_ = decode(mask, 'index', merge=merge)
+  np.testing.assert_array_equal(label, [[0, 1, 1, 2]])
+  for other in (1002, 70001):  # One is in the table, one is beyond it.
+    with pytest.raises(errors.InputError, match=f'value {other} in 1 pixels'):
+      decode(np.where(mask == 7, other, mask), 'index', merge=merge)
 
 
 # Planes.

@@ -3,21 +3,32 @@
 import numpy as np
 import pytest
 from PIL import Image
-from test_files import COLOR, INDEX, save, save_palette, save_png
+from test_files import INDEX
+from test_image_files import COLOR, save, save_png
 
 from unet_jax import errors
 from unet_jax.data import mask_files
 
 
-def read_index(path):
-  return mask_files.read_mask(path, as_index=True, white=lambda: 255)
+def save_palette(path, index):
+  palette = Image.fromarray(index)
+  palette.putpalette([0, 0, 0, 200, 30, 30, 30, 200, 30, 90, 90, 250])
+  palette.save(path)
+  return path
+
+
+def read_index(path, *others, task='multiclass'):
+  return mask_files.read_index(
+    path,
+    task=task,
+    has_instances=lambda: mask_files.number_instances([path, *others]),
+  )
 
 
 def read_levels(path, *others):
-  def white():
-    return mask_files.find_white([path, *others])
-
-  return mask_files.read_mask(path, as_index=False, white=white)
+  return mask_files.read_levels(
+    path, white=lambda: mask_files.find_white([path, *others])
+  )
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.gif', '.tif'])
@@ -115,8 +126,7 @@ def test_wide_masks_of_high_values_are_scaled(tmp_path, suffix, dtype):
   empty = save(tmp_path / f'y{suffix}', np.zeros_like(INDEX, dtype))
   np.testing.assert_array_equal(read_levels(path, empty), INDEX * 85)
   assert not read_levels(empty, path).any()
-  with pytest.raises(errors.InputError, match='65535 is not from 0 to 255'):
-    read_index(path)
+  np.testing.assert_array_equal(read_index(path), levels)
 
 
 def test_wide_masks_of_both_kinds_are_refused(tmp_path):
@@ -131,9 +141,10 @@ def test_wide_masks_of_both_kinds_are_refused(tmp_path):
 
 def test_values_that_are_no_class_are_refused(tmp_path):
   path = save(tmp_path / 'x.tif', INDEX.astype(np.int32) - 1)
-  for read in (read_index, read_levels):
-    with pytest.raises(errors.InputError, match='mask value -1 is not from 0'):
-      read(path)
+  with pytest.raises(errors.InputError, match='mask value -1 is not from 0'):
+    read_levels(path)
+  with pytest.raises(errors.InputError, match='mask value -1 is below 0'):
+    read_index(path)
   path = save(tmp_path / 'y.tif', INDEX.astype(np.float32))
   with pytest.raises(errors.InputError, match=r'y\.tif: its values are floats'):
     read_index(path)
@@ -146,3 +157,21 @@ def test_a_view_is_all_that_is_not_black(tmp_path, top, dtype):
   top = min(top, np.iinfo(dtype).max)
   path = save(tmp_path / 'x.png', (view * top).astype(dtype))
   np.testing.assert_array_equal(mask_files.read_view(path), view)
+
+
+@pytest.mark.parametrize(('suffix', 'dtype'), WIDE)
+def test_more_values_than_classes_number_objects(tmp_path, suffix, dtype):
+  numbers = np.arange(300).reshape(15, 20)
+  half, rest = np.split(numbers, [8])
+  halves = [
+    save(tmp_path / f'{i}{suffix}', x.astype(dtype))
+    for i, x in enumerate((half, rest))
+  ]
+  mask = read_index(*halves, task='binary')
+  assert mask.dtype == bool
+  np.testing.assert_array_equal(mask, half > 0)
+  with pytest.raises(errors.InputError, match='number objects.*kind=index'):
+    read_index(*halves)
+  np.testing.assert_array_equal(read_index(halves[1]), rest)
+  plain = save(tmp_path / f'x{suffix}', INDEX)  # Of 8 bits: no number.
+  np.testing.assert_array_equal(read_index(plain, *halves), INDEX)

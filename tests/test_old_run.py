@@ -98,6 +98,7 @@ def test_its_config_has_the_current_keys_and_equals_that_of_its_flags(
   new = load_config(
     'multiclass:tiny', image_size=32, engine='xla', precision='float32'
   )
+  new.update_from_flattened_dict(config_lib.EARLIER)
   assert config_lib.differences(old, new) == [
     "config.data.root: '/data/fundus' -> ''"
   ]

@@ -110,7 +110,7 @@ def measured(*areas):
 def test_the_table_has_what_is_measured_and_is_read_again(tmp_path):
   image, path = tmp_path / 'x, y.png', tmp_path / 'table.csv'
   image.write_bytes(b'12345')
-  origin = prediction_table.origin(image, '7-abc', 'none')
+  origin = prediction_table.origin([image], '7-abc', 'none')
   rows = prediction_table.rows(image, ('a', 'b'), measured(4, 0), origin)
   expected = [('a', '4', '0.5', '2', '0.7500'), ('b', '0', '0', '0', '')]
   for row, (name, area, share, components, mean) in zip(
@@ -133,17 +133,17 @@ def test_an_image_is_up_to_date_if_file_weights_and_options_are_the_same(
 ):
   image, names = tmp_path / 'x.png', ('a', 'b')
   image.write_bytes(b'12345')
-  origin = prediction_table.origin(image, '7-abc', 'none')
+  origin = prediction_table.origin([image], '7-abc', 'none')
   rows = prediction_table.rows(image, names, measured(1, 2), origin)
   assert prediction_table.agrees(rows, names, origin)
   assert not prediction_table.agrees(rows[:1], names, origin)
   assert not prediction_table.agrees(rows, ('a', 'c'), origin)
   others = [
-    prediction_table.origin(image, '7-abd', 'none'),
-    prediction_table.origin(image, '7-abc', 'more'),
+    prediction_table.origin([image], '7-abd', 'none'),
+    prediction_table.origin([image], '7-abc', 'more'),
   ]
   image.write_bytes(b'123456')
-  others.append(prediction_table.origin(image, '7-abc', 'none'))
+  others.append(prediction_table.origin([image], '7-abc', 'none'))
   for other in others:
     assert not prediction_table.agrees(rows, names, other)
 

@@ -76,7 +76,8 @@ def test_the_loss_of_an_image_weighs_its_pieces_by_their_pixels(made):
   result = predictor_lib.score_split(predictor, variables, source)
   assert set(result.losses) == {'loss', 'dice_loss', 'ce_loss'}
   images, entropies = [example['image'] for example in source], []
-  predicted = predictor_lib.logits_of(predictor, variables, images)
+  examples = [{'image': image} for image in images]
+  predicted = predictor_lib.logits_of(predictor, variables, examples)
   for logits, example in zip(predicted, source, strict=True):
     is_valid = example['label'] != labels.VOID
     shifted = logits[is_valid] - logits[is_valid].max(axis=-1, keepdims=True)
@@ -96,7 +97,7 @@ def whole(predictor, variables, image):
 def test_an_image_that_fits_is_one_window_padded_by_its_edge(made):
   predictor, variables, source = made
   image = source[2]['image']
-  (logits,) = predictor_lib.logits_of(predictor, variables, [image])
+  (logits,) = predictor_lib.logits_of(predictor, variables, [{'image': image}])
   padded = np.pad(image, ((0, 14), (0, 31), (0, 0)), mode='edge')
   expected = whole(predictor, variables, padded)[:50, :33]
   np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
@@ -130,7 +131,7 @@ def test_tiles_give_the_logits_of_the_whole_image(made):
       is_outside = (place < 0) | (place >= length)
       is_deep = (place >= radius) & (place < length - radius)
       is_same &= np.expand_dims(is_outside | is_deep, 1 - axis)
-  (logits,) = predictor_lib.logits_of(predictor, variables, [image])
+  (logits,) = predictor_lib.logits_of(predictor, variables, [{'image': image}])
   expected = whole(predictor, variables, image)
   assert is_same.sum() > 1000
   np.testing.assert_allclose(
@@ -175,7 +176,7 @@ def test_models_of_other_images_share_a_compiled_network(made, load_config):
   for augment in (['flips'], []):
     together = ensemble._average(models, augment)
     (logits,) = predictor_lib.logits_of(
-      together.predictor, together.variables, [image[:60, :60]]
+      together.predictor, together.variables, [{'image': image[:60, :60]}]
     )
   assert predictor.logits._cache_size() == 1
   deep = load_config('multiclass:tiny', **{'model.depth': 6})
@@ -205,13 +206,13 @@ def test_sizes_of_an_image_are_averaged(made):
   )
   y, x = np.mgrid[:50, :90]
   image = np.stack([x, y, x + y], axis=-1).astype(np.uint8)
-  (logits,) = predictor_lib.logits_of(predictor, None, [image])
+  (logits,) = predictor_lib.logits_of(predictor, None, [{'image': image}])
   assert logits.shape == (50, 90, 3)
   expected = special.softmax(image / 16, axis=-1)
   probs = special.softmax(logits, axis=-1)
   np.testing.assert_allclose(probs, expected, atol=0.03)
   strips = predictor_lib.strips_of(
-    predictor, None, image.__getitem__, image.shape[:2]
+    predictor, None, image.__getitem__, image.shape[:2], {}
   )
   np.testing.assert_array_equal(np.concatenate(list(strips)), logits)
   assert shapes == [(1, WINDOW, WINDOW, 3)]

@@ -12,7 +12,7 @@ from settings import set_data
 
 from unet_jax import config as config_lib
 from unet_jax import errors
-from unet_jax.data import files, prepared, reading, sources, spec
+from unet_jax.data import files, image_files, prepared, reading, sources, spec
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_prepared_set_is_the_set_without_reading_its_files(
   config = prepare(root, tmp_path / 'out', **LAYOUTS[mask], val_share=0.4)
   before = load(config)
   shutil.rmtree(root)
-  monkeypatch.setattr(files, 'read_image', None)
+  monkeypatch.setattr(image_files, 'read_image', None)
   after = load(as_prepared(config, tmp_path / 'out'))
   for part in ('stats', 'notes', 'digests', 'images'):
     assert getattr(before, part) == getattr(after, part)

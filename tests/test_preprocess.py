@@ -80,3 +80,12 @@ def test_target_is_never_255(exclusive):
   inputs = run(np.full((3, 3), 255), 2, exclusive=exclusive)
   assert inputs.target.max() <= 1
   assert inputs.weight.sum() == 0
+
+
+def test_images_are_normalised_each_by_its_own():
+  rng = np.random.default_rng(0)
+  image = rng.integers(-900, 900, (2, 3, 4, 2)).astype(np.int16)
+  mean, std = rng.normal(0, 9, (2, 2)), rng.uniform(1, 9, (2, 2))
+  expected = (image - mean[:, None, None]) / std[:, None, None]
+  normalised = preprocess.normalise(jnp.asarray(image), mean, std)
+  np.testing.assert_allclose(normalised, expected, rtol=1e-5, atol=1e-5)

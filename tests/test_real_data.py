@@ -107,9 +107,7 @@ def test_scikit_learn_reproduces_the_tables_from_the_written_masks(
     is_valid = ~labels.is_void(example['label'])
     truth.append(example['label'][is_valid])
     pred.append(index[is_valid])
-    (values,) = predictor.logits_of(
-      model.predictor, model.variables, [example['image']]
-    )
+    (values,) = predictor.logits_of(model.predictor, model.variables, [example])
     logits.append(values[is_valid].astype(float))
   truth, pred = np.concatenate(truth), np.concatenate(pred)
   logits, classes = np.concatenate(logits), model.predictor.classes

@@ -47,7 +47,15 @@ def test_a_record_of_an_earlier_version_has_no_variants(tmp_path):
 def test_a_missing_or_damaged_record_names_the_command(tmp_path):
   path = tmp_path / 'run' / 'evaluation' / 'val.npz'
   path.parent.mkdir(parents=True)
-  for content in (None, b'', b'PK\x03\x04damaged'):
+  records.write(RECORD, path)
+  squeezed = bytearray(path.read_bytes())
+  # 30 bytes and the two names come before the compressed bytes of an archive.
+  name, extra = (
+    int.from_bytes(squeezed[i : i + 2], 'little') for i in (26, 28)
+  )
+  squeezed[30 + name + extra] ^= 0b110  # Its kind of compression.
+  path.unlink()
+  for content in (None, b'', b'PK\x03\x04damaged', bytes(squeezed)):
     if content is not None:
       path.write_bytes(content)
     with pytest.raises(errors.InputError, match='evaluate --workdir .*/run '):

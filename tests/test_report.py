@@ -219,6 +219,21 @@ def test_what_cannot_be_shown_is_refused(evaluated, tmp_path):
     run_lib.read(other)
 
 
+def test_damaged_scores_are_refused_with_the_command(evaluated, tmp_path):
+  other = shutil.copytree(evaluated[0], tmp_path / 'other')
+  path = other / 'evaluation/test.json'
+  for change in (
+    lambda tree: tree['pooled']['per_class'].pop('a'),
+    lambda tree: tree.update(pooled=None),
+    lambda tree: tree.update(pooled=[7]),
+  ):
+    tree = json.loads((evaluated[0] / 'evaluation/test.json').read_text())
+    change(tree)
+    path.write_text(json.dumps(tree))
+    with pytest.raises(errors.InputError, match='other cannot be shown .*anew'):
+      page.write([other], tmp_path / 'page.html')
+
+
 def test_advice_follows_from_the_scores(evaluated):
   workdir, _ = evaluated
   run = run_lib.read(workdir)

@@ -6,7 +6,7 @@ import tifffile
 from PIL import Image
 
 from unet_jax import errors
-from unet_jax.data import files, rows
+from unet_jax.data import image_files, image_kinds, rows
 
 SHAPE = (70, 90)
 
@@ -17,12 +17,18 @@ def draw(*channels, dtype=np.uint8):
 
 
 def read(
-  path, *, num_channels=3, channels='all', max_pixels=0, may_be_dark=bool
+  path,
+  *,
+  num_channels=3,
+  dtype='uint8',
+  channels='all',
+  max_pixels=0,
+  may_be_dark=bool,
 ):
   """Reads strips of 16 rows, each twice, as they are used."""
   opened = rows.open_rows(
     path,
-    num_channels=num_channels,
+    kind=image_kinds.Kind(dtype, (('', num_channels),)),
     channels=channels,
     max_pixels=max_pixels,
     may_be_dark=may_be_dark,
@@ -50,7 +56,8 @@ def test_parts_are_those_of_the_whole(tmp_path, stored, channels):
   photometric = 'rgb' if channels else 'minisblack'
   tifffile.imwrite(path, draw(*channels), photometric=photometric, **stored)
   for count in (1, 3):
-    whole = files.read_image(path, count)
+    kind = image_kinds.Kind(parts=(('', count),))
+    whole = image_files.read_image(path, kind)
     np.testing.assert_array_equal(read(path, num_channels=count), whole)
     decoded = read(path, num_channels=count, max_pixels=10**6)
     np.testing.assert_array_equal(decoded, whole)
@@ -72,17 +79,36 @@ def test_the_green_channel_and_the_upper_bits_are_kept(tmp_path):
   np.testing.assert_array_equal(green, pixels[..., 1:2] >> 8)
 
 
+def test_parts_of_other_depths_are_those_of_the_whole(tmp_path):
+  path = tmp_path / 'a.tif'
+  for pixels in (
+    draw(5, dtype=np.uint16),
+    draw(dtype=np.int16)[..., None],
+    draw(2).astype(np.float32) / 7,
+  ):
+    stored = dict(photometric='minisblack', planarconfig='contig')
+    tifffile.imwrite(path, pixels, **stored if pixels.shape[2] > 1 else {})
+    count, dtype = pixels.shape[-1], pixels.dtype.name
+    parts = read(path, num_channels=count, dtype=dtype)
+    np.testing.assert_array_equal(parts, pixels)
+
+
 @pytest.mark.parametrize(
   ('pixels', 'stored', 'problem'),
   [
-    (draw(dtype=np.int16), {}, 'its values are int16'),
-    (draw(4), dict(photometric='rgb'), 'it has 4 channels'),
+    (draw(dtype=np.int32), {}, 'its values are int32'),
+    (draw(dtype=np.int16), {}, 'its values are int16, but .* uint8'),
+    (draw(4), dict(photometric='rgb'), 'colours have transparency'),
     (
       draw()[None].repeat(2, axis=0),
       dict(photometric='minisblack'),
       'it has 2 pages',
     ),
-    (draw(3), dict(planarconfig='separate', photometric='rgb'), 'keeps them'),
+    (
+      draw(3),
+      dict(planarconfig='separate', photometric='rgb'),
+      'keeps its chan',
+    ),
     (draw(), dict(photometric='miniswhite'), 'its colours are MINISWHITE'),
   ],
 )

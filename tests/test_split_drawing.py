@@ -4,10 +4,40 @@ import numpy as np
 import pytest
 
 from unet_jax import errors
-from unet_jax.data import split_drawing
+from unet_jax.data import spec, split_drawing
 
 NAMES = [f'name{i}' for i in range(10)]
 ALIKE = np.ones((10, 1), bool)
+
+
+@pytest.mark.parametrize(
+  ('share', 'folds', 'splits', 'expected'),
+  [
+    # -1, the default, draws val only where there are no lists.
+    (-1, 0, ('all',), True),
+    (-1, 0, ('train',), False),
+    (-1, 0, ('train', 'test'), False),
+    (0, 0, ('all',), False),
+    (0.2, 0, ('train',), True),
+    (0.2, 0, ('train', 'val'), False),
+    (0, 3, ('train', 'val'), True),
+  ],
+)
+def test_val_is_drawn_if_it_is_missing_and_wanted(
+  share, folds, splits, expected
+):
+  split = spec.Split('', '', '', float(share), '', folds, 0)
+  keys = dict.fromkeys(splits, NAMES)
+  assert split_drawing.is_needed(split, keys) is expected
+
+
+def test_all_images_are_for_training_if_none_is_held_out():
+  assert split_drawing.without_val({'all': NAMES}) == {'train': NAMES}
+  listed = {'train': NAMES[:8], 'test': NAMES[8:]}
+  assert split_drawing.without_val(listed) == listed
+  pooled = split_drawing.pool(listed | {'val': ['x']})
+  assert pooled == [*NAMES[:8], 'x']
+  assert split_drawing.pool({'all': NAMES}) == NAMES
 
 
 @pytest.mark.parametrize(
@@ -135,5 +165,12 @@ def test_group_is_a_part_of_the_name_or_a_column(tmp_path):
   ]:
     with pytest.raises(errors.InputError, match=message):
       split_drawing.group(names, rule, tmp_path)
+  # A first row that is longer than the header.
+  table.write_text('image,age\np1_left,8,A,B\n')
+  with pytest.raises(
+    errors.InputError, match=r'no column patient .*: image, age'
+  ):
+    split_drawing.group(names, 'eyes.csv:patient', tmp_path)
+  table.write_text('image,patient\np1_left,A\np1_right,A\np2_left,B\n')
   with pytest.raises(errors.InputError, match='has no patient for p9'):
     split_drawing.group([*names, 'p9'], 'eyes.csv:patient', tmp_path)

@@ -259,7 +259,7 @@ def run_loop(load_config, monkeypatch, flat, num, steps):
   monkeypatch.setattr(loop.checkpoint, 'save', save)
   log = types.SimpleNamespace(
     write=lambda *args: None,
-    say=lambda step, text: said.append((step, text)),
+    warn=lambda step, text: said.append((step, text)),
   )
   monitor = monitor_lib.Monitor()
   state = parallel.replicate(run.init())

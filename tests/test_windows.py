@@ -24,6 +24,8 @@ def make_examples(planes=(), has_weights=False):
       name=str(i),
       image=rng.integers(0, 256, (*shape, 3), np.uint8),
       label=rng.integers(0, 3, (*shape, *planes), np.uint8),
+      mean=rng.random(3, np.float32),
+      std=rng.random(3, np.float32),
     )
     if has_weights:
       example['weight_map'] = rng.random(shape, np.float32)

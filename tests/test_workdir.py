@@ -7,7 +7,7 @@ import re
 import pytest
 
 from unet_jax import config as config_lib
-from unet_jax import errors
+from unet_jax import defaults, errors
 from unet_jax.data import splits
 from unet_jax.training import digests
 from unet_jax.training import workdir as workdir_lib
@@ -103,3 +103,15 @@ def test_other_errors_stay_what_they_are(tmp_path):
     workdir_lib.naming_disk_faults(tmp_path),
   ):
     raise full(errno.ENOENT)
+
+
+def test_a_run_of_an_earlier_version_keeps_reading_8_bits(tmp_path):
+  path, config = tmp_path / workdir_lib.CONFIG, defaults.get_config()
+  assert workdir_lib.adopt_earlier(tmp_path, config).data.bits == 'stored'
+  config_lib.save(config, path)
+  assert workdir_lib.adopt_earlier(tmp_path, config).data.bits == 'stored'
+  assert config_lib.load(path).data.bits == 'stored'
+  path.write_text(path.read_text().replace('"bits": "stored",', ''))
+  assert 'bits' not in path.read_text()
+  assert workdir_lib.adopt_earlier(tmp_path, config).data.bits == '8'
+  assert config_lib.load(path).data.bits == '8'

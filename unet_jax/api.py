@@ -22,7 +22,7 @@ from unet_jax import config_files, errors, overrides, text_files
 
 InputError = errors.InputError
 Path: TypeAlias = str | os.PathLike
-# uint8[H, W] or uint8[H, W, C], an image of Pillow, or a file.
+# An array [H, W] or [H, W, C], an image of Pillow, or a file.
 ImageLike: TypeAlias = np.ndarray | Image.Image | Path
 Many: TypeAlias = list[Any] | tuple[Any, ...]  # Of ImageLike.
 
@@ -139,8 +139,8 @@ class Run:
     """Segments an image of any size, or each image of a list.
 
     Args:
-      image: uint8[H, W] or uint8[H, W, C], an image of Pillow, a path, or a
-        list of these.
+      image: an array [H, W] or [H, W, C] of the type of the training images, an
+        image of Pillow, a path, or a list of these.
 
     Returns:
       uint8[H, W] of indices of `classes`; bool[H, W, K] if classes overlap.
@@ -190,18 +190,17 @@ class Run:
     return function(self._read(image))
 
   def _read(self, image: ImageLike) -> np.ndarray:
-    """Returns uint8[H, W, C] with the channels of the training images."""
-    from unet_jax.data import files
+    """Returns [H, W, C] with the type and channels of the training images."""
+    from unet_jax.data import image_files
 
-    channels = self.config.data.channels
-    num_channels = len(self._model.predictor.mean)
-    if channels == 'green':  # Taken from an image in colour.
-      num_channels = 3
+    kind = self._model.kind
     if isinstance(image, str | os.PathLike):
-      array = files.read_image(pathlib.Path(image), num_channels)
+      array = image_files.read_image(pathlib.Path(image), kind)
     else:
-      array = _to_channels(image, num_channels)
-    return files.keep_channels(array, channels)
+      array = image_files.convert(
+        *(_to_array(image), 'the image', kind.dtype, kind.channels), bool
+      )
+    return image_files.keep_channels(array, self.config.data.channels)
 
   def _segment(self, image: np.ndarray) -> np.ndarray:
     from unet_jax.evaluation import predictor
@@ -342,26 +341,18 @@ def _read(path: pathlib.Path) -> Mapping[str, Any]:
   return text_files.read_json(path, 'evaluate the split again')
 
 
-def _to_channels(
-  image: np.ndarray | Image.Image, num_channels: int
-) -> np.ndarray:
-  """Returns an image in memory as uint8[H, W, num_channels]."""
+def _to_array(image: np.ndarray | Image.Image) -> np.ndarray:
+  """Returns an image in memory as an array [H, W, C]."""
   if isinstance(image, Image.Image):
     if image.mode not in ('1', 'L', 'P', 'RGB'):
       raise errors.InputError(
         f'the image has mode {image.mode}; convert it to L or RGB'
       )
-  else:
-    array = np.asarray(image)
-    has_channels = array.ndim == 3 and array.shape[-1] in (1, 3)
-    if array.dtype != np.uint8 or not (array.ndim == 2 or has_channels):
-      raise errors.InputError(
-        f'the image is {array.dtype}{list(array.shape)}; give uint8[H, W], '
-        'uint8[H, W, 1] or uint8[H, W, 3]'
-      )
-    image = Image.fromarray(
-      array.reshape(array.shape[:2]) if array.shape[2:] == (1,) else array
+    image = image.convert('L' if image.mode in ('1', 'L') else 'RGB')
+  array = np.asarray(image)
+  if array.ndim not in (2, 3) or not array.size:
+    raise errors.InputError(
+      f'the image is {array.dtype}{list(array.shape)}; give an array [height, '
+      'width] or [height, width, channels]'
     )
-  mode = 'L' if num_channels == 1 else 'RGB'
-  converted = np.asarray(image.convert(mode))
-  return converted.reshape(*converted.shape[:2], num_channels)
+  return array.reshape(*array.shape[:2], -1)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from unet_jax import cache, errors, parallel
-from unet_jax.data import crops, labels, pipeline, sources
+from unet_jax.data import codes, crops, labels, moments, pipeline, sources
 from unet_jax.nn import augment, conv, preprocess, tutorial_unet, unet
 from unet_jax.nn.native import cpu, xla_onednn
 
@@ -103,7 +103,7 @@ def make_batches(
   """Yields this process's part of the training batches, from `first_step` on.
 
   Yields:
-    image uint8[B, W, W, C], label uint8[B, W, W] or [B, W, W, K], and index
+    image [B, W, W, C], label uint8[B, W, W] or [B, W, W, K], and index
     int32[B]; see pipeline.train_batches.
   """
   return pipeline.train_batches(
@@ -129,6 +129,8 @@ def abstract_batch(config, example: dict) -> dict[str, jax.ShapeDtypeStruct]:
     if key in example:
       shape = (side, side, *example[key].shape[2:])
       sample[key] = jax.ShapeDtypeStruct(shape, example[key].dtype)
+  for key, x in moments.of_example(example).items():
+    sample[key] = jax.ShapeDtypeStruct(x.shape, x.dtype)
   return parallel.abstract_batch(sample, config.batch_size)
 
 
@@ -149,19 +151,26 @@ def window_size(config) -> int:
   return augment.window_size(config.image_size, ranges)
 
 
-def make_augment(config) -> Callable[..., tuple[jax.Array, ...]]:
+def make_augment(
+  config, limits: tuple[float, float] = codes.BYTES
+) -> Callable[..., tuple[jax.Array, ...]]:
   """Binds the config to augment.augment, for one example.
 
+  Args:
+    config: of the run.
+    limits: black and white of its images; see sources.Stats.
+
   Returns:
-    A function (key, image uint8[W, W, C], label uint8[W, W] or [W, W, K],
-    optional weight map float32[W, W]) -> (image float32[S, S, C] in [0, 255],
-    label uint8[S, S] or [S, S, K], the weight map if there is one).
+    A function (key, image [W, W, C], label uint8[W, W] or [W, W, K], optional
+    weight map float32[W, W]) -> (image float32[S, S, C], label uint8[S, S] or
+    [S, S, K], the weight map if there is one).
   """
   ranges = augment.Ranges(**config.augment)
   return functools.partial(
     augment.augment,
     size=config.image_size,
     ranges=ranges,
+    limits=limits,
     soft=config.data.masks.soft > 0,
   )
 
@@ -190,7 +199,8 @@ def make_preprocess(
 
   Returns:
     A function (image [B, H, W, C], label uint8[B, H, W] or [B, H, W, K],
-    optional weight map float32[B, H, W]) -> preprocess.Inputs.
+    optional weight map float32[B, H, W]; optional `mean` and `std` float32[B,
+    C] instead of the data's) -> preprocess.Inputs.
   """
   return functools.partial(
     preprocess.preprocess,

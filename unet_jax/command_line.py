@@ -358,8 +358,8 @@ def _explain_flag(error: Exception, command: Command) -> str:
     return last
   if error.flagname.startswith('config') and not command.configs:
     return (
-      f'there is no --{error.flagname} here: the config is that of the run; see '
-      '--help'
+      f'there is no --{error.flagname} here: the config is that of the run; '
+      'see --help'
     )
   near = lookup.nearest(error.flagname)
   hint = f'; did you mean --config.{near[0]}?' if near else ''

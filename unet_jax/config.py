@@ -26,6 +26,8 @@ RENAMED = {
 }
 # Removed key -> the only value whose effect this version still has.
 REMOVED = {'transfer.resize': 'never'}
+# Key -> its value for a run of a version before it, if not the default.
+EARLIER = {'data.bits': '8'}
 FILE = 'config.json'  # In the folder of a run.
 MACHINE = ('engine', 'input')  # A resumed run may change them.
 # Keys of config.loss that are weights of a term.
@@ -233,11 +235,19 @@ def load(path: pathlib.Path) -> ml_collections.ConfigDict:
     ) from None
 
 
+def earlier(path: pathlib.Path) -> dict[str, Any]:
+  """Returns the entries of EARLIER that hold for a config that `save` wrote."""
+  load(path)  # Names a damaged file.
+  tree = text_files.read_json(path, 'restore it')
+  saved = flatten(ml_collections.ConfigDict(tree))
+  return {key: x for key, x in EARLIER.items() if key not in saved}
+
+
 def from_dict(tree: dict) -> ml_collections.ConfigDict:
   """Returns the config of a JSON object, also of one by an earlier version.
 
-  A key that the object lacks gets its default, which changes nothing. A renamed
-  key gets its new name.
+  A key that the object lacks gets its default, which changes nothing, or the
+  value of EARLIER. A renamed key gets its new name.
 
   Raises:
     InputError: if a removed key has a value whose effect was removed, too, or
@@ -260,7 +270,7 @@ def from_dict(tree: dict) -> ml_collections.ConfigDict:
   saved = rename(saved)
   if is_older and saved.get('data.split.val_share') == 0:
     saved['data.split.val_share'] = -1.0  # Its meaning before that key existed.
-  flat = flatten(defaults.get_config()) | saved
+  flat = flatten(defaults.get_config()) | EARLIER | saved
   _check_values(flat)
   return knob_lib.unflatten(flat)
 

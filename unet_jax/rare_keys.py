@@ -77,6 +77,22 @@ KEYS = {
     ('all', 'green'),
     'All channels, or green, the best one in photographs of a retina.',
   ),
+  'data.bits': choice(
+    ('stored', '8'),
+    'Images of 16 bits keep them, or only the upper 8, which take half the '
+    'memory. Runs of an earlier version kept 8.',
+  ),
+  'data.pages': choice(
+    ('refuse', 'channels'),
+    'A TIFF with pages that no metadata explains is refused, or its pages are '
+    'channels.',
+  ),
+  'data.normalise': choice(
+    ('dataset', 'image', 'percentile'),
+    'Images are shifted and divided by the mean and deviation of the training '
+    'images, or of each image, or so that its percentiles 0.5 and 99.5 become '
+    '0 and 1.',
+  ),
   'data.foreground_share': number(
     0.5,
     SHARE,
@@ -91,14 +107,18 @@ KEYS = {
     (0.9, 1.1), 'Scales of the sampled region; those below 1 magnify.'
   ),
   'augment.elastic': number(0.0, NOT_NEGATIVE, 'Shift of grid points, pixels.'),
-  'augment.brightness': number(0.1, SHARE, 'Share of 255.'),
+  'augment.brightness': number(
+    0.1, SHARE, 'Share of the way from black to white.'
+  ),
   'augment.contrast': number(0.2, SHARE, 'Share of the contrast.'),
   'augment.gamma': number(
     0.0, (0.0, 9.0), 'The exponent is from 1 / (1 + gamma) to 1 + gamma.'
   ),
   'augment.color': number(0.0, SHARE, 'Share of each channel.'),
   'augment.blur': number(0.0, (0.0, 16.0), 'Standard deviation, pixels.'),
-  'augment.noise': number(0.0, SHARE, 'Standard deviation, share of 255.'),
+  'augment.noise': number(
+    0.0, SHARE, 'Standard deviation, share of the way from black to white.'
+  ),
   'model.depth': number(4, (1, 10), 'Times that the resolution is halved.'),
   'model.norm': choice(('batch', 'group', 'none'), 'Normalisation.'),
   'model.dilated': number(

@@ -8,15 +8,20 @@ EDGE = 0.1  # Share of the way from the frame's brightness to the inside's.
 
 
 def estimate(image: np.ndarray) -> np.ndarray:
-  """Estimates the field of view of uint8[H, W, C]: bool[H, W], True inside.
+  """Estimates the field of view of [H, W, C]: bool[H, W], True inside.
 
   The darkest corner belongs to the frame. Pixels brighter than all of that
   corner are inside. So are pixels between such pixels in both their row and
   their column, since the inside has dark spots. An image without a dark corner
   is all inside.
   """
+  grey = image.max(axis=-1)
+  if grey.dtype != np.uint8:  # Which the filter needs.
+    low, high = float(grey.min()), float(grey.max())
+    scale = 255 / (high - low) if high > low else 0.0
+    grey = np.rint((grey.astype(np.float32) - low) * scale).astype(np.uint8)
   smooth = ImageFilter.BoxBlur(max(1, min(image.shape[:2]) // 200))
-  smoothed = Image.fromarray(image.max(axis=-1)).filter(smooth)
+  smoothed = Image.fromarray(grey).filter(smooth)
   bright = np.asarray(smoothed, np.float32)  # [H, W]
   rows, cols = (max(1, side // 20) for side in bright.shape)
   corners = [

@@ -12,6 +12,8 @@ import numpy as np
 from unet_jax import errors, text_files
 from unet_jax.data import (
   files,
+  image_files,
+  image_kinds,
   labels,
   layout,
   mask_files,
@@ -53,15 +55,17 @@ def open_files(spec: Spec, scanned: scan.Files) -> layout.Layout:
   fields, weights = _first(scanned.fields), _first(scanned.weights)
   keys = splits.from_ranges(spec.split, list(images)) or scanned.lists
   keys = keys or {'all': sorted(images)}
-  channels = files.num_channels(
-    [images[name] for names in keys.values() for name in names]
+  image_kind, mixed = image_kinds.find_kind(
+    [images[name] for names in keys.values() for name in names],
+    scanned.endings,
+    bits=spec.bits,
+    pages=spec.pages,
   )
-
-  has_bright = once(lambda: files.has_bright(images.values()))
-  white = {folder: find_white(named) for folder, named in paths.items()}
+  has_bright = once(lambda: image_files.has_bright(images.values()))
+  readers = {x: make_mask_reader(named, spec) for x, named in paths.items()}
 
   def read(name: str) -> layout.Raw:
-    image = files.read_image(images[name], channels, has_bright)
+    image = image_files.read_image(images[name], image_kind, has_bright)
 
     def fit(array: np.ndarray, path: pathlib.Path) -> np.ndarray:
       if array.shape[:2] != image.shape[:2]:
@@ -69,9 +73,7 @@ def open_files(spec: Spec, scanned: scan.Files) -> layout.Layout:
       return array
 
     planes = {
-      folder: fit(
-        read_mask(named[name], masks.kind, white[folder]), named[name]
-      )
+      folder: fit(readers[folder](named[name]), named[name])
       if name in named
       else np.zeros(image.shape[:2], bool)
       for folder, named in paths.items()
@@ -89,8 +91,8 @@ def open_files(spec: Spec, scanned: scan.Files) -> layout.Layout:
       mask = dict(enumerate(np.moveaxis(planes[scan.MASKS], -1, 0)))
     return layout.Raw(name, image, mask, where, field, weight_map)
 
-  notes = tuple(finding.notes(findings))
-  return layout.Layout(keys, read, classes, str(root), notes)
+  notes = (*finding.notes(findings), *mixed)
+  return layout.Layout(keys, read, classes, str(root), image_kind, notes)
 
 
 def once(function: Callable[[], T]) -> Callable[[], T]:
@@ -104,30 +106,30 @@ def once(function: Callable[[], T]) -> Callable[[], T]:
   return call
 
 
-def find_white(masks: Mapping[str, pathlib.Path]) -> Callable[[], int]:
-  """Returns mask_files.find_white of the masks of a folder, called once."""
-  return once(lambda: mask_files.find_white(masks.values()))
-
-
-def read_mask(
-  path: pathlib.Path, kind: str, white: Callable[[], int]
-) -> np.ndarray:
-  """Reads a mask that is stored as `kind`; see spec.Masks.
+def make_mask_reader(
+  masks: Mapping[str, pathlib.Path], spec: Spec
+) -> Callable[[pathlib.Path], np.ndarray]:
+  """Builds the function that reads a mask of a folder.
 
   Args:
-    path: of the file.
-    kind: how masks are stored.
-    white: from `find_white`.
+    masks: the masks of the folder, by their names.
+    spec: says how they are stored.
 
   Returns:
-    [H, W, K] for `planes`, uint8[H, W, 3] for `color`, else uint8 or bool
-    [H, W].
+    A function of a path -> [H, W, K] for `planes`, uint8[H, W, 3] for `color`,
+    else uint8 or bool[H, W], or int32[H, W] of indices above 255.
   """
-  if kind == 'planes':
-    return files.read_planes(path)
-  if kind == 'color':
-    return files.read_image(path, 3)
-  return mask_files.read_mask(path, as_index=kind == 'index', white=white)
+  if spec.masks.kind == 'planes':
+    return files.read_planes
+  if spec.masks.kind == 'color':
+    return image_files.read_image
+  if spec.masks.kind == 'index':
+    has_instances = once(lambda: mask_files.number_instances(masks.values()))
+    return functools.partial(
+      mask_files.read_index, task=spec.task, has_instances=has_instances
+    )
+  white = once(lambda: mask_files.find_white(masks.values()))
+  return functools.partial(mask_files.read_levels, white=white)
 
 
 def find_images(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -136,10 +138,10 @@ def find_images(folder: pathlib.Path) -> list[pathlib.Path]:
   Raises:
     InputError: if there is no image, or two images have the same name.
   """
-  images = scan.by_name(folder)
+  images = scan.by_name(folder, opening.IMAGES)
   finding.refuse(
     [
-      *file_checks.holds_files(folder, images),
+      *file_checks.holds_files(folder, images, opening.IMAGES),
       *file_checks.ambiguous([images]),
     ]
   )
@@ -148,7 +150,7 @@ def find_images(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def left_out(folder: pathlib.Path) -> list[str]:
   """Returns a line on the files of a folder that are not read, if any are."""
-  return finding.notes(file_checks.left_out({folder: opening.SUFFIXES}))
+  return finding.notes(file_checks.left_out({folder: opening.IMAGES}))
 
 
 def _first(paths: scan.Paths) -> dict[str, pathlib.Path]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unet_jax.data import labels
+from unet_jax.data import image_kinds, labels, moments
 from unet_jax.data.spec import Masks
 
 
@@ -13,11 +13,12 @@ class Raw(NamedTuple):
   """An example as stored."""
 
   name: str
-  image: np.ndarray  # uint8[H, W, C]
+  image: np.ndarray  # [H, W, C], of a type of image_kinds.DTYPES.
   mask: labels.Mask | labels.Decoded  # Decoded if a file has the label.
   where: str  # The mask's file, for messages.
   field: np.ndarray | None = None  # bool[H, W], the field of view.
   weight_map: np.ndarray | None = None  # float32[H, W]: files.read_weights.
+  own: moments.Moments = {}  # If a file has them.
 
 
 class Layout(NamedTuple):
@@ -27,6 +28,7 @@ class Layout(NamedTuple):
   read: Callable[[str], Raw]
   classes: tuple[str, ...]
   root: str
+  kind: image_kinds.Kind  # Of the images.
   notes: tuple[str, ...] = ()  # Lines for the user to read before training.
 
 

@@ -9,42 +9,94 @@ from PIL import ImageFile
 from unet_jax import errors
 from unet_jax.data import opening
 
+MOST_CLASSES = 254  # More values than that number objects.
 
-def read_mask(
-  path: pathlib.Path, *, as_index: bool, white: Callable[[], int]
+
+def read_index(
+  path: pathlib.Path, *, task: str, has_instances: Callable[[], bool]
 ) -> np.ndarray:
-  """Decodes a mask as stored: uint8[H, W] or bool[H, W].
+  """Decodes a mask of indices as stored: uint8, int32 or bool[H, W].
 
   A palette file gives its indices: converting it to grey would turn class 1
-  into the brightness of that class's colour.
+  into the brightness of that class's colour. Pillow scales 2-bit and 4-bit
+  indices to 0 to 255, which is undone.
 
   Args:
     path: of the file.
-    as_index: whether grey values are indices; Pillow scales 2-bit and 4-bit
-      indices to 0 to 255, which is undone. If False, the values are brightness.
-    white: returns what white is, 255 or 65535, in the masks of 16 and 32 bits
-      of a set, if values are brightness; see `find_white`.
+    task: under `binary`, masks of instances give bool, True where above 0.
+    has_instances: returns whether the masks of 16 and 32 bits of a set number
+      objects; see `number_instances`.
+
+  Raises:
+    InputError: if the file is damaged, has values below 0, or has instances
+      where the task is another.
   """
   with opening.open_image(path) as image:
     tiles = opening.tiles(image)  # Pillow forgets them when it decodes.
     array = _grey_mask(image, path)
-  if array.itemsize > 1:
-    full = 255 if as_index else white()
-    if not full:
+  if array.itemsize == 1:
+    few = 85 if 'L;2' in tiles else 17 if 'L;4' in tiles else 0
+    return array // np.uint8(few) if few else array
+  if array.min() < 0:
+    raise errors.InputError(
+      f'{path}: mask value {array.min()} is below 0; save it as a PNG of '
+      'indices'
+    )
+  if has_instances():
+    if task != 'binary':
       raise errors.InputError(
-        f'{path}: masks of 16 or 32 bits end at 255 in some files, and go '
-        'beyond in others; save all masks with 8 bits'
+        f'{path}: the masks beside it have more than {MOST_CLASSES} different '
+        'values, which number objects, not classes; make one class of all '
+        'above 0: --config binary:folder --config.data.masks.kind=index'
       )
-    if not 0 <= array.min() <= array.max() <= full:
-      value = array.min() if array.min() < 0 else array.max()
-      raise errors.InputError(
-        f'{path}: mask value {value} is not from 0 to {full}; save it as an '
-        '8-bit PNG of indices'
-      )
-    return (array >> (8 if full > 255 else 0)).astype(np.uint8)
-  if as_index and ('L;2' in tiles or 'L;4' in tiles):
-    array = array // np.uint8(85 if 'L;2' in tiles else 17)
-  return array
+    return array > 0
+  return array.astype(np.uint8 if array.max() <= 255 else np.int32)
+
+
+def number_instances(paths: Iterable[pathlib.Path]) -> bool:
+  """Returns whether masks of 16 and 32 bits number objects, not classes.
+
+  So they do if they have more than MOST_CLASSES different values in all. Skips
+  damaged files, and those of 8 bits.
+  """
+  values: set[int] = set()
+  for path in paths:
+    try:
+      with opening.open_image(path) as image:
+        if image.mode.startswith('I'):
+          values.update(np.unique(_grey_mask(image, path)).tolist())
+    except errors.InputError:
+      continue  # Reading the set names the file.
+    if len(values) > MOST_CLASSES:
+      return True
+  return False
+
+
+def read_levels(path: pathlib.Path, *, white: Callable[[], int]) -> np.ndarray:
+  """Decodes a mask whose values are brightness: uint8 or bool[H, W].
+
+  Args:
+    path: of the file.
+    white: returns what white is, 255 or 65535, in the masks of 16 and 32 bits
+      of a set; see `find_white`.
+  """
+  with opening.open_image(path) as image:
+    array = _grey_mask(image, path)
+  if array.itemsize == 1:
+    return array
+  full = white()
+  if not full:
+    raise errors.InputError(
+      f'{path}: masks of 16 or 32 bits end at 255 in some files, and go '
+      'beyond in others; save all masks with 8 bits'
+    )
+  if not 0 <= array.min() <= array.max() <= full:
+    value = array.min() if array.min() < 0 else array.max()
+    raise errors.InputError(
+      f'{path}: mask value {value} is not from 0 to {full}; save it as an '
+      '8-bit PNG of indices'
+    )
+  return (array >> (8 if full > 255 else 0)).astype(np.uint8)
 
 
 def find_white(paths: Iterable[pathlib.Path]) -> int:

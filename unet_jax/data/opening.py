@@ -16,6 +16,7 @@ SUFFIXES = (
   *FIRST_SUFFIXES,
   *('.bmp', '.webp', '.jp2', '.pgm', '.pbm', '.pnm', '.tga', '.avif', '.jfif'),
 )
+IMAGES = (*SUFFIXES, '.npy')  # Of images; masks of that ending are planes.
 # Pillow opens more, whatever the ending: for EPS it would run a program.
 FORMATS = (
   *('PNG', 'JPEG', 'TIFF', 'GIF', 'PPM', 'BMP', 'DIB', 'WEBP', 'JPEG2000'),
@@ -23,6 +24,8 @@ FORMATS = (
 )
 # Tags of TIFF.
 BITS, SAMPLES, SAMPLE_FORMAT = 258, 277, 339
+TURN = 274  # As EXIF's orientation; above 4, height and width are swapped.
+TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # First bytes.
 REDUCED = 254  # Its bit 0 marks a small copy of another page.
 
 
@@ -52,20 +55,18 @@ def open_file(path: pathlib.Path) -> ImageFile.ImageFile:
 def open_image(path: pathlib.Path) -> ImageFile.ImageFile:
   """Opens an image; refuses pages and channels that Pillow would leave out."""
   image = open_file(path)
-  tags = getattr(image, 'tag_v2', {})
-  num_channels = tags.get(SAMPLES, 1)
-  num_pages = decode(_count_pages, path, image)
+  channels, pages = num_samples(image), num_pages(image, path)
   text = ''
   if image.mode == 'F':
     text = 'its values are floats; save it with 8 or 16 bits'
-  elif num_channels > len(image.getbands()):
+  elif channels > len(image.getbands()):
     text = (
-      f'it has {num_channels} channels; save the 1 or 3 of them that training '
+      f'it has {channels} channels; save the 1 or 3 of them that training '
       'should see'
     )
-  elif num_pages > 1:
+  elif pages > 1:
     text = (
-      f'it has {num_pages} pages, and a sample is one image; save each page of '
+      f'it has {pages} pages, and a sample is one image; save each page of '
       f'images and masks as a file: {path.stem}_0000{path.suffix} and so on'
     )
   if text:
@@ -84,17 +85,47 @@ def of_any_size() -> Iterator[None]:
     Image.MAX_IMAGE_PIXELS = limit
 
 
-def size(path: pathlib.Path) -> tuple[int, int]:
-  """Returns width and height by a file's header; (0, 0) if it has none."""
-  try:
-    with of_any_size(), open_file(path) as image:
-      return image.size
-  except errors.InputError:
-    return 0, 0
+def refuse_wide(image: ImageFile.ImageFile, path: pathlib.Path) -> None:
+  """Refuses an image, not a mask, of signed or 32-bit values."""
+  # Pillow reads 16-bit grey of PPM as mode I.
+  if image.mode == 'I' and image.format != 'PPM':
+    raise errors.InputError(
+      f'{path}: its values are signed or of 32 bits; save it with 8 or 16 bits'
+    )
+
+
+def is_tiff(path: pathlib.Path) -> bool:
+  """Returns whether a file begins as a TIFF does."""
+  _check_file(path)
+  with path.open('rb') as file:
+    return file.read(4) in TIFF
+
+
+def num_samples(image: ImageFile.ImageFile) -> int:
+  """Returns the channels of a TIFF by its tags; 1 for other files."""
+  return getattr(image, 'tag_v2', {}).get(SAMPLES, 1)
+
+
+def num_pages(image: ImageFile.ImageFile, path: pathlib.Path) -> int:
+  """Counts pages and frames, without previews and small copies."""
+  return decode(_count_pages, path, image)
+
+
+def is_turned(image: ImageFile.ImageFile) -> bool:
+  """Returns whether Pillow mixes the pixels of a TIFF that lies on its side.
+
+  Pillow 13 swaps the sides of an uncompressed one before it decodes it.
+  """
+  turn = getattr(image, 'tag_v2', {}).get(TURN, 1)
+  return turn > 4 and image.tile[0][0] == 'raw'
+
+
+def is_cut(image: ImageFile.ImageFile) -> bool:
+  """Returns whether Pillow keeps the upper 8 of 16 bits of a colour file."""
+  return image.mode in ('RGB', 'RGBA') and ';16' in tiles(image)
 
 
 def _count_pages(image: ImageFile.ImageFile) -> int:
-  """Counts pages and frames, without previews and small copies."""
   num_pages = getattr(image, 'n_frames', 1)
   if num_pages == 1 or image.format == 'MPO':  # A JPEG with its preview.
     return 1
@@ -128,15 +159,21 @@ def decode(function, path: pathlib.Path, *args, **kwargs):
     ) from None
 
 
-def load_array(path: pathlib.Path) -> np.ndarray:
+def load_array(path: pathlib.Path, *, in_memory: bool = True) -> np.ndarray:
   """Reads the array of a .npy file.
+
+  Args:
+    path: of the file.
+    in_memory: whether to read the values at once.
 
   Raises:
     InputError: if there is no such file, or it is not such an array.
   """
   _check_file(path)
   try:
-    array = np.load(path, allow_pickle=False)
+    array = np.load(
+      path, mmap_mode=None if in_memory else 'r', allow_pickle=False
+    )
   except Exception as error:  # A damaged header raises nearly anything.
     raise errors.InputError(
       f'{path}: not a readable .npy file ({_reason(error)}); restore or remove '

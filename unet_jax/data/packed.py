@@ -5,16 +5,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from unet_jax.data import moments
+
 
 class Packed(NamedTuple):
   """N examples, one after the other, each in row-major order.
 
   Attributes:
-    image: uint8[P, C], the pixels of all images.
+    image: [P, C], the pixels of all images.
     label: uint8[P] or [P, K].
     weight_map: float32[P]; None if no example has one.
     offset: int32[N], the place of each image's first pixel.
     shape: int32[N, 2], height and width.
+    own: mean and std, float32[N, C], or {}; see `moments`.
   """
 
   image: np.ndarray
@@ -22,6 +25,7 @@ class Packed(NamedTuple):
   weight_map: np.ndarray | None
   offset: np.ndarray
   shape: np.ndarray
+  own: moments.Moments = {}
 
 
 def pack(examples: Sequence[dict]) -> Packed:
@@ -39,4 +43,8 @@ def pack(examples: Sequence[dict]) -> Packed:
     weight_map=flat('weight_map') if 'weight_map' in examples[0] else None,
     offset=(np.cumsum(sizes) - sizes).astype(np.int32),
     shape=shape,
+    own={
+      key: np.stack([x[key] for x in examples])
+      for key in moments.of_example(examples[0])
+    },
   )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import grain
 import numpy as np
 
-from unet_jax.data import crops, sources
+from unet_jax.data import crops, moments, sources
 
 # Samples of a stream. Grain's endless stream overflows with batches of 1.
 NO_END = 2**40
@@ -56,9 +56,9 @@ def train_batches(
       `process_count`-th position of the stream.
 
   Yields:
-    image uint8[B, W, W, C], label uint8[B, W, W] or [B, W, W, K], and index
+    image [B, W, W, C], label uint8[B, W, W] or [B, W, W, K], and index
     int32[B], the sample's position in the global stream; where the examples
-    have one, also weight_map float32[B, W, W].
+    have them, also weight_map float32[B, W, W], and mean and std float32[B, C].
   """
   choose = _chooser(len(source), sampling)
 
@@ -70,7 +70,8 @@ def train_batches(
     uncut = {key: example[key] for key in crops.CROPPED if key in example}
     side = sampling.window_size
     arrays = crops.cut(*uncut.values(), top=top, left=left, side=side)
-    return dict(zip(uncut, arrays, strict=True), index=np.int32(index))
+    cut = dict(zip(uncut, arrays, strict=True), index=np.int32(index))
+    return cut | moments.of_example(example)
 
   part = (process_index, process_count)
   return _batches(crop, batch_size, first_step, part)
@@ -205,7 +206,8 @@ def stack(
 ) -> Iterator[dict[str, np.ndarray]]:
   """Yields this process's part of batches of `size` samples, in order.
 
-  Zeros fill the last batch, so that their `weight`, if they have one, is 0.
+  Zeros, and deviations of 1, fill the last batch, so that their `weight`, if
+  they have one, is 0.
 
   Args:
     samples: dicts of arrays, each with the same shapes.
@@ -217,6 +219,7 @@ def stack(
   samples, share = iter(samples), size // process_count
   mine = slice(process_index * share, (process_index + 1) * share)
   while batch := list(itertools.islice(samples, size)):
-    filling = {key: np.zeros_like(value) for key, value in batch[0].items()}
+    # A deviation of 0 would make NaN, which no weight takes away.
+    filling = {k: np.full_like(x, k == 'std') for k, x in batch[0].items()}
     batch += [filling] * (size - len(batch))
     yield {key: np.stack([x[key] for x in batch[mine]]) for key in filling}

@@ -12,7 +12,7 @@ from tensorflow_datasets.core import example_serializer
 
 from unet_jax import config as config_lib
 from unet_jax import errors, text_files
-from unet_jax.data import labels, layout, stats
+from unet_jax.data import image_kinds, labels, layout, moments, stats
 from unet_jax.data.spec import Spec
 
 NAME, VERSION = 'prepared', '1.0.0'  # What TFDS calls the data set.
@@ -45,6 +45,7 @@ def write(
     settings=_settings(spec),
     classes=list(opened.classes),
     root=opened.root,
+    kind=image_kinds.to_json(opened.kind),
     keys=keys_of,
   )
   manifest = _begin(folder, output, plan)
@@ -87,7 +88,8 @@ def open_prepared(spec: Spec) -> layout.Layout:
       f'{folder} is not a finished data set; {again}, with --output={root}'
     )
   for key, value in _settings(spec).items():
-    prepared_with = manifest['settings'].get(key)
+    # A set that is older than a key agrees with all of its values.
+    prepared_with = manifest['settings'].get(key, value)
     if prepared_with != value:
       raise errors.InputError(
         f'{folder} was prepared with config.{key}={prepared_with!r}, not '
@@ -118,9 +120,17 @@ def open_prepared(spec: Spec) -> layout.Layout:
     decoded = labels.Decoded(entry['label'], int(entry['overlap']), marked)
     weight_map = entry['weight_map'] if entry['weight_map'].any() else None
     name = entry['name'].decode()
-    return layout.Raw(name, entry['image'], decoded, key, None, weight_map)
+    own = moments.of_example(entry)
+    return layout.Raw(
+      *(name, entry['image'], decoded, key, None, weight_map, own)
+    )
 
-  return layout.Layout(keys, read, classes, str(root))
+  if 'kind' in manifest:
+    kind = image_kinds.from_json(manifest['kind'])
+  else:  # An earlier version prepared it.
+    first = next(split for split in keys if keys[split])
+    kind = image_kinds.of_array(entries[first][0]['image'], spec.channels)
+  return layout.Layout(keys, read, classes, str(root), kind)
 
 
 def _settings(spec: Spec) -> dict:
@@ -179,11 +189,15 @@ def _features(example: dict) -> tfds.features.FeaturesDict:
   return tfds.features.FeaturesDict(
     dict(
       name=tfds.features.Text(),
-      image=array((None, None, image.shape[-1])),
+      image=array((None, None, image.shape[-1]), image.dtype.type),
       label=array((None, None, *label.shape[2:])),
       weight_map=array((None, None), np.float32),  # [[0]] if there is none.
       overlap=tfds.features.Scalar(np.int64),
       marked=tfds.features.Text(),  # JSON; see labels.Decoded.
+      **{
+        key: array(x.shape, np.float32)
+        for key, x in moments.of_example(example).items()
+      },
     )
   )
 

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tifffile
-from PIL import Image
 
 from unet_jax import errors
-from unet_jax.data import files, opening
+from unet_jax.data import image_files, image_kinds, opening, tiff_files
 
 SUFFIXES = ('.tif', '.tiff')
 # Rows of tiles, or strips, of a file that stay decoded. Rows are read twice,
@@ -23,13 +22,13 @@ class Rows(NamedTuple):
   """An image that is read by rows."""
 
   shape: tuple[int, int]  # H and W.
-  read: Callable[[slice], np.ndarray]  # Rows -> uint8[rows, W, C].
+  read: Callable[[slice], np.ndarray]  # Rows -> [rows, W, C].
   is_whole: bool  # Whether it was decoded as a whole.
 
 
 def is_large(path: pathlib.Path, max_pixels: int) -> bool:
   """Returns whether an image, by its header, has more pixels than that."""
-  width, height = opening.size(path)
+  width, height = image_kinds.size(path)
   return width * height > max_pixels
 
 
@@ -37,7 +36,7 @@ def is_large(path: pathlib.Path, max_pixels: int) -> bool:
 def open_rows(
   path: pathlib.Path,
   *,
-  num_channels: int,
+  kind: image_kinds.Kind,
   channels: str,
   max_pixels: int,
   may_be_dark: Callable[[], bool],
@@ -46,41 +45,44 @@ def open_rows(
 
   Args:
     path: of the file.
-    num_channels: 1 or 3, of the file; see files.read_image.
-    channels: `all` or `green`; see files.keep_channels.
+    kind: kind of the images; see image_files.read_image.
+    channels: `all` or `green`; see image_files.keep_channels.
     max_pixels: largest image that is decoded as a whole.
-    may_be_dark: see files.read_image.
+    may_be_dark: see image_files.read_image.
 
   Raises:
     InputError: if the file is damaged or of an unsupported kind, or larger and
       not a TIFF; also while it is read.
   """
-  keep = functools.partial(files.keep_channels, channels=channels)
+  keep = functools.partial(image_files.keep_channels, channels=channels)
   if not is_large(path, max_pixels):
     with opening.of_any_size():
-      image = keep(files.read_image(path, num_channels, may_be_dark))
+      image = keep(image_files.read_image(path, kind, may_be_dark))
     yield Rows(image.shape[:2], image.__getitem__, is_whole=True)
     return
-  width, height = opening.size(path)
-  if path.suffix.lower() not in SUFFIXES:
+  width, height = image_kinds.size(path)
+  if path.suffix.lower() not in SUFFIXES or len(kind.parts) > 1:
     raise errors.InputError(
-      f'{path}: it has {height * width} pixels, and only TIFFs are read in '
-      f'parts; save it as a TIFF, or decode it as a whole by '
-      f'--max_pixels={height * width}'
+      f'{path}: it has {height * width} pixels, and only a TIFF that is '
+      'the one file of an image is read in parts; save it so, or decode it as '
+      f'a whole by --max_pixels={height * width}'
     )
-  with _naming(path), tifffile.TiffFile(path) as file:
+  with tiff_files.naming(path), tifffile.TiffFile(path) as file:
     page = file.pages.first
     _check(path, file)
     band = functools.lru_cache(KEPT)(functools.partial(_band, page))
     length = page.chunks[0]
 
     def read(rows: slice) -> np.ndarray:
-      with _naming(path):
+      with tiff_files.naming(path):
         first, last = rows.start // length, (rows.stop - 1) // length
         parts = [band(i) for i in range(first, last + 1)]
       array = np.concatenate(parts) if len(parts) > 1 else parts[0]
       array = array[rows.start - first * length :][: rows.stop - rows.start]
-      return keep(_convert(array, num_channels))
+      array = image_files.convert(
+        array, path, kind.dtype, kind.channels, lambda: True
+      )
+      return keep(array)
 
     yield Rows((height, width), read, is_whole=False)
 
@@ -91,16 +93,18 @@ def _check(path: pathlib.Path, file: tifffile.TiffFile) -> None:
   problem = ''
   if any(other.shape == page.shape for other in file.pages[1:]):
     problem = f'it has {len(file.pages)} pages'
-  elif page.dtype not in (np.uint8, np.uint16):
+  elif page.dtype.name not in image_kinds.DTYPES:
     problem = f'its values are {page.dtype}'
-  elif page.samplesperpixel not in (1, 3) or page.planarconfig != 1:
-    problem = f'it has {page.samplesperpixel} channels, or keeps them apart'
+  elif page.planarconfig != 1:
+    problem = 'it keeps its channels apart'
+  elif page.photometric.name == 'RGB' and page.samplesperpixel != 3:
+    problem = 'its colours have transparency'
   elif page.photometric.name not in ('MINISBLACK', 'RGB', 'YCBCR'):
     problem = f'its colours are {page.photometric.name}'
   if problem:
     raise errors.InputError(
-      f'{path}: {problem}; to be read in parts, a TIFF must be one page of '
-      'grey or RGB values of 8 or 16 bits: convert it'
+      f'{path}: {problem}; to be read in parts, a TIFF must be one page '
+      'whose pixels have all channels: convert it'
     )
 
 
@@ -126,33 +130,3 @@ def _band(page: Any, index: int) -> np.ndarray:
       area = array[:, left : left + shape[2]]
       area[:] = segment.reshape(shape)[0, :rows, : area.shape[1]]
   return array
-
-
-def _convert(array: np.ndarray, num_channels: int) -> np.ndarray:
-  """Turns [H, W, samples] into uint8[H, W, C] as files.read_image does."""
-  if array.dtype == np.uint16:
-    array = (array >> 8).astype(np.uint8)
-  if array.shape[-1] == num_channels:
-    return array
-  if num_channels == 3:
-    return np.repeat(array, 3, axis=-1)
-  return np.asarray(Image.fromarray(array).convert('L'))[..., None]
-
-
-@contextlib.contextmanager
-def _naming(path: pathlib.Path) -> Iterator[None]:
-  """Turns the errors of tifffile into an InputError that names the file."""
-  try:
-    yield
-  except errors.InputError:
-    raise
-  except Exception as error:  # Of zlib, struct, NumPy, tifffile and so on.
-    text = str(error)
-    if 'imagecodecs' in text:
-      raise errors.InputError(
-        f'{path}: {text}; pip install imagecodecs, or save it uncompressed or '
-        'with deflate'
-      ) from None
-    raise errors.InputError(
-      f'{path}: damaged or truncated ({text}); restore or remove it'
-    ) from None

@@ -1,6 +1,7 @@
 """Lists the files of a folder of images and masks, without checking them."""
 
 import pathlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,8 @@ from unet_jax.data.spec import Spec
 MASKS = 'masks'  # Folder of masks, if there is one mask per image.
 WEIGHTS = ('.npy', '.png')  # Suffixes of maps of weights.
 
+NUMBERED = re.compile(r'(.+)(_\d{4})')  # A channel, as nnU-Net names it.
+
 CLUTTER = ('thumbs.db', 'desktop.ini')  # Files that Windows adds.
 
 Paths = dict[str, list[pathlib.Path]]  # NAME -> its files; one is right.
@@ -20,21 +23,24 @@ class Files(NamedTuple):
   """The files of a folder, whether or not they match."""
 
   root: pathlib.Path
-  images: Paths
+  images: Paths  # Of an image of several files, the first.
   masks: dict[str, Paths]  # By mask folder.
   fields: Paths  # Masks of the field of view, if a folder has them.
   weights: Paths  # Maps of weights, if there are any.
   lists: dict[str, list[str]]  # Split -> names, if its list exists.
+  # Endings of the names of an image's files, as nnU-Net has them.
+  endings: tuple[str, ...] = ('',)
 
 
 def list_files(spec: Spec) -> Files:
   """Lists the files under `spec.root`.
 
   A mask has the name of its image. If all masks of a folder add the same ending
-  to it, as IDRiD_01_EX.tif does to IDRiD_01.jpg, the ending is dropped.
+  to it, as IDRiD_01_EX.tif does to IDRiD_01.jpg, the ending is dropped. Where
+  masks are called NAME and no image is, an image may be NAME_0000, NAME_0001.
 
   Raises:
-    InputError: if there is no such folder.
+    InputError: if there is no such folder, or an image lacks a file.
   """
   if not spec.root:
     raise errors.InputError(
@@ -46,15 +52,18 @@ def list_files(spec: Spec) -> Files:
       f'config.data.root: no folder {root}; give it with --config.data.root'
     )
   _check_name(str(root), root)
-  images = by_name(root / 'images')
-  spelling = _spelling(images)
+  images = by_name(root / 'images', opening.IMAGES)
   suffixes, weights = mask_suffixes(spec), root / spec.weights
+  folders = _mask_folders(root, spec)
+  named = {x for folder in folders for x in by_name(folder, suffixes)}
+  images, endings = group(images, named)
+  spelling = _spelling(images)
   return Files(
     root=root,
     images=images,
     masks={
       _class_name(folder.name, spec): list_masks(folder, images, suffixes)
-      for folder in _mask_folders(root, spec)
+      for folder in folders
     },
     fields=list_masks(root / spec.fov, images) if has_field_files(spec) else {},
     weights=list_masks(weights, images, WEIGHTS) if spec.weights else {},
@@ -62,7 +71,45 @@ def list_files(spec: Spec) -> Files:
       split: [spelling.get(text_files.normal(name), name) for name in names]
       for split, names in splits.read_lists(root).items()
     },
+    endings=endings,
   )
+
+
+def group(images: Paths, masks: set[str]) -> tuple[Paths, tuple[str, ...]]:
+  """Groups images NAME_0000, NAME_0001 ... whose masks are called NAME.
+
+  Args:
+    images: NAME_0000 -> its files, and so on.
+    masks: names of the masks.
+
+  Returns:
+    NAME -> the file NAME_0000, and the endings; or the images, and ('',), if
+    they are not such images.
+
+  Raises:
+    InputError: if they are, and one lacks a file that the others have.
+  """
+  parts = [NUMBERED.fullmatch(name) for name in images]
+  matches = [part for part in parts if part]
+  names = dict.fromkeys(match[1] for match in matches)
+  if len(matches) < len(images) or masks.isdisjoint(names):
+    return images, ('',)
+  if not masks.isdisjoint(images):
+    return images, ('',)
+  endings = sorted({match[2] for match in matches})
+  grouped: Paths = {}
+  for name in names:
+    grouped[name] = images.get(name + endings[0], [])
+    for ending in endings:
+      suffixes = [x.suffix for x in images.get(name + ending, ())]
+      if not suffixes or suffixes[0] != grouped[name][0].suffix:
+        where = next(iter(images.values()))[0].parent
+        raise errors.InputError(
+          f'{where}: the files of {name} must end with {", ".join(endings)} '
+          f'and have one suffix, as those of other images, but {ending} is '
+          'missing; add it'
+        )
+  return grouped, tuple(endings)
 
 
 def list_masks(
@@ -100,8 +147,11 @@ def by_name(
     if path.suffix.lower() in suffixes and path.is_file():
       _check_name(path.name, folder)
       paths.setdefault(path.stem, []).append(path)
+  if not set(opening.FIRST_SUFFIXES) <= set(suffixes):
+    return paths
   return {
-    name: [x for x in several if _is_first(x)] or several
+    name: [x for x in several if x.suffix.lower() in opening.FIRST_SUFFIXES]
+    or several
     for name, several in paths.items()
   }
 
@@ -135,12 +185,6 @@ def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
       'permissions'
     ) from None
   return [path for path in paths if not path.name.startswith('.')]
-
-
-def _is_first(path: pathlib.Path) -> bool:
-  """Returns whether a file is taken before one of the same name."""
-  suffix = path.suffix.lower()
-  return suffix in opening.FIRST_SUFFIXES or suffix not in opening.SUFFIXES
 
 
 def _check_name(name: str, folder: pathlib.Path) -> None:

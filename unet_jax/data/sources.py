@@ -10,8 +10,10 @@ import numpy as np
 
 from unet_jax import cache, errors
 from unet_jax.data import (
+  codes,
   crops,
   folder,
+  image_kinds,
   labels,
   layout,
   reading,
@@ -71,11 +73,13 @@ class Stats(NamedTuple):
   """Statistics of the training split, from which a run is built."""
 
   classes: tuple[str, ...]  # Names of the foreground classes.
-  mean: tuple[float, ...]  # Per-channel mean of the images, in [0, 255].
-  std: tuple[float, ...]  # Per-channel standard deviation, at least 1.
+  mean: tuple[float, ...]  # Per-channel mean of the images, as stored.
+  std: tuple[float, ...]  # Per-channel standard deviation; not 0.
   # For each plane: its pixels, the pixels of the images in which it occurs, and
   # the pixels of all images. Only class weights need these counts.
   pixels: tuple[tuple[int, int, int], ...] = ()
+  kind: image_kinds.Kind = image_kinds.RGB  # Of the files of images.
+  limits: tuple[float, float] = codes.BYTES  # Black and white.
 
 
 class Dataset(NamedTuple):
@@ -131,11 +135,19 @@ def load(
   notes = [*opened.notes, *notes]
   notes += stats.notes(sum(by_split.values(), []), coding)
   notes += finding.notes(findings)
-  mean, std = stats.moments(train)
+  limits = stats.limits(train, opened.kind.dtype)
+  mean, std = stats.moments(train, limits[1] - limits[0])
   digests = {key: counts[key].digest for key in counts}
   return Dataset(
     splits={split: Source(keys[split], read, kept, digests) for split in keys},
-    stats=Stats(opened.classes, mean, std, stats.count_pixels(train)),
+    stats=Stats(
+      opened.classes,
+      mean,
+      std,
+      stats.count_pixels(train),
+      opened.kind,
+      limits,
+    ),
     root=opened.root,
     digests={split: _digest(keys[split]) for split in keys},
     images={

@@ -47,6 +47,9 @@ class Spec(NamedTuple):
   weights: str  # Folder of maps of weights, or ''.
   resize: int  # Longer side of images in pixels; 0: as stored.
   channels: str  # all | green
+  bits: str  # stored | 8, of images of 16 bits
+  pages: str  # refuse | channels
+  normalise: str  # dataset | image | percentile
 
   @property
   def encoding(self) -> str:
@@ -69,6 +72,9 @@ class Spec(NamedTuple):
       'data.weights': self.weights,
       'data.resize': self.resize,
       'data.channels': self.channels,
+      'data.bits': self.bits,
+      'data.pages': self.pages,
+      'data.normalise': self.normalise,
       'data.split.train': split.train,
       'data.split.val': split.val,
       'data.split.test': split.test,
@@ -106,4 +112,7 @@ def read(config: ml_collections.ConfigDict) -> Spec:
     weights=config.data.weights,
     resize=config.data.resize,
     channels=config.data.channels,
+    bits=config.data.bits,
+    pages=config.data.pages,
+    normalise=config.data.normalise,
   )

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unet_jax.data import crops, labels
+from unet_jax.data import codes, crops, labels
 
 IN_MEMORY = 4 * 2**30  # Bytes of decoded examples that are kept.
+TOPS = (1023, 4095, 16383, 65535)  # White of cameras of 10 to 16 bits.
 STRETCH = 64  # Examples that threads decode before the first is used.
 
 
@@ -19,8 +20,10 @@ class Counts(NamedTuple):
   name: str
   pixels: int
   longest: int  # Length of its longer side.
-  sum: np.ndarray  # int64[C], of the values.
-  squares: np.ndarray  # int64[C], sum of the squared values.
+  sum: np.ndarray  # int64[C], of the values; float64 for floats.
+  squares: np.ndarray  # Likewise, of the squared values.
+  low: float  # The least value.
+  high: float  # The greatest value.
   planes: np.ndarray  # int64[P], pixels of each plane, background first.
   classes: np.ndarray  # int64[K], the foreground, the last planes.
   void: int  # Void pixels.
@@ -50,7 +53,9 @@ def read_all(
 
 def count(example: dict, coding: labels.Coding) -> Counts:
   """Counts the pixels and values of one example."""
-  image, label = example['image'].astype(np.int64), example['label']
+  image, label = example['image'], example['label']
+  low, high = float(image.min()), float(image.max())
+  image = image.astype(np.float64 if image.dtype.kind == 'f' else np.int64)
   planes = count_planes(label, coding)
   return Counts(
     name=example['name'],
@@ -58,6 +63,8 @@ def count(example: dict, coding: labels.Coding) -> Counts:
     longest=max(image.shape[:2]),
     sum=image.sum(axis=(0, 1)),
     squares=(image**2).sum(axis=(0, 1)),
+    low=low,
+    high=high,
     planes=planes,
     classes=planes[-len(coding.classes) :],
     void=int(np.count_nonzero(labels.is_void(label))),
@@ -113,15 +120,40 @@ def count_pixels(
   )
 
 
+def limits(images: Sequence[Counts], dtype: str) -> tuple[float, float]:
+  """Returns what is black and white in images of one of image_kinds.DTYPES.
+
+  Of uint8 0 and 255; of uint16 the range of the least number of bits that
+  cameras have and that holds all images; else their least and greatest value.
+  """
+  low = min(image.low for image in images)
+  high = max(image.high for image in images)
+  if dtype == 'uint8':
+    return codes.BYTES
+  if dtype == 'uint16':
+    return 0.0, next(float(top) for top in TOPS if high <= top)
+  return low, high if high > low else low + 1.0
+
+
 def moments(
-  images: Sequence[Counts],
+  images: Sequence[Counts], span: float
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-  """Returns mean and standard deviation, at least 1, of each channel."""
+  """Returns mean and standard deviation of each channel.
+
+  Args:
+    images: counts of the images.
+    span: from black to white; a deviation is at least a 255th of it.
+  """
   pixels = sum(image.pixels for image in images)
-  mean = np.sum([image.sum for image in images], axis=0) / pixels  # [C]
-  squares = np.sum([image.squares for image in images], axis=0) / pixels
-  std = np.sqrt(np.maximum(squares - mean**2, 0))
-  return tuple(mean.tolist()), tuple(np.maximum(std, 1.0).tolist())
+  # Python's whole numbers have no greatest one: 2**63 is soon passed.
+  sums = np.sum([image.sum.tolist() for image in images], axis=0, dtype=object)
+  squares = np.sum(
+    [image.squares.tolist() for image in images], axis=0, dtype=object
+  )
+  mean = (sums / pixels).astype(np.float64)  # [C]
+  variance = (squares / pixels).astype(np.float64) - mean**2
+  std = np.maximum(np.sqrt(np.maximum(variance, 0)), span / 255)
+  return tuple(mean.tolist()), tuple(std.tolist())
 
 
 def notes(images: Sequence[Counts], coding: labels.Coding) -> list[str]:

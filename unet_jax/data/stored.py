@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unet_jax.data import opening
+from unet_jax.data import image_kinds, opening, tiff_files
 
 ORIENTATION = 0x0112  # EXIF's tag for the rotation of an image.
 SWAPPED = (5, 6, 7, 8)  # Its values that swap width and height.
@@ -45,6 +45,29 @@ def read(path: pathlib.Path) -> tuple[File, np.ndarray]:
       str(path), image.size, image.mode, image.format or '', orientation
     )
   return file, array
+
+
+def read_image(
+  path: pathlib.Path, kind: image_kinds.Kind
+) -> tuple[File, np.ndarray]:
+  """Reads an image as stored; several files of a sample as one.
+
+  Args:
+    path: of the sample's first file.
+    kind: of the images of the data set; only its parts and pages are used.
+
+  Raises:
+    InputError: if a file cannot be read.
+  """
+  paths = image_kinds.files_of(path, kind)
+  if len(paths) > 1:
+    arrays = [read_image(x, image_kinds.RGB)[1] for x in paths]
+    array = np.concatenate([np.atleast_3d(x) for x in arrays], axis=-1)
+    return describe(str(path), array), array
+  if path.suffix.lower() == '.npy' or image_kinds.is_whole(path):
+    return read(path)
+  array = tiff_files.read(path, kind.pages)
+  return describe(str(path), array), array
 
 
 def describe(path: str, array: np.ndarray) -> File:

@@ -5,7 +5,7 @@ import pathlib
 import tensorflow_datasets as tfds
 
 from unet_jax import errors
-from unet_jax.data import labels, layout
+from unet_jax.data import image_files, image_kinds, labels, layout
 from unet_jax.data.spec import EMBEDDED, Spec
 from unet_jax.data.synthetic_fundus import embedded
 
@@ -69,9 +69,12 @@ def open_builder(spec: Spec, cache: pathlib.Path) -> layout.Layout:
       mask = entry[mask_key]
     else:
       mask = entry[mask_key][..., 0]
-    return layout.Raw(name, entry['image'], mask, f'{builder.name} {name}')
+    where = f'{builder.name} {name}'
+    image_files.refuse_not_finite(entry['image'], where)
+    return layout.Raw(name, entry['image'], mask, where)
 
-  return layout.Layout(keys, read, classes, str(root))
+  kind = image_kinds.of_array(entries['train'][0]['image'], 'all')
+  return layout.Layout(keys, read, classes, str(root), kind)
 
 
 def _check_settings(spec: Spec) -> None:

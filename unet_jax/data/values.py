@@ -1,6 +1,7 @@
 """Masks with one value or colour per pixel -> codes of classes."""
 
 import contextlib
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ from unet_jax import errors
 from unet_jax.data import codes
 
 ENCODINGS = ('binary', 'index', 'color')
+COLORS = 1 << 24  # Of 3 times 8 bits; index masks have no larger values.
 UNDECLARED = 254  # A value that the config gives no meaning.
 
 
@@ -25,11 +27,15 @@ def make_table(
     void: values that are void.
 
   Returns:
-    uint8[V] of codes; 255 is void and 254 undeclared. V is 256, or 2**24 for
-    colours.
+    uint8[V] of codes; 255 is void and 254 undeclared. V is 2**24 for colours,
+    else 256, or as much as the largest value of an index mask needs.
   """
-  size = 1 << 24 if encoding == 'color' else 256
   default = {'binary': (0, 255), 'index': range(256), 'color': ()}[encoding]
+  size = COLORS if encoding == 'color' else 256
+  if encoding == 'index':
+    listed = (*itertools.chain.from_iterable(merge.values()), *void)
+    places = [_to_place(value, encoding) for value in listed]
+    size = max(size, *(place + 1 for place in places), 0)
   table = np.full(size, UNDECLARED, np.uint8)
   if encoding == 'index':
     table[codes.VOID] = codes.VOID
@@ -37,7 +43,7 @@ def make_table(
   for code, name in (*enumerate(names), (codes.VOID, 'void')):
     chosen = merge.get(name, default[code : code + 1])
     for value in void if code == codes.VOID else chosen:
-      place = _to_place(value, size)
+      place = _to_place(value, encoding)
       if place in owners:
         raise errors.InputError(
           f'mask value {value} means {owners[place]} and {name}; correct '
@@ -60,7 +66,7 @@ def to_codes(
   """Returns the codes of a mask, uint8[H, W]; refuses undeclared values.
 
   Args:
-    mask: uint8 or bool[H, W], or uint8[H, W, 3] of colours.
+    mask: uint8, int32 or bool[H, W], or uint8[H, W, 3] of colours.
     encoding: one of ENCODINGS.
     table: from `make_table`.
     where: the file, for messages.
@@ -69,7 +75,9 @@ def to_codes(
     mask = mask * np.uint8(255 if encoding == 'binary' else 1)
   if encoding == 'color':
     mask = mask.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
-  label = table[mask]
+  label = table.take(mask, mode='clip')
+  if mask.itemsize > 1:
+    label[mask >= len(table)] = UNDECLARED
   undeclared = mask[label == UNDECLARED]
   if undeclared.size:
     value = int(undeclared.min())
@@ -93,14 +101,16 @@ def to_codes(
   return label
 
 
-def _to_place(value, size: int) -> int:
+def _to_place(value, encoding: str) -> int:
   """Returns the position of a value or a colour in the table."""
-  place = value
-  if size > 256 and isinstance(value, str) and value.startswith('#'):
+  place, size = value, COLORS if encoding in ('index', 'color') else 256
+  if encoding == 'color' and isinstance(value, str) and value.startswith('#'):
     with contextlib.suppress(ValueError):
       place = int(value[1:], 16) if len(value) == 7 else value
   if not isinstance(place, int) or not 0 <= place < size:
-    kind = "a colour '#rrggbb'" if size > 256 else 'a value from 0 to 255'
+    kind = f'a value from 0 to {size - 1}'
+    if encoding == 'color':
+      kind = "a colour '#rrggbb'"
     raise errors.InputError(
       f'{value!r} in config.data.masks.merge or config.data.masks.void must be '
       f'{kind}, as config.data.masks.kind says'

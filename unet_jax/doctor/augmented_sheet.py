@@ -24,14 +24,14 @@ def draw_samples(
 
   Returns:
     The batch that the host sends, see build.make_batches; the augmented images,
-    float32[N, S, S, C] in [0, 255]; and the augmented labels.
+    float32[N, S, S, C]; and the augmented labels.
   """
   config = config.copy_and_resolve_references()
   config.batch_size = count
   batch = next(build.make_batches(config, dataset))
   rng = jax.random.key(config.seed)
   rngs = augment.sample_rngs(rng, jnp.asarray(batch['index']))
-  change = jax.jit(jax.vmap(build.make_augment(config)))
+  change = jax.jit(jax.vmap(build.make_augment(config, dataset.stats.limits)))
   image, label = change(rngs, batch['image'], batch['label'])
   return batch, np.asarray(image), np.asarray(label)
 
@@ -42,13 +42,17 @@ def make_sheet(config, dataset: sources.Dataset) -> np.ndarray:
   The borders of classes are coloured, and void pixels are grey.
   """
   batch, image, label = draw_samples(config, dataset, NUM_SHOWN)
-  changed = image.round().astype(np.uint8)
+  limits = dataset.stats.limits
+  before_image, after_image = (
+    [pictures.to_bytes(x, limits) for x in images]
+    for images in (batch['image'], image)
+  )
   class_spec = build.make_classes(config, dataset.classes)
   pairs = [
     _beside(_outlined(*before, class_spec), _outlined(*after, class_spec))
     for before, after in zip(
-      zip(batch['image'], batch['label'], strict=True),
-      zip(changed, label, strict=True),
+      zip(before_image, batch['label'], strict=True),
+      zip(after_image, label, strict=True),
       strict=True,
     )
   ]

@@ -27,7 +27,8 @@ def make(survey: Survey) -> list[tuple[str, np.ndarray]]:
   rarest = counts.sum(axis=0).argsort()
   for i in choose(counts) if labelled else ():
     example = survey.read(records[i].key)
-    image, label = example['image'], example['label']
+    label = example['label']
+    image = pictures.to_bytes(example['image'], survey.limits)
     have = [survey.classes[k] for k in rarest if counts[i, k]]
     title = (
       f'{records[i].name} ({records[i].split}): {", ".join(have) or "empty"}'

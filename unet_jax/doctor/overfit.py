@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 
 from unet_jax import build, defaults, parallel
-from unet_jax.data import labels, pipeline, sources
+from unet_jax.data import codes, labels, pipeline, sources
 from unet_jax.data.checks.finding import Finding
 from unet_jax.doctor.check import Check
 from unet_jax.doctor.survey import Survey
@@ -44,7 +44,7 @@ def check(survey: Survey) -> list[Finding]:
     densest_crop(x['image'], x['label'], config.image_size, class_spec)
     for x in examples
   ]
-  result = learn(config, crops, classes)
+  result = learn(config, crops, classes, survey.limits)
   names = ' and '.join(x['name'] for x in examples)
   text = (
     f'{len(crops)} crops, of {names}, reach Dice {result.dice:.3f} in '
@@ -57,7 +57,7 @@ def check(survey: Survey) -> list[Finding]:
   for name, settings in trials(config):
     changed = config.copy_and_resolve_references()
     changed.update_from_flattened_dict(settings)
-    other = learn(changed, crops, classes)
+    other = learn(changed, crops, classes, survey.limits)
     if other.dice >= ENOUGH:
       text += f'; {name} is at fault: with another, Dice is {other.dice:.3f}'
       return [Finding('error', 'overfit', text=text, settings=settings)]
@@ -113,13 +113,13 @@ def densest_crop(
   share of the square's pixels that have the class.
 
   Args:
-    image: uint8[H, W, C].
+    image: [H, W, C].
     label: uint8[H, W] or [H, W, K].
     size: S, side of the square.
     class_spec: what the label means.
 
   Returns:
-    uint8[S, S, C], and uint8[S, S] or [S, S, K].
+    [S, S, C], and uint8[S, S] or [S, S, K].
   """
   height, width = image.shape[:2]
   image, label = pipeline.pad(image, label, max(size, height), max(size, width))
@@ -142,19 +142,23 @@ def learn(
   config: ml_collections.ConfigDict,
   crops: Sequence[tuple[np.ndarray, np.ndarray]],
   classes: tuple[str, ...],
+  limits: tuple[float, float] = codes.BYTES,
 ) -> Result:
   """Trains on the same crops at every step, with the trainer's own step.
 
   Args:
     config: of the run.
-    crops: for each, image uint8[S, S, C] and label uint8[S, S] or [S, S, K].
+    crops: for each, image [S, S, C] and label uint8[S, S] or [S, S, K].
     classes: names of the foreground classes.
+    limits: black and white of the images.
   """
   config = _without_variety(config)
   images = np.stack([image for image, _ in crops])
   mean = images.mean(axis=(0, 1, 2), dtype=np.float64)
-  std = np.maximum(images.std(axis=(0, 1, 2), dtype=np.float64), 1.0)
-  stats = sources.Stats(classes, tuple(mean.tolist()), tuple(std.tolist()))
+  least = (limits[1] - limits[0]) / 255
+  std = np.maximum(images.std(axis=(0, 1, 2), dtype=np.float64), least)
+  moments = tuple(mean.tolist()), tuple(std.tolist())
+  stats = sources.Stats(classes, *moments, limits=limits)
   run = setup.make_run(config, stats)
   places = np.arange(config.batch_size) % len(crops)
   batch = dict(

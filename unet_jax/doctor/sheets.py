@@ -6,13 +6,14 @@ import ml_collections
 import numpy as np
 from PIL import Image
 
-from unet_jax.data import files, sources, spec, stored
+from unet_jax.data import files, image_kinds, sources, spec, stored
 from unet_jax.doctor import augmented_sheet, contact_sheet, page
 from unet_jax.doctor.survey import Record, Survey
 from unet_jax.evaluation import pictures
 
 MOST = 12  # Examples that training refuses.
 SIDE = 240  # Longer side of their images and masks, pixels.
+NEAREST = Image.Resampling.NEAREST
 
 
 def augmented(config: ml_collections.ConfigDict) -> np.ndarray:
@@ -35,7 +36,7 @@ def refused(survey: Survey) -> list[page.Sheet]:
   """Draws examples that training refuses; [] if there is none."""
   records = [x for x in survey.records if x.refusal and _has_files(x)]
   figures = [
-    (f'{record.name}: {record.refusal}', _draw_files(record))
+    (f'{record.name}: {record.refusal}', _draw_files(record, survey))
     for record in records[:MOST]
   ]
   heading = 'Refused by training: image, and masks as stored'
@@ -46,10 +47,14 @@ def _has_files(record: Record) -> bool:
   return record.image is not None and pathlib.Path(record.image.path).is_file()
 
 
-def _draw_files(record: Record) -> np.ndarray:
+def _draw_files(record: Record, survey: Survey) -> np.ndarray:
   """Draws an image and its masks side by side: uint8[H, W, 3]."""
-  described = [record.image, *record.masks.values()]
-  parts = [_as_stored(pathlib.Path(x.path)) for x in described if x]
+  parts = [_as_stored(pathlib.Path(x.path)) for x in record.masks.values()]
+  if record.image:
+    kind = image_kinds.Kind(pages=spec.read(survey.config).pages)
+    _, image = stored.read_image(pathlib.Path(record.image.path), kind)
+    image = pictures.to_bytes(np.atleast_3d(image), survey.limits)
+    parts.insert(0, files.rescale(_as_color(image), SIDE, NEAREST))
   height = max(part.shape[0] for part in parts)
   gap = np.full((height, pictures.GAP, 3), 255, np.uint8)
   row = []
@@ -61,11 +66,16 @@ def _draw_files(record: Record) -> np.ndarray:
 
 
 def _as_stored(path: pathlib.Path) -> np.ndarray:
-  """Draws a file, uint8[H, W, 3]; each value of a mask gets a grey."""
+  """Draws a mask, uint8[H, W, 3]; each value gets a grey."""
   _, array = stored.read(path)
   if array.ndim == 2:
     values, ranks = np.unique(array, return_inverse=True)
     grey = ranks.reshape(array.shape) * 255 // max(1, len(values) - 1)
     array = np.repeat(grey[..., None], 3, axis=-1)
   picture = array[..., :3].astype(np.uint8)
-  return files.rescale(picture, SIDE, Image.Resampling.NEAREST)
+  return files.rescale(picture, SIDE, NEAREST)
+
+
+def _as_color(image: np.ndarray) -> np.ndarray:
+  """Returns uint8[H, W, 1 or 3] as uint8[H, W, 3]."""
+  return np.repeat(image, 3 // image.shape[-1], axis=-1)

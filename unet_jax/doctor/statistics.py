@@ -20,7 +20,9 @@ class ImageStatistics(NamedTuple):
   high: float
   full: float  # The largest value that its type can hold; 1 for floats.
   bright: float  # 99th percentile of the values.
-  mean: tuple[float, ...]  # Of each channel, as a share of `full`.
+  mean: tuple[float, ...]  # Of each channel.
+  top: float  # Share of the values that are `high`.
+  flat: tuple[int, ...]  # Channels of one value all over, if there are several.
   is_finite: bool
   digest: str  # Hash of the decoded pixels.
   thumb: np.ndarray  # float32[16, 16], grey.
@@ -80,11 +82,19 @@ def look_at(image: np.ndarray) -> ImageStatistics:
     high=float(known.max()),
     full=full,
     bright=float(np.percentile(known[::4, ::4], 99)),
-    mean=tuple((small.mean(axis=(0, 1)) / full).tolist()),
+    mean=tuple(small.mean(axis=(0, 1)).tolist()),
+    top=float(np.mean(known == known.max())),
+    flat=_flat_channels(known),
     is_finite=is_finite,
     digest=_digest(image),
     thumb=small.mean(axis=-1),
   )
+
+
+def _flat_channels(image: np.ndarray) -> tuple[int, ...]:
+  """Returns the channels of [H, W, C] that have one value; () if C is 1."""
+  spread = image.max(axis=(0, 1)) > image.min(axis=(0, 1))
+  return tuple(np.flatnonzero(~spread).tolist()) if len(spread) > 1 else ()
 
 
 def _shrink(channel: np.ndarray) -> np.ndarray:

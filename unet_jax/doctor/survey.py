@@ -9,7 +9,9 @@ import numpy as np
 
 from unet_jax import errors
 from unet_jax.data import (
+  codes,
   folder,
+  image_kinds,
   labels,
   layout,
   reading,
@@ -50,6 +52,7 @@ class Survey(NamedTuple):
   records: tuple[Record, ...]
   read: Callable[[str], dict]  # Key -> example, as for training.
   refusal: str = ''  # Why training would refuse the data set.
+  limits: tuple[float, float] = codes.BYTES  # Black and white of images.
 
   def with_image(self) -> list[tuple[Record, statistics.ImageStatistics]]:
     """Returns the records whose image can be read, and its statistics."""
@@ -84,6 +87,7 @@ def take(config: ml_collections.ConfigDict) -> Survey:
   records = {key: record for key, (record, _) in examined.items()}
   counts = {key: image for key, (_, image) in examined.items() if image}
   split_of, problem = _split(data_spec, opened, counts)
+  train = [counts[key] for key in counts if split_of[key] == 'train']
   return Survey(
     config,
     opened.classes,
@@ -91,6 +95,7 @@ def take(config: ml_collections.ConfigDict) -> Survey:
     tuple(x._replace(split=split_of[key]) for key, x in records.items()),
     read,
     refusal or problem,
+    stats.limits(train, opened.kind.dtype) if train else codes.BYTES,
   )
 
 
@@ -174,10 +179,12 @@ def _make_examine(
   full_size = data_spec._replace(resize=0)
   read_example = reading.make_reader(full_size, opened) if coding else None
   kind, folders = data_spec.masks.kind, list(scanned.masks) if scanned else []
-  white: dict[str, Callable[[], int]] = {}
-  if scanned:
-    white = {
-      name: folder.find_white({k: x[0] for k, x in paths.items()})
+  readers: dict[str, Callable[[pathlib.Path], np.ndarray]] = {}
+  if scanned and kind != 'planes':  # Whose values are no codes of classes.
+    readers = {
+      name: folder.make_mask_reader(
+        {k: x[0] for k, x in paths.items()}, data_spec
+      )
       for name, paths in scanned.masks.items()
     }
   if kind == 'folders':
@@ -185,7 +192,9 @@ def _make_examine(
 
   def examine(key: str) -> tuple[Record, stats.Counts | None]:
     if scanned:
-      record = _examine_files(key, scanned, folders, kind, white)
+      record = _examine_files(
+        *(key, scanned, folders, readers), images=opened.kind
+      )
     else:
       record = _examine_arrays(key, opened)
     if not coding or not read_example or not record.image:
@@ -207,8 +216,9 @@ def _examine_files(
   name: str,
   scanned: scan.Files,
   folders: Sequence[str],
-  kind: str,
-  white: Mapping[str, Callable[[], int]],
+  readers: Mapping[str, Callable[[pathlib.Path], np.ndarray]],
+  *,
+  images: image_kinds.Kind,
 ) -> Record:
   """Measures an example's files as they are stored.
 
@@ -216,8 +226,8 @@ def _examine_files(
     name: of the example.
     scanned: all files.
     folders: the mask folders that are read.
-    kind: kind of the masks; see spec.Masks.
-    white: mask folder -> folder.find_white.
+    readers: mask folder -> folder.make_mask_reader, if values are counted.
+    images: kind of the images.
   """
   image, image_stats, masks, damaged = None, None, {}, []
   paths = {'': scanned.images[name]} | {
@@ -225,12 +235,15 @@ def _examine_files(
   }
   for key, path in ((key, path[0]) for key, path in paths.items() if path):
     try:
-      file, pixels = stored.read(path)
+      if key:
+        file, pixels = stored.read(path)
+      else:
+        file, pixels = stored.read_image(path, images)
     except errors.InputError as error:
       damaged.append((str(path), str(error).removeprefix(f'{path}: ')))
       continue
     if key:
-      values = _values_of(path, pixels, kind, white[key])
+      values = _values_of(path, pixels, readers.get(key))
       masks[key] = file._replace(values=values)
     else:
       image, image_stats = file, statistics.look_at(pixels)
@@ -240,8 +253,7 @@ def _examine_files(
 def _values_of(
   path: pathlib.Path,
   pixels: np.ndarray,
-  kind: str,
-  white: Callable[[], int],
+  reader: Callable[[pathlib.Path], np.ndarray] | None,
 ) -> dict[int | str, int]:
   """Counts the values that training would read of a mask.
 
@@ -250,13 +262,12 @@ def _values_of(
   Args:
     path: path of the file.
     pixels: the file as stored, [H, W] or [H, W, C].
-    kind: kind of the masks; see spec.Masks.
-    white: from folder.find_white.
+    reader: from folder.make_mask_reader; None counts nothing.
   """
-  if kind == 'planes':
-    return {}  # Values of planes are not codes of classes.
+  if reader is None:
+    return {}
   try:
-    return statistics.value_counts(folder.read_mask(path, kind, white))
+    return statistics.value_counts(reader(path))
   except errors.InputError:
     return statistics.value_counts(pixels)
 

@@ -45,7 +45,7 @@ def average(
   """Returns a network that averages probabilities over networks and views.
 
   Args:
-    networks: (weights, {'image': uint8[B, S, S, C]}) -> logits float32[B, S, S,
+    networks: (weights, {'image': [B, S, S, C]}) -> logits float32[B, S, S,
       K], as the `logits` of a Predictor.
     views: from `views_of`.
     exclusive: whether the probabilities are the softmax over the planes.
@@ -105,7 +105,7 @@ def _turn_batch(
   view: jax.Array, batch: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
   turns = [functools.partial(_turn, view=i) for i in range(NUM_VIEWS)]
-  return {'image': jax.lax.switch(view, turns, batch['image'])}
+  return batch | {'image': jax.lax.switch(view, turns, batch['image'])}
 
 
 def _add(view: jax.Array, batch: dict, *, exclusive: bool) -> jax.Array:

@@ -10,7 +10,7 @@ from unet_jax.evaluation import averaging, predictor, trained
 # Runs that differ in these do not predict the same thing.
 ALIKE = (
   *('task', 'data.classes', 'data.background'),
-  *('data.channels', 'data.resize'),
+  *('data.channels', 'data.normalise', 'data.resize'),
 )
 
 
@@ -76,11 +76,13 @@ def _check(models: Sequence[trained.Trained]) -> None:
         f'{two[key]} in {other.folders[0]}; only runs that agree in it can be '
         'averaged'
       )
-    channels = [len(x.predictor.mean) for x in (first, other)]
-    if channels[0] != channels[1]:
+    kinds = [
+      f'{x.kind.channels} channels of {x.kind.dtype}' for x in (first, other)
+    ]
+    if first.kind != other.kind:
       raise errors.InputError(
-        f'--workdir: images have {channels[0]} channels in {first.folders[0]}, '
-        f'and {channels[1]} in {other.folders[0]}; such runs cannot be averaged'
+        f'--workdir: images have {kinds[0]} in {first.folders[0]}, and '
+        f'{kinds[1]} in {other.folders[0]}; such runs cannot be averaged'
       )
 
 

@@ -205,9 +205,7 @@ def _measure(
 ) -> records.Record:
   """Measures a split."""
   examples, ahead = itertools.tee(pipeline.eval_examples(source))
-  logits = predictor.logits_of(
-    model.predictor, model.variables, (example['image'] for example in ahead)
-  )
+  logits = predictor.logits_of(model.predictor, model.variables, ahead)
   return measuring.measure(
     zip(examples, logits, strict=True),
     model.predictor.classes,

@@ -25,14 +25,13 @@ def draw(
   """
   classes, panels = model.classes, []
   examples = [source[i] for i in range(min(NUM_PICTURES, len(source)))]
-  images = [example['image'] for example in examples]
-  logits = predictor.logits_of(model, variables, images)
-  for image, example, x in zip(images, examples, logits, strict=True):
+  logits = predictor.logits_of(model, variables, examples)
+  for example, x in zip(examples, logits, strict=True):
     label = example['label']
     planes = decisions.decide(x, classes, rule)
     void = labels.is_void(label)
     panel = pictures.panel(
-      image,
+      pictures.to_bytes(example['image'], model.limits),
       truth=classes.to_planes(label),
       void=void,
       pred=planes[..., -classes.num_foreground :],

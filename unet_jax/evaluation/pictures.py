@@ -31,6 +31,24 @@ ERRORS = COLORS[[5, 3, 4]]
 GAP = 8  # Pixels between the pictures of a panel.
 
 
+def to_bytes(image: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+  """Returns an image as it is shown: uint8[H, W, 1 or 3].
+
+  Of more channels than 3 the first three are shown, and two are red and green.
+
+  Args:
+    image: [H, W, C] of any type.
+    limits: black and white.
+  """
+  if image.dtype != np.uint8:
+    low, high = limits
+    scaled = (image.astype(np.float32) - low) * np.float32(255 / (high - low))
+    image = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+  if image.shape[-1] == 2:
+    return np.pad(image, ((0, 0), (0, 0), (0, 1)))
+  return image[..., :3]
+
+
 def overlay(
   image: np.ndarray,
   planes: np.ndarray,

@@ -83,12 +83,12 @@ def agrees(rows: Sequence[Row], names: Sequence[str], origin: Row) -> bool:
   )
 
 
-def origin(image: pathlib.Path, weights: str, options: str) -> Row:
-  """Returns the values of ORIGIN for an image file."""
-  stat = image.stat()
+def origin(image: Sequence[pathlib.Path], weights: str, options: str) -> Row:
+  """Returns the values of ORIGIN for the files of an image."""
+  stats = [path.stat() for path in image if path.exists()]
   return dict(
-    bytes=str(stat.st_size),
-    modified=str(stat.st_mtime_ns),
+    bytes=str(sum(stat.st_size for stat in stats)),
+    modified=str(max(stat.st_mtime_ns for stat in stats)),
     weights=weights,
     options=options,
   )

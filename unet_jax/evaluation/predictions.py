@@ -11,7 +11,7 @@ from typing import NamedTuple
 from rich import console, progress
 
 from unet_jax import errors, parallel, peers
-from unet_jax.data import files, folder, opening
+from unet_jax.data import folder, image_files, image_kinds
 from unet_jax.evaluation import (
   prediction_table,
   raster_files,
@@ -74,16 +74,21 @@ def write(
       and stops no other.
   """
   classes = model.predictor.classes
+  paths = image_kinds.first_files(paths, model.kind)
   targets = {
-    path: segment.targets(path, output, classes, options) for path in paths
+    path: segment.targets(path, output, classes, options, model.kind)
+    for path in paths
   }
   check_targets(targets)
   resize = model.config.data.resize
-  sides = [resize] if resize else [max(opening.size(path)) for path in paths]
+  sizes = [image_kinds.size(path) for path in paths]
+  sides = [resize] if resize else [max(size) for size in sizes]
   model = trained.with_window(model, sides)
   weights = prediction_table.name_weights(model)
   origins = {
-    path: prediction_table.origin(path, weights, options.describe(model))
+    path: prediction_table.origin(
+      image_kinds.files_of(path, model.kind), weights, options.describe(model)
+    )
     for path in paths
   }
   table = _read_tables(output)
@@ -102,7 +107,7 @@ def write(
   _begin(output, kept, {path.name: origins[path] for path in todo})
   mine = todo[peers.index() :: peers.count()]
   # A dark frame is read if it is not the only kind that there is.
-  may_be_dark = folder.once(functools.partial(files.has_bright, paths))
+  may_be_dark = folder.once(functools.partial(image_files.has_bright, paths))
   failures = []
   with _progress(len(mine)) as report:
     for i, path in enumerate(mine):

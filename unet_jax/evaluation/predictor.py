@@ -1,7 +1,7 @@
 """A model for evaluation, and how it is run on windows of one shape."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -11,7 +11,7 @@ import scipy.special
 from PIL import Image
 
 from unet_jax import build, parallel
-from unet_jax.data import files, labels, pipeline, sources
+from unet_jax.data import codes, files, labels, moments, pipeline, sources
 from unet_jax.evaluation import averaging, counts, decisions, scores, tiles
 from unet_jax.nn import preprocess
 
@@ -22,17 +22,20 @@ class Predictor(NamedTuple):
   Attributes:
     classes: classes of the planes of the logits.
     model: the model; its input is an image normalised by `mean` and `std`.
-    mean: per-channel mean of the training images, in [0, 255].
+    mean: per-channel mean of the training images.
     std: per-channel standard deviation of the training images.
     window: S, side of a window; 0 if it is not chosen, see trained.with_window.
     max_pixels: largest number of pixels of an evaluation batch; that of a
       training batch.
-    logits: (weights, {'image': uint8[B, S, S, C]}) -> float32[B, S, S, K], the
-      network, mapped by parallel.map_batches. Evaluation calls it with windows
-      of one shape, so that it compiles once. The weights are those of `weigh`.
+    logits: (weights, {'image': [B, S, S, C]}, with mean and std if each image
+      has its own) -> float32[B, S, S, K], the network, mapped by
+      parallel.map_batches. Evaluation calls it with windows of one shape, so
+      that it compiles once. The weights are those of `weigh`.
     count: (None, batch) -> the dict of counts.count_step, mapped likewise.
     scales: of the sizes of an image over which `logits_of` averages; () is its
       own size. Counting in training does not scale.
+    limits: black and white of the training images.
+    normalise: what normalises an image; see moments.of_image.
   """
 
   classes: labels.ClassSpec
@@ -44,6 +47,8 @@ class Predictor(NamedTuple):
   logits: Callable
   count: Callable
   scales: tuple[float, ...] = ()
+  limits: tuple[float, float] = codes.BYTES
+  normalise: str = 'dataset'
 
 
 class SplitScores(NamedTuple):
@@ -60,6 +65,7 @@ def make(
   mean: Sequence[float],
   std: Sequence[float],
   *,
+  limits: Sequence[float] = codes.BYTES,
   loss_of: Callable | None = None,
 ) -> Predictor:
   """Builds a model and the functions that evaluate it.
@@ -67,8 +73,9 @@ def make(
   Args:
     config: config of the run.
     classes: classes from build.make_classes.
-    mean: per-channel mean of the training images, in [0, 255].
+    mean: per-channel mean of the training images.
     std: per-channel standard deviation of the training images.
+    limits: their black and white.
     loss_of: (logits, target, weight) -> the loss and its terms, which `count`
       then computes for each window; optional.
   """
@@ -76,8 +83,9 @@ def make(
   apply_fn: Callable = model.apply
 
   def logits(weights: tuple, batch: dict[str, jax.Array]) -> jax.Array:
-    variables, *moments = weights
-    image = preprocess.normalise(batch['image'], *moments)
+    variables, mean, std = weights
+    used = batch if 'mean' in batch else dict(mean=mean, std=std)
+    image = preprocess.normalise(batch['image'], used['mean'], used['std'])
     return apply_fn(variables, image)
 
   def count(_: None, batch: dict[str, jax.Array]) -> dict:
@@ -93,6 +101,8 @@ def make(
     model=model,
     mean=tuple(mean),
     std=tuple(std),
+    limits=(limits[0], limits[1]),
+    normalise=config.data.normalise,
     window=config.window,
     max_pixels=config.batch_size * config.image_size**2,
     logits=parallel.map_batches(logits),
@@ -108,8 +118,8 @@ def weigh(
   The moments are no constants, so that runs on other images, as the folds of a
   cross-validation are, share a compiled network.
   """
-  moments = predictor.mean, predictor.std
-  mean, std = (np.array(x, np.float32) for x in moments)
+  both = predictor.mean, predictor.std
+  mean, std = (np.array(x, np.float32) for x in both)
   return variables, mean, std
 
 
@@ -151,15 +161,16 @@ def count_batch(
     predictor: the predictor, from `make`.
     variables: variables of the model, on every device.
     batch: the batch of counts.count_step, placed by parallel.place_batch; or
-      image uint8[B, S, S, C] instead of logits.
+      image [B, S, S, C] instead of logits.
 
   Returns:
     The dict of counts.count_step, on the devices.
   """
   if 'logits' not in batch:
-    image = {'image': batch['image']}
-    logits = predictor.logits(weigh(predictor, variables), image)
-    batch = {k: x for k, x in batch.items() if k != 'image'}
+    inputs = ('image', *moments.KEYS)
+    sent = {k: x for k, x in batch.items() if k in inputs}
+    logits = predictor.logits(weigh(predictor, variables), sent)
+    batch = {k: x for k, x in batch.items() if k not in inputs}
     batch = batch | dict(logits=logits)
   return predictor.count(None, batch)
 
@@ -170,7 +181,8 @@ def _whole(predictor: Predictor, example: dict) -> dict:
     example['image'], example['label'], predictor.window, predictor.window
   )
   index = np.int32(example['index'])
-  return dict(image=image, label=label, index=index, weight=np.float32(1))
+  sample = dict(image=image, label=label, index=index, weight=np.float32(1))
+  return sample | moments.of_example(example)
 
 
 def _pieces(
@@ -185,9 +197,9 @@ def _pieces(
       index=np.int32(example['index']),
       weight=np.float32(1 / (len(tops) * len(lefts))),
     )
-    strips = strips_of(
-      predictor, variables, example['image'].__getitem__, shape
-    )
+    read = example['image'].__getitem__
+    own = moments.of_example(example)
+    strips = strips_of(predictor, variables, read, shape, own)
     for top, logits in zip(tops, tiles.regroup(strips, side), strict=True):
       for left in lefts:
         part = label[top : top + side, left : left + side]
@@ -201,54 +213,71 @@ def strips_of(
   variables: dict,
   read: Callable[[slice], np.ndarray],
   shape: tuple[int, int],
+  own: moments.Moments,
 ) -> Iterator[np.ndarray]:
   """Returns the logits of an image of any size in strips; see tiles.blend.
 
   Args:
     predictor: the predictor, from `make`.
     variables: variables of the model, on every device.
-    read: slice of rows -> uint8[rows, W, C].
+    read: slice of rows -> [rows, W, C].
     shape: H and W of the image.
+    own: what normalises the image; see moments.of_image.
 
   Returns:
     An iterator of float32[rows, W, K], from top to bottom; of the whole image,
     if the predictor scales it.
   """
   if predictor.scales:
-    return logits_of(predictor, variables, [read(slice(0, shape[0]))])
+    whole = {'image': read(slice(0, shape[0]))} | own
+    return logits_of(predictor, variables, [whole])
   cut = tiles.cut(read, shape, predictor.window)
-  logits = _run(predictor, variables, cut)
+  windows = ({'image': image} | own for image in cut)
+  logits = _run(predictor, variables, windows)
   return tiles.blend(logits, shape, predictor.window)
 
 
 def logits_of(
-  predictor: Predictor, variables: dict, images: Iterable[np.ndarray]
+  predictor: Predictor, variables: dict, examples: Iterable[Mapping]
 ) -> Iterator[np.ndarray]:
-  """Yields the logits, float32[H, W, K], of images uint8[H, W, C] of any size.
+  """Yields the logits, float32[H, W, K], of images of any size.
 
   Several images share a batch, unless they are scaled.
+
+  Args:
+    predictor: the predictor, from `make`.
+    variables: variables of the model, on every device.
+    examples: each has `image`, [H, W, C], and what normalises it; see moments.
   """
   if predictor.scales:
-    for image in images:
-      yield _over_scales(predictor, variables, image)
+    for example in examples:
+      yield _over_scales(predictor, variables, example)
     return
   side = predictor.window
-  ahead, images = itertools.tee(images)
-  cut = (tiles.cut(image.__getitem__, image.shape[:2], side) for image in ahead)
-  logits = _run(predictor, variables, itertools.chain.from_iterable(cut))
-  for image in images:
-    yield np.concatenate(list(tiles.blend(logits, image.shape[:2], side)))
+  ahead, examples = itertools.tee(examples)
+  windows = (
+    {'image': window} | moments.of_example(example)
+    for example in ahead
+    for window in tiles.cut(
+      example['image'].__getitem__, example['image'].shape[:2], side
+    )
+  )
+  logits = _run(predictor, variables, windows)
+  for example in examples:
+    shape = example['image'].shape[:2]
+    yield np.concatenate(list(tiles.blend(logits, shape, side)))
 
 
 def _over_scales(
-  predictor: Predictor, variables: dict, image: np.ndarray
+  predictor: Predictor, variables: dict, example: Mapping
 ) -> np.ndarray:
   """Returns the logits of the mean probabilities over sizes of an image."""
+  image, own = example['image'], moments.of_example(example)
   height, width = image.shape[:2]
   bilinear = Image.Resampling.BILINEAR
+  sizes = [(round(x * width), round(x * height)) for x in predictor.scales]
   sized = [
-    files.resize(image, (round(x * width), round(x * height)), bilinear)
-    for x in predictor.scales
+    {'image': files.resize(image, size, bilinear)} | own for size in sizes
   ]
   logits = logits_of(predictor._replace(scales=()), variables, sized)
   back = [files.resize(x, (width, height), bilinear) for x in logits]
@@ -256,13 +285,13 @@ def _over_scales(
 
 
 def _run(
-  predictor: Predictor, variables: dict, images: Iterable[np.ndarray]
+  predictor: Predictor, variables: dict, windows: Iterable[dict]
 ) -> Iterator[np.ndarray]:
-  """Yields logits float32[S, S, K] of windows uint8[S, S, C], in their order.
+  """Yields logits float32[S, S, K] of windows, in their order.
 
   After the last window there may be logits of padding.
   """
-  batches = _stack(predictor, ({'image': image} for image in images))
+  batches = _stack(predictor, windows)
   placed = parallel.place_ahead(batches)
   weights = weigh(predictor, variables)
   results = (predictor.logits(weights, batch) for batch in placed)
@@ -305,14 +334,14 @@ def predict(
   Args:
     predictor: the predictor, from `make`.
     variables: variables of the model.
-    image: uint8[H, W, C].
+    image: [H, W, C].
     resize: length of the longer side after scaling; 0 for no scaling.
     rule: how logits become masks, before they are scaled back.
 
   Returns:
     bool[H, W, K], at the size of the image.
   """
-  logits = _scaled_logits(predictor, variables, image, resize)
+  logits = scaled_logits(predictor, variables, image, resize)
   planes = decisions.decide(logits, predictor.classes, rule)
   return resize_planes(planes, image.shape[:2])
 
@@ -322,22 +351,23 @@ def probabilities(
 ) -> np.ndarray:
   """Predicts the probabilities of one image of any size.
 
-  Takes arguments of `predict`: image uint8[H, W, C], and so on.
+  Takes arguments of `predict`: image [H, W, C], and so on.
 
   Returns:
     float32[H, W, K].
   """
-  logits = _scaled_logits(predictor, variables, image, resize)
+  logits = scaled_logits(predictor, variables, image, resize)
   return to_probs(logits, predictor.classes, image.shape[:2])
 
 
-def _scaled_logits(
+def scaled_logits(
   predictor: Predictor, variables: dict, image: np.ndarray, resize: int
 ) -> np.ndarray:
   """Returns the logits float32[H, W, K] of an image after its scaling."""
+  own = moments.of_image(image, predictor.normalise)
   if resize:
     image = files.rescale(image, resize, Image.Resampling.BOX)
-  (logits,) = logits_of(predictor, variables, [image])
+  (logits,) = logits_of(predictor, variables, [{'image': image} | own])
   return logits
 
 

@@ -2,16 +2,16 @@
 
 import contextlib
 import itertools
+import math
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import ml_collections
 import numpy as np
-from PIL import Image
 
 from unet_jax import errors
-from unet_jax.data import files, labels, rows
+from unet_jax.data import files, image_kinds, labels, moments, rows
 from unet_jax.evaluation import (
   decisions,
   measures,
@@ -47,8 +47,10 @@ def targets(
   output: pathlib.Path,
   classes: labels.ClassSpec,
   options: Options,
+  kind: image_kinds.Kind = image_kinds.RGB,
 ) -> Targets:
   """Returns the files that an image will have."""
+  name = image_kinds.name_of(path, kind)
   image = '.tif' if rows.is_large(path, options.max_pixels) else '.png'
   none = np.zeros((1, 1, len(classes.planes)), bool)
   endings = dict.fromkeys(masks(none, classes, 1), image)
@@ -56,14 +58,14 @@ def targets(
   if options.probabilities == 'png':
     first = len(classes.planes) - classes.num_foreground
     names = classes.planes[first:]
-    endings |= {f'_{name}_probability': image for name in names}
+    endings |= {f'_{x}_probability': image for x in names}
   elif options.probabilities:
     endings['_probabilities'] = '.npy'
   if options.polygons:
     endings['_outlines'] = '.geojson'
   return {
     # The name of a class must not lead into another folder.
-    suffix: output / f'{path.stem}{suffix}{ending}'.replace('/', '%2F')
+    suffix: output / f'{name}{suffix}{ending}'.replace('/', '%2F')
     for suffix, ending in endings.items()
   }
 
@@ -85,7 +87,7 @@ def write(
     targets: its files, from `targets`.
     options: what is written.
     report: takes the share of the image that is done, 0 to 1.
-    may_be_dark: see files.read_image.
+    may_be_dark: see image_files.read_image.
 
   Returns:
     The measures of the foreground classes.
@@ -95,11 +97,9 @@ def write(
   """
   classes, settings = model.predictor.classes, model.config.data
   first = len(classes.planes) - classes.num_foreground
-  # The green channel is taken from colour images.
-  is_green = settings.channels == 'green'
   opened = rows.open_rows(
     path,
-    num_channels=3 if is_green else len(model.predictor.mean),
+    kind=model.kind,
     channels=settings.channels,
     max_pixels=options.max_pixels,
     may_be_dark=may_be_dark,
@@ -119,7 +119,9 @@ def write(
       bottom = top + len(planes)
       write_rows(planes, probs)
       measured = measures.add(measured, planes[..., first:], probs[..., first:])
-      pixels = image.read(slice(top, bottom))
+      pixels = pictures.to_bytes(
+        image.read(slice(top, bottom)), model.predictor.limits
+      )
       small.append(pictures.shrink(pixels, factor))
       shown.append(pictures.shrink(planes[..., first:], factor))
       if options.polygons:
@@ -152,8 +154,9 @@ def _strips(
       'without --augment=scales'
     )
   classes, rows_each = model.predictor.classes, raster_files.TILE
+  own = _moments(model, image, path)
   strips = predictor.strips_of(
-    model.predictor, model.variables, image.read, image.shape
+    model.predictor, model.variables, image.read, image.shape, own
   )
   strips, again = itertools.tee(tiles.regroup(strips, rows_each))
   planes = decisions.decide_strips(strips, classes, model.rule)
@@ -172,14 +175,36 @@ def _scaled_strips(
       'image that is read in parts is not scaled; scale it to that side first'
     )
   whole = image.read(slice(0, image.shape[0]))
-  small = files.rescale(whole, resize, Image.Resampling.BOX)
-  (logits,) = predictor.logits_of(model.predictor, model.variables, [small])
+  args = model.predictor, model.variables, whole
+  logits = predictor.scaled_logits(*args, resize)
   decided = decisions.decide(logits, classes, model.rule)
   planes = predictor.resize_planes(decided, image.shape)
   probs = predictor.to_probs(logits, classes, image.shape)
   for top in range(0, len(whole), raster_files.TILE):
     part = slice(top, top + raster_files.TILE)
     yield planes[part], probs[part]
+
+
+def _moments(
+  model: trained.Trained, image: rows.Rows, path: pathlib.Path
+) -> moments.Moments:
+  """Returns what normalises an image; reads all of it for that."""
+  how, height = model.predictor.normalise, image.shape[0]
+  if image.is_whole:
+    return moments.of_image(image.read(slice(0, height)), how)
+  if how == 'percentile':
+    raise errors.InputError(
+      f'{path}: an image that is read in parts has no percentiles, which '
+      'config.data.normalise of this run needs; decode it as a whole by '
+      f'--max_pixels={math.prod(image.shape)}'
+    )
+  if how == 'dataset':
+    return {}
+  tops = range(0, height, raster_files.TILE)
+  strips = (
+    image.read(slice(top, min(top + raster_files.TILE, height))) for top in tops
+  )
+  return moments.of_strips(strips)
 
 
 def _open(

@@ -45,12 +45,12 @@ def cut(
   """Yields the windows of an image, row by row, from left to right.
 
   Args:
-    read: slice of rows -> these rows of the image, uint8[rows, W, C].
+    read: slice of rows -> these rows of the image, [rows, W, C].
     shape: H and W.
     window: S, side of a window.
 
   Yields:
-    uint8[S, S, C]. What leaves the image, below and to the right, replicates
+    [S, S, C]. What leaves the image, below and to the right, replicates
     its edge.
   """
   height, width = shape

@@ -1,7 +1,7 @@
 """Loads a trained model, from the folder of its run alone."""
 
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +10,7 @@ import ml_collections
 
 from unet_jax import build, checkpoint, errors, parallel
 from unet_jax import config as config_lib
+from unet_jax.data import codes, image_kinds
 from unet_jax.evaluation import decisions, thresholds, tiles
 from unet_jax.evaluation import predictor as predictor_lib
 
@@ -29,6 +30,7 @@ class Trained(NamedTuple):
   rule: decisions.Rule = decisions.PLAIN  # How its logits become masks.
   augment: tuple[str, ...] = ()  # The views over which it averages.
   members: tuple[str, ...] = ()  # Names of the checkpoints, if several.
+  kind: image_kinds.Kind = image_kinds.RGB  # Of the training images.
 
   def weights(self) -> list[str]:
     """Returns what names the weights, within the folder of the run."""
@@ -81,7 +83,10 @@ def load(workdir: pathlib.Path, which: str = 'best') -> Trained:
       config = config_lib.from_dict(meta['config'])
       config.engine = 'auto'  # This may not be the machine that trained.
       classes = build.make_classes(config, config.data.classes)
-      predictor = predictor_lib.make(config, classes, meta['mean'], meta['std'])
+      kind, limits = images_of(meta, config)
+      predictor = predictor_lib.make(
+        *(config, classes, meta['mean'], meta['std']), limits=limits
+      )
       shapes = abstract_variables(predictor.model, len(meta['mean']))
       targets = {'averaged': parallel.abstract(shapes)}
       trees = checkpoint.restore(manager, step, targets)
@@ -93,7 +98,22 @@ def load(workdir: pathlib.Path, which: str = 'best') -> Trained:
         'take another by --checkpoint=STEP, training starts from another by '
         f'--init_from={workdir / checkpoint.FOLDER}/STEP'
       ) from error
-  return Trained(config, predictor, trees['averaged'], step, (workdir,))
+  return Trained(
+    *(config, predictor, trees['averaged'], step, (workdir,)), kind=kind
+  )
+
+
+def images_of(
+  meta: dict, config: ml_collections.ConfigDict
+) -> tuple[image_kinds.Kind, Sequence[float]]:
+  """Returns the kind of a run's images, and their black and white.
+
+  Images had 8 bits in runs of an earlier version, which saved neither.
+  """
+  if 'kind' in meta:
+    return image_kinds.from_json(meta['kind']), meta['limits']
+  channels = 3 if config.data.channels == 'green' else len(meta['mean'])
+  return image_kinds.Kind(parts=(('', channels),)), codes.BYTES
 
 
 def with_window(model: Trained, sides: Iterable[int]) -> Trained:

@@ -7,6 +7,7 @@ model.stablehlo, for JAX. model.safetensors has the weights. docs/export.md
 shows how to use them."""
 
 import pathlib
+import shlex
 from collections.abc import Sequence
 
 from absl import flags
@@ -32,15 +33,32 @@ def define(args: flags.FlagValues) -> None:
   flags.DEFINE_string(
     'checkpoint', 'best', 'best, latest or a step.', flag_values=args
   )
+  flags.DEFINE_bool(
+    'thresholds',
+    False,
+    'Name the thresholds that evaluate --thresholds has chosen, and not 1/2.',
+    flag_values=args,
+  )
 
 
 def run(args: flags.FlagValues) -> None:
   """Writes the model of a run, and prints the paths."""
-  from unet_jax.evaluation import trained  # Late, for a fast --help.
+  from unet_jax.evaluation import thresholds, trained  # For a fast --help.
   from unet_jax.export import formats
 
   workdir = pathlib.Path(args.workdir)
   model = trained.load(workdir, args.checkpoint)
+  if args.thresholds:
+    words = ['python', '-m', 'unet_jax.evaluate', '--workdir', args.workdir]
+    words += [f'--checkpoint={args.checkpoint}', '--thresholds']
+    saved = thresholds.find(
+      thresholds.path(workdir),
+      model.weights(),
+      model.predictor.classes,
+      shlex.join(words),
+    )
+    model = trained.with_thresholds(model, saved)
+    print(thresholds.describe(saved))
   for path in formats.write(model, workdir, args.format):
     print(f'written to {path}')
 

@@ -38,6 +38,12 @@ def write(
     raise errors.InputError(
       f'--format={name} needs {kind.package}: pip install {kind.package}'
     )
+  if model.predictor.normalise != 'dataset':
+    raise errors.InputError(
+      f'{workdir}: its config.data.normalise={model.predictor.normalise} needs '
+      'all of an image, which an exported network does not see; only runs with '
+      'config.data.normalise=dataset can be exported'
+    )
   path = workdir / FOLDER / f'model.{name}'
   contents = {path: kind.encode(model)}
   if not kind.is_described:

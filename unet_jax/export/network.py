@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
+from scipy import special
 
 from unet_jax import build
 from unet_jax.evaluation import trained
 from unet_jax.nn import preprocess
 
-THRESHOLD = 0.5  # Probability above which a pixel has a class.
 DTYPE = jnp.float32  # On every machine, whatever the run was trained in.
 
 
@@ -60,7 +60,8 @@ def describe(model: trained.Trained) -> dict[str, Any]:
   """
   predictor, config = model.predictor, model.config
   classes = predictor.classes
-  thresholds = [] if classes.exclusive else [THRESHOLD] * len(classes.planes)
+  logits = model.rule.thresholds or (0.0,) * len(classes.planes)
+  thresholds = [] if classes.exclusive else special.expit(logits).tolist()
   return {
     'classes': list(classes.planes),
     'activation': 'softmax' if classes.exclusive else 'sigmoid',

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from unet_jax.data import codes
 from unet_jax.nn import resample
 
 # By default accelerators multiply in a lower precision than coordinates need.
@@ -61,23 +62,25 @@ def augment(
   *weight_map: jax.Array,
   size: int,
   ranges: Ranges,
+  limits: tuple[float, float] = codes.BYTES,
   soft: bool = False,
 ) -> tuple[jax.Array, ...]:
   """Augments one example; use `vmap`, with one key per example.
 
   Args:
     rng: the sample's key.
-    image: uint8[W, W, C], W from `window_size`.
+    image: [W, W, C] of any type, W from `window_size`.
     label: uint8[W, W], or planes uint8[W, W, K].
     *weight_map: float32[W, W], the weight of each pixel; optional.
     size: S, side of the result, a crop about the window's centre.
     ranges: how far each change may go.
+    limits: black and white.
     soft: whether planes hold probabilities. They are then read at the nearest
       pixel, which keeps their values.
 
   Returns:
-    The image float32[S, S, C] in [0, 255]; the label [S, S] or [S, S, K], void
-    outside the window; and the weight map [S, S] if there is one.
+    The image float32[S, S, C] within the limits; the label [S, S] or [S, S, K],
+    void outside the window; and the weight map [S, S] if there is one.
   """
   if ranges.noise:
     rng, rng_noise = jax.random.split(rng)
@@ -98,11 +101,12 @@ def augment(
   if ranges.blur:
     sigma = ranges.blur * jnp.abs(draws.noise[0])
     image = blur(image, sigma, radius=math.ceil(3 * ranges.blur))
-  image = change_color(draws.color, image, ranges)
+  image = change_color(draws.color, image, ranges, limits)
   if ranges.noise:
-    deviation = 255 * ranges.noise * jnp.abs(draws.noise[1])
+    span = limits[1] - limits[0]
+    deviation = span * ranges.noise * jnp.abs(draws.noise[1])
     noise = deviation * jax.random.normal(rng_noise, image.shape)
-    image = jnp.clip(image + noise, 0, 255)
+    image = jnp.clip(image + noise, *limits)
   return image, label, *weight_map
 
 
@@ -214,19 +218,27 @@ def blur(image: jax.Array, sigma: jax.Array, radius: int) -> jax.Array:
 
 
 def change_color(
-  draws: jax.Array, image: jax.Array, ranges: Ranges
+  draws: jax.Array,
+  image: jax.Array,
+  ranges: Ranges,
+  limits: tuple[float, float] = codes.BYTES,
 ) -> jax.Array:
   """Changes gains, contrast, brightness and gamma, in this order, and clips.
 
   Args:
     draws: float32[3 + C] in [-1, 1): brightness, contrast, gamma, and the gain
       of each channel.
-    image: float32[H, W, C] in [0, 255].
+    image: float32[H, W, C] within the limits.
     ranges: how far each change may go.
+    limits: black and white. Gains and gamma leave black as it is.
 
   Returns:
-    float32[H, W, C] in [0, 255].
+    float32[H, W, C] within the limits.
   """
+  low, high = limits
+  span = high - low
+  if low:
+    image = image - low
   if ranges.color:
     gain = 1 + ranges.color * draws[3:]
     image = image * gain.reshape(1, 1, -1)
@@ -234,8 +246,9 @@ def change_color(
     mean = jnp.mean(image)
     image = image + (image - mean) * (ranges.contrast * draws[1])
   if ranges.brightness:
-    image = image + 255 * ranges.brightness * draws[0]
+    image = image + span * ranges.brightness * draws[0]
   if ranges.gamma:
     exponent = (1 + ranges.gamma) ** draws[2]
-    image = 255 * (jnp.clip(image, 0, 255) / 255) ** exponent
-  return jnp.clip(image, 0, 255)
+    image = span * (jnp.clip(image, 0, span) / span) ** exponent
+  image = jnp.clip(image, 0, span)
+  return image + low if low else image

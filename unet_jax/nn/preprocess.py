@@ -22,8 +22,8 @@ def preprocess(
   label: jax.Array,
   weight_map: jax.Array | None = None,
   *,
-  mean: Sequence[float],
-  std: Sequence[float],
+  mean: Sequence[float] | jax.Array,
+  std: Sequence[float] | jax.Array,
   num_planes: int,
   exclusive: bool,
   soft: bool = False,
@@ -31,13 +31,14 @@ def preprocess(
   """Normalises images and turns labels into planes and weights.
 
   Args:
-    image: uint8 | float32[B, H, W, C] in [0, 255].
+    image: [B, H, W, C] of any type.
     label: uint8[B, H, W], class indices, or uint8[B, H, W, K], planes; 255 is
       void.
     weight_map: float32[B, H, W], weights of the pixels that are not void; None
       for equal weights.
-    mean: per-channel mean of the training images.
-    std: per-channel standard deviation of the training images.
+    mean: per-channel mean of the training images, or of each image, float32[B,
+      C].
+    std: per-channel standard deviation, likewise.
     num_planes: K.
     exclusive: whether labels are class indices, which become one-hot planes.
     soft: whether planes hold probabilities, with 254 for 1.
@@ -73,13 +74,17 @@ def targets(
 
 
 def normalise(
-  image: jax.Array, mean: Sequence[float], std: Sequence[float]
+  image: jax.Array,
+  mean: Sequence[float] | jax.Array,
+  std: Sequence[float] | jax.Array,
 ) -> jax.Array:
   """Returns (image - mean) / std, float32[B, H, W, C].
 
-  Over the training set each channel then has mean 0 and standard deviation 1.
+  Over the training set, or in each image, each channel then has mean 0 and
+  standard deviation 1. `mean` and `std` have the shape [C] or [B, C].
   """
   shift, scale = (
-    jnp.asarray(x, jnp.float32).reshape(1, 1, 1, -1) for x in (mean, std)
+    jnp.asarray(x, jnp.float32).reshape(-1, 1, 1, image.shape[-1])
+    for x in (mean, std)
   )
   return (image.astype(jnp.float32) - shift) / scale

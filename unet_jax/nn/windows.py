@@ -19,9 +19,10 @@ def cut(
     side: W, side of the windows, in pixels.
 
   Returns:
-    image uint8[B, W, W, C], with edge replication outside the image; label
+    image [B, W, W, C], with edge replication outside the image; label
     uint8[B, W, W] or [B, W, W, K], void outside; weight_map float32[B, W, W],
-    with edge replication, if there are weight maps; and index int32[B].
+    with edge replication, if there are weight maps; mean and std float32[B, C],
+    if there are some; and index int32[B].
   """
 
   def window(example: jax.Array, top: jax.Array, left: jax.Array) -> dict:
@@ -38,7 +39,7 @@ def cut(
     }
     if examples.weight_map is not None:
       arrays['weight_map'] = examples.weight_map[pixel]
-    return arrays
+    return arrays | {key: x[example] for key, x in examples.own.items()}
 
   cut_each = jax.vmap(window)
   arrays = cut_each(places['example'], places['top'], places['left'])

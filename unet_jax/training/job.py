@@ -54,6 +54,9 @@ def prepare(
   Raises:
     InputError: for an error that the user can fix.
   """
+  config_lib.check(config)
+  if not overwrite:
+    config = workdir_lib.adopt_earlier(workdir, config)
   config, opened = open_data(config)
   if not overwrite:
     config = workdir_lib.adopt_schedule(workdir, config)

@@ -8,7 +8,7 @@ from typing import Any
 import ml_collections
 
 from unet_jax import checkpoint, errors, parallel
-from unet_jax.data import sources
+from unet_jax.data import image_kinds, sources
 from unet_jax.training import monitor as monitor_lib
 from unet_jax.training import step as step_lib
 
@@ -72,8 +72,11 @@ def check_data(meta: dict, dataset: sources.Dataset) -> None:
     'splits': dataset.digests,
     'mean': list(dataset.stats.mean),
     'std': list(dataset.stats.std),
+    'kind': image_kinds.to_json(dataset.stats.kind),
+    'limits': list(dataset.stats.limits),
   }
-  differing = [key for key in now if meta and meta[key] != now[key]]
+  before = now | meta  # A run of an earlier version saved fewer.
+  differing = [key for key in now if before[key] != now[key]]
   if differing:
     raise errors.InputError(
       f'{dataset.root}: the {" and ".join(differing)} of the images are not '
@@ -103,6 +106,8 @@ def make_meta(
     'classes': dataset.stats.classes,
     'mean': dataset.stats.mean,
     'std': dataset.stats.std,
+    'kind': image_kinds.to_json(dataset.stats.kind),
+    'limits': dataset.stats.limits,
     'splits': dataset.digests,
     'versions': versions(),
   }

@@ -79,11 +79,13 @@ def make_run(config: ml_collections.ConfigDict, stats: sources.Stats) -> Run:
     **config.loss,
   )
   predictor = predictor_lib.make(
-    config, classes, stats.mean, stats.std, loss_of=loss_of
+    *(config, classes, stats.mean, stats.std),
+    limits=stats.limits,
+    loss_of=loss_of,
   )
   model = predictor.model
   inputs_of: dict[str, Any] = dict(
-    augment_fn=build.make_augment(config),
+    augment_fn=build.make_augment(config, stats.limits),
     preprocess_fn=build.make_preprocess(classes, stats.mean, stats.std),
   )
   stages = parts.stages(

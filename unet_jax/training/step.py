@@ -10,7 +10,7 @@ import optax
 from flax.training import train_state
 from jax import flatten_util
 
-from unet_jax.data import crops
+from unet_jax.data import crops, moments
 from unet_jax.nn import augment, preprocess
 from unet_jax.training import collapse, parts
 
@@ -72,12 +72,13 @@ def train_step(
 
   Args:
     state: the training state, equal on all devices.
-    batch: image uint8[b, W, W, C], label uint8[b, W, W] or [b, W, W, K], and
-      index int32[b], the position in the global stream; also weight_map
-      float32[b, W, W], if pixels have weights.
+    batch: image [b, W, W, C], label uint8[b, W, W] or [b, W, W, K], and index
+      int32[b], the position in the global stream; also weight_map float32[b, W,
+      W], if pixels have weights, and mean and std float32[b, C], if these
+      normalise each image.
     augment_fn: (key, image, label[, weight_map]) of one example ->
       the same arrays augmented, [S, S, ...].
-    preprocess_fn: (image, label[, weight_map]) -> Inputs.
+    preprocess_fn: (image, label[, weight_map], [mean, std]) -> Inputs.
     loss_of: (logits, target, weight, axis_name) -> the loss and its terms.
     schedule: step -> learning rate, for the log.
     ema: decay of the averages; the first steps use a smaller decay.
@@ -152,13 +153,14 @@ def make_inputs(
 
   Args:
     rng: base key of the run.
-    batch: see `train_step`; image uint8[b, W, W, C], and so on.
+    batch: see `train_step`; image [b, W, W, C], and so on.
     augment_fn: see `train_step`.
     preprocess_fn: see `train_step`.
   """
   rngs = augment.sample_rngs(rng, batch['index'])
   moved = [batch[key] for key in crops.CROPPED if key in batch]
-  return preprocess_fn(*jax.vmap(augment_fn)(rngs, *moved))
+  changed = jax.vmap(augment_fn)(rngs, *moved)
+  return preprocess_fn(*changed, **moments.of_example(batch))
 
 
 def loss_and_grads(

@@ -63,6 +63,20 @@ def adopt_schedule(workdir: pathlib.Path, config):
   return adopted
 
 
+def adopt_earlier(workdir: pathlib.Path, config):
+  """Returns the config with what the run of an earlier version was made with.
+
+  Its config.json lacks newer keys, some of which had no effect of their default
+  before they existed; see config.EARLIER.
+  """
+  path = workdir / CONFIG
+  if not path.exists():
+    return config
+  adopted = config.copy_and_resolve_references()
+  adopted.update_from_flattened_dict(config_lib.earlier(path))
+  return adopted
+
+
 def _schedule_steps(saved, total_steps: int) -> int:
   """Returns a saved run's schedule_steps if it goes on to `total_steps`."""
   is_longer = total_steps > saved.total_steps

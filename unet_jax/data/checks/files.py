@@ -50,7 +50,8 @@ def check(
 def folders(scanned: scan.Files, spec: Spec, masks: Masks) -> list[Finding]:
   """Finds folders that don't exist or have no file."""
   root, suffixes = scanned.root, scan.mask_suffixes(spec)
-  findings = holds_files(root / 'images', scanned.images)
+  images = scanned.images
+  findings = holds_files(root / 'images', images, opening.IMAGES)
   if spec.masks.kind == 'folders':
     findings += _class_folders(scanned, spec, masks)
   elif not masks and (root / 'GT').is_dir():
@@ -151,7 +152,7 @@ def _read_folders(
   """Returns the folders that are read, and the endings of their files."""
   root = scanned.root
   parent = root / 'GT' if spec.masks.kind == 'folders' else root
-  read: dict[pathlib.Path, Sequence[str]] = {root / 'images': opening.SUFFIXES}
+  read: dict[pathlib.Path, Sequence[str]] = {root / 'images': opening.IMAGES}
   read |= {parent / name: scan.mask_suffixes(spec) for name in masks}
   if scan.has_field_files(spec):
     read[root / spec.fov] = opening.SUFFIXES

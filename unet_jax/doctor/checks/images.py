@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from unet_jax.data.checks.finding import Finding, plural, some
+from unet_jax.data import codes, image_files
+from unet_jax.data.checks.finding import Finding, percent, plural, some
 from unet_jax.doctor import statistics
 from unet_jax.doctor.check import Check
 from unet_jax.doctor.survey import Record, Survey
@@ -17,6 +18,8 @@ EFFECT = 0.8  # Standard deviations between two splits' means.
 CHANCE = 4.0  # Standard errors of that difference.
 FEW = 5  # Images; the spread of fewer says nothing.
 LEAST = 0.01  # Least visible share of the value range; added to the spread.
+WHITE = 0.1  # Share of white values from which an image is saturated.
+APART = 10.0  # Ratio of the ranges of two images that have not one scale.
 
 
 def blank(survey: Survey) -> list[Finding]:
@@ -25,7 +28,7 @@ def blank(survey: Survey) -> list[Finding]:
   for record, stats in survey.with_image():
     if _is_constant(stats):
       constant.append(record)
-    elif stats.bright < DARK * _full(stats):
+    elif stats.bright < DARK * _white(stats, survey):
       dark.append(record)
   findings = []
   if constant:
@@ -35,6 +38,70 @@ def blank(survey: Survey) -> list[Finding]:
     about = _blank_fields(dark, 'nearly black')
     findings.append(Finding('warning', 'near-black image', **about))
   return findings
+
+
+def flat_channels(survey: Survey) -> list[Finding]:
+  """Finds channels of one value all over, in images that are not constant."""
+  flat = [
+    (record, stats.flat)
+    for record, stats in survey.with_image()
+    if stats.flat and not _is_constant(stats)
+  ]
+  if not flat:
+    return []
+  channels = sorted({k for _, several in flat for k in several})
+  listed = ', '.join(map(str, channels))
+  about = _blank_fields(
+    [record for record, _ in flat],
+    f'in which a channel ({listed}, counted from 0) has one value all over',
+  )
+  return [Finding('warning', 'constant channel', **about)]
+
+
+def saturated(survey: Survey) -> list[Finding]:
+  """Finds images of which many values are the greatest that there is."""
+  white = survey.limits[1]
+  records = [
+    record
+    for record, stats in survey.with_image()
+    if stats.top > WHITE
+    and stats.high >= min(white, stats.full)
+    and not _is_constant(stats)
+  ]
+  if not records:
+    return []
+  about = _blank_fields(records, f'with over {percent(WHITE)} of values white')
+  about |= dict(remedy='if that hides what should be seen, expose them less')
+  return [Finding('note', 'saturated image', **about)]
+
+
+def scales(survey: Survey) -> list[Finding]:
+  """Finds images whose values span a tenth, or ten times, what others span.
+
+  Of 8 bits all images have one scale.
+  """
+  spans = [
+    (record, stats.bright - stats.low)
+    for record, stats in survey.with_image()
+    if stats.full != codes.BYTES[1] and not _is_constant(stats)
+  ]
+  if not spans:
+    return []
+  usual = float(np.median([span for _, span in spans]))
+  records = [
+    record
+    for record, span in spans
+    if not usual / APART <= span <= usual * APART
+  ]
+  if not records:
+    return []
+  about = _blank_fields(records, f'whose values do not span about {usual:.4g}')
+  about |= dict(
+    remedy='scale them like the others, or, if scales differ as they should, '
+    'use',
+    settings={'data.normalise': 'image'},
+  )
+  return [Finding('warning', 'another scale', **about)]
 
 
 def not_finite(survey: Survey) -> list[Finding]:
@@ -88,27 +155,28 @@ def colour_shift(survey: Survey) -> list[Finding]:
     means[record.split].append(stats.mean)
   if len({len(mean) for x in means.values() for mean in x}) != 1:
     return []
-  findings = []
+  findings, (low, high) = [], survey.limits
   train = np.array(means.pop('train', []))  # [N, C]
   for split, means_of_split in means.items():
     values = np.array(means_of_split)  # [N, C]
     if min(len(train), len(values)) < FEW:
       continue
-    spread = LEAST + np.sqrt(
+    spread = LEAST * (high - low) + np.sqrt(
       (train.var(axis=0, ddof=1) + values.var(axis=0, ddof=1)) / 2
     )
     d = (values.mean(axis=0) - train.mean(axis=0)) / spread
     error = np.sqrt(1 / len(train) + 1 / len(values))
     k = int(np.abs(d).argmax())
     if abs(d[k]) >= max(EFFECT, CHANCE * error):
-      channel = ('red', 'green', 'blue')[k] if d.size == 3 else 'the brightness'
+      channel = f'channel {k}' if d.size > 1 else 'the brightness'
+      channel = ('red', 'green', 'blue')[k] if d.size == 3 else channel
       findings.append(
         Finding(
           'warning',
           'colour shift',
           text=f'{split} images differ from those of train: {channel} is '
-          f'{255 * values[:, k].mean():.0f} of 255 on average, but '
-          f'{255 * train[:, k].mean():.0f} in train ({abs(d[k]):.1f} standard '
+          f'{_number(values[:, k].mean())} of {_number(high)} on average, but '
+          f'{_number(train[:, k].mean())} in train ({abs(d[k]):.1f} standard '
           'deviations)',
           remedy='split the images again, or raise config.augment.brightness '
           'and config.augment.contrast',
@@ -146,6 +214,22 @@ def _is_constant(stats: statistics.ImageStatistics) -> bool:
   return stats.high - stats.low <= FLAT * stats.high
 
 
+def _number(value: float) -> str:
+  return f'{value:.0f}' if abs(value) >= 10 else f'{value:.3g}'
+
+
+def _white(stats: statistics.ImageStatistics, survey: Survey) -> float:
+  """Returns what is white in an image; 0 if that is unknown.
+
+  White is known of 8 and 16 bits without a sign.
+  """
+  full = _full(stats)
+  if full == image_files.WIDER * codes.BYTES[1]:
+    return survey.limits[1]
+  is_bytes = stats.full == codes.BYTES[1]
+  return full if is_bytes else 0.0
+
+
 def _full(stats: statistics.ImageStatistics) -> float:
   """Returns the top of the range that an image seems to use."""
   return 1.0 if 0 < stats.high <= 1 else stats.full
@@ -167,6 +251,24 @@ CHECKS = (
     ('warning',),
     'Images are nearly black.',
     blank,
+  ),
+  Check(
+    'constant channel',
+    ('warning',),
+    'Channels have one value all over.',
+    flat_channels,
+  ),
+  Check(
+    'saturated image',
+    ('note',),
+    'A tenth of the values of images is white.',
+    saturated,
+  ),
+  Check(
+    'another scale',
+    ('warning',),
+    'Values of images span much less or more than those of the others.',
+    scales,
   ),
   Check(
     'NaN in image',
