@@ -100,21 +100,21 @@ DATA = {
     '`--config.task=multilabel --config.data.masks.soft=252`',
   ),
   'constant image': ('The export failed.', 'Replace or remove the image.'),
-  'constant channel': (
-    'The camera has fewer channels than the file, or a stain failed.',
-    'Leave the channel out when the images are saved.',
-  ),
-  'saturated image': (
-    'The exposure was too long, or the contrast was stretched.',
-    'Nothing, if the classes do not lie in the white.',
-  ),
-  'another scale': (
-    'Some images have other units, or were stretched.',
-    'Scale the images alike, or `--config.data.normalise=image`',
-  ),
   'near-black image': (
     'A dark frame, or 16 bits of which few are used.',
     'Replace or remove the image.',
+  ),
+  'constant channel': (
+    'A channel was saved empty, or alpha was saved with it.',
+    'Leave it out: `--config.data.channels=green`, or export anew.',
+  ),
+  'saturated image': (
+    'The exposure was too long.',
+    'Nothing, if what matters is not white.',
+  ),
+  'another scale': (
+    'The images have other units, gains or cameras.',
+    'Scale them alike, or `--config.data.normalise=image`',
   ),
   'NaN in image': (
     'A division by 0 before the image was saved.',
