@@ -271,3 +271,21 @@ def test_level_step_distinguishes_levels_from_indices_and_blur():
   assert meanings.level_step([0, 1, 2, 3]) == 0
   assert meanings.level_step([0, 255]) == 0
   assert meanings.level_step(list(range(256))) == 0
+
+
+def test_masks_that_number_objects_are_one_class(write_folder, diagnose):
+  root = write_folder(mask='index')
+  for i, path in enumerate(sorted((root / 'masks').iterdir())):
+    numbers = 100 * i + np.arange(40 * 48).reshape(40, 48) // 8
+    numbers[20:] = 0
+    Image.fromarray(numbers.astype(np.uint16)).save(path)
+  finding = diagnose(root, 'index', ('a', 'b'), 'multiclass')[
+    'undeclared mask values'
+  ]
+  assert 'values number objects, which are one class' in finding.text
+  assert finding.settings == {
+    'task': 'binary',
+    'data.masks.kind': 'index',
+    'data.classes': ('a',),
+  }
+  assert 'undeclared mask values' not in diagnose(root, 'index', ('a',))

@@ -206,13 +206,13 @@ def test_sizes_of_an_image_are_averaged(made):
   )
   y, x = np.mgrid[:50, :90]
   image = np.stack([x, y, x + y], axis=-1).astype(np.uint8)
-  (logits,) = predictor_lib.logits_of(predictor, None, [image])
+  (logits,) = predictor_lib.logits_of(predictor, None, [{'image': image}])
   assert logits.shape == (50, 90, 3)
   expected = special.softmax(image / 16, axis=-1)
   probs = special.softmax(logits, axis=-1)
   np.testing.assert_allclose(probs, expected, atol=0.03)
   strips = predictor_lib.strips_of(
-    predictor, None, image.__getitem__, image.shape[:2]
+    predictor, None, image.__getitem__, image.shape[:2], {}
   )
   np.testing.assert_array_equal(np.concatenate(list(strips)), logits)
   assert shapes == [(1, WINDOW, WINDOW, 3)]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from unet_jax.data import labels
+from unet_jax.data import codes, labels, mask_files
 from unet_jax.data.stored import File
 
 MAX_COLOURS = 32  # More colours do not stand for classes.
@@ -36,6 +36,11 @@ def explain(
     return '0 and 1 are indices', {'data.masks.kind': 'index'}
   if values == [0, 255] and len(names) == 2:
     return '255 is the foreground', {'data.masks.kind': 'binary'}
+  if len(values) > mask_files.MOST_CLASSES and values[-1] > codes.VOID:
+    text = f'{len(values)} values number objects, which are one class'
+    settings = {'task': 'binary', 'data.masks.kind': 'index'}
+    name = tuple(classes[:1]) or ('foreground',)
+    return text, settings | {'data.classes': name}
   if values == [*range(len(values))] and len(values) > len(names):
     more = tuple(f'class_{i}' for i in values[len(names) :])
     text = f'{len(values)} indices, of which the config names {len(names)}'
