@@ -35,6 +35,13 @@ def test_confusion_equals_a_loop_over_pixels(seed):
   np.testing.assert_array_equal(confusion.sum(-1)[:, 0], weight.sum((1, 2)))
 
 
+def test_of_a_soft_label_more_than_a_half_is_the_class():
+  target = jnp.array([0.0, 0.5, 0.51, 1.0])[None, None, :, None]
+  pred, weight = jnp.ones(target.shape, bool), jnp.ones(target.shape[:3])
+  confusion = counts.confusion(pred, target, weight)
+  assert confusion.tolist() == [[[2, 2, 0, 0]]]
+
+
 def test_large_image_is_counted_exactly():
   """A float32 sum would lose pixels beyond 2**24."""
   shape = (1, 4100, 4100, 1)

@@ -12,7 +12,7 @@ from settings import set_data
 
 from unet_jax import config as config_lib
 from unet_jax import errors, parallel
-from unet_jax.data import sources, spec, stats
+from unet_jax.data import image_kinds, sources, spec, stats
 from unet_jax.training import digests, feed, job, resume
 
 NAMES = list('abcdefgh')
@@ -60,7 +60,8 @@ def test_inverted_masks_of_train_and_val_are_named(write_folder, load):
   assert list(before.images) == list('abcdefg')
   resume.check_data(
     {key: list(x) for key, x in before.stats._asdict().items()}
-    | {'splits': before.digests},
+    | {'splits': before.digests}
+    | {'kind': image_kinds.to_json(before.stats.kind)},
     after,
   )
   with pytest.raises(errors.InputError, match='folder: images b, g, or masks'):

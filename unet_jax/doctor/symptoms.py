@@ -101,20 +101,20 @@ DATA = {
   ),
   'constant image': ('The export failed.', 'Replace or remove the image.'),
   'near-black image': (
-    'A dark frame.',
+    'A dark frame, or 16 bits of which few are used.',
     'Replace or remove the image.',
   ),
   'constant channel': (
-    'A camera or an export left a channel empty.',
-    'Replace the image, or save all images without that channel.',
+    'A channel was saved empty, or alpha was saved with it.',
+    'Leave it out: `--config.data.channels=green`, or export anew.',
   ),
   'saturated image': (
-    'The exposure was too long, or white is the ground.',
-    'Nothing, if what should be seen is not white.',
+    'The exposure was too long.',
+    'Nothing, if what matters is not white.',
   ),
   'another scale': (
-    'Another exposure, or values that were scaled in some files.',
-    'Scale them like the others, or `--config.data.normalise=image`',
+    'The images have other units, gains or cameras.',
+    'Scale them alike, or `--config.data.normalise=image`',
   ),
   'NaN in image': (
     'A division by 0 before the image was saved.',
