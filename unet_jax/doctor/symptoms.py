@@ -153,6 +153,11 @@ DATA = {
     'Crops are larger than images.',
     '`--config.image_size=64`',
   ),
+  'large objects': (
+    'Crops are small, or images are large: a crop shows no whole object.',
+    '`--config.data.resize=256 --config.image_size=256`, or what `unet-jax plan '
+    '--config PRESET` proposes.',
+  ),
   'duplicate images': (
     'A file was copied under another name.',
     'Keep copies in one split: `--config.data.split.group=RULE`',
