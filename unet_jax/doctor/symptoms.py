@@ -155,8 +155,8 @@ DATA = {
   ),
   'large objects': (
     'Crops are small, or images are large: a crop shows no whole object.',
-    '`--config.data.resize=256 --config.image_size=256`, or what `unet-jax plan '
-    '--config PRESET` proposes.',
+    '`--config.data.resize=256 --config.image_size=256`, or what '
+    '`unet-jax plan --config PRESET` proposes.',
   ),
   'duplicate images': (
     'A file was copied under another name.',
