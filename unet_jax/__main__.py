@@ -9,6 +9,7 @@ from unet_jax import (
   compare,
   evaluate,
   keys,
+  plan,
   predict,
   prepare,
   report,
@@ -20,6 +21,7 @@ from unet_jax.export import __main__ as export
 
 VERBS = {
   'doctor': doctor,
+  'plan': plan,
   'train': train,
   'evaluate': evaluate,
   'predict': predict,

@@ -1,20 +1,26 @@
 """Connected components of masks, in NumPy."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 
-def areas(plane: np.ndarray) -> np.ndarray:
-  """Returns the areas of the 8-connected components of bool[H, W].
+class Components(NamedTuple):
+  """The connected components of a plane, in arbitrary order."""
+
+  areas: np.ndarray  # int64[N], pixels.
+  sides: np.ndarray  # int64[N], longer side of the bounding box, pixels.
+
+
+def measure(plane: np.ndarray) -> Components:
+  """Measures the 8-connected components of bool[H, W].
 
   Union-find on the runs of the rows: a run is linked with the runs that it
   touches in the row below, and gets the smallest index of all linked runs.
-
-  Returns:
-    int64[N], pixels, in arbitrary order.
   """
   rows, starts, ends = _runs(plane)  # In row-major order.
   if not len(rows):
-    return np.zeros(0, np.int64)
+    return Components(np.zeros(0, np.int64), np.zeros(0, np.int64))
   # All rows lie in one line, with a gap of two places between them.
   stride = plane.shape[1] + 2
   below = (rows + 1) * stride
@@ -26,8 +32,22 @@ def areas(plane: np.ndarray) -> np.ndarray:
     first - (np.cumsum(touching) - touching), touching
   )
   root = _union(len(rows), upper, lower)
-  total = np.bincount(root, weights=ends - starts).astype(np.int64)
-  return total[total > 0]
+  top, bottom = _extent(root, rows, rows + 1)
+  left, right = _extent(root, starts, ends)
+  areas = np.bincount(root, weights=ends - starts).astype(np.int64)
+  sides = np.maximum(bottom - top, right - left)
+  is_root = root == np.arange(len(root))
+  return Components(areas=areas[is_root[: len(areas)]], sides=sides[is_root])
+
+
+def _extent(
+  root: np.ndarray, first: np.ndarray, last: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns each root's least `first` and greatest `last`: int64[N] each."""
+  low, high = first.copy(), last.copy()
+  np.minimum.at(low, root, first)
+  np.maximum.at(high, root, last)
+  return low, high
 
 
 def _runs(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

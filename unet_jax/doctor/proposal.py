@@ -1,4 +1,4 @@
-"""Writes the settings that the checks propose as a config file."""
+"""Writes proposed settings, with their reasons, as a config file."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from unet_jax import config as config_lib
 from unet_jax import defaults
 from unet_jax.data.checks.finding import Finding
 
-_HEAD = '''"""{title}, with the doctor's proposals: read them, then train.
+_HEAD = '''"""{title}, with proposed settings: read them, then train.
 
   python -m unet_jax.main --config {path}
 """
@@ -49,7 +49,7 @@ def to_source(
 
   Args:
     config: of the run, with the overrides of the command line.
-    proposed: from `collect`.
+    proposed: {key: (value, reason)}, as `collect` returns it.
     title: title of the config.
     path: file to which the text will be written.
   """

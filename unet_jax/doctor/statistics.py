@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from unet_jax.data import field_of_view, labels
-from unet_jax.doctor import components
+from unet_jax.doctor import components as components_lib
 
 THUMB = 16  # Side of a thumbnail, pixels.
 MAX_VALUES = 4096  # Values kept of a mask; a photograph has far more.
@@ -37,7 +37,8 @@ class LabelStatistics(NamedTuple):
   overlap: int = 0  # Pixels with several classes.
   frame: float = 0.0  # Share of the image in the black frame around a retina.
   outside: int = 0  # Pixels of foreground in that frame.
-  areas: tuple[np.ndarray, ...] = ()  # Pixels of each class's components.
+  components: tuple[components_lib.Components, ...] = ()  # Of each class.
+  edges: tuple[int, ...] = ()  # Sides of pixels on each class's outline.
   digest: str = ''
 
 
@@ -105,15 +106,12 @@ def _shrink(channel: np.ndarray) -> np.ndarray:
   return np.asarray(small, np.float32)
 
 
-def count(
-  example: dict, coding: labels.Coding, *, with_areas: bool
-) -> LabelStatistics:
+def count(example: dict, coding: labels.Coding) -> LabelStatistics:
   """Measures a label.
 
   Args:
     example: an example at full size; see `reading`.
     coding: how its mask was read.
-    with_areas: whether to measure connected components.
   """
   label = example['label']
   first = 0 if coding.task == 'multiclass' and not coding.background else 1
@@ -125,11 +123,7 @@ def count(
   if coding.task == 'multilabel':
     overlap = np.count_nonzero(np.count_nonzero(planes, axis=-1) > 1)
   view = field_of_view.estimate(example['image'])
-  areas: tuple[np.ndarray, ...] = ()
-  if with_areas:
-    areas = tuple(
-      components.areas(plane) for plane in np.moveaxis(planes, -1, 0)
-    )
+  by_class = np.moveaxis(planes, -1, 0)
   # Street scenes have dark parts, too, but not in all corners.
   is_framed = not view[np.ix_((0, -1), (0, -1))].any()
   return LabelStatistics(
@@ -139,9 +133,19 @@ def count(
     overlap=int(overlap),
     frame=is_framed * (1 - float(view.mean())),
     outside=int(np.count_nonzero(planes.any(axis=-1) & ~view)),
-    areas=areas,
+    components=tuple(components_lib.measure(plane) for plane in by_class),
+    edges=tuple(count_edges(plane) for plane in by_class),
     digest=_digest(label),
   )
+
+
+def count_edges(plane: np.ndarray) -> int:
+  """Counts the sides between a pixel of bool[H, W] and one outside of it.
+
+  The border of the image is no such side.
+  """
+  below, beside = plane[1:] != plane[:-1], plane[:, 1:] != plane[:, :-1]
+  return int(np.count_nonzero(below) + np.count_nonzero(beside))
 
 
 def _digest(array: np.ndarray) -> str:

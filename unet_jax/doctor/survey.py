@@ -63,8 +63,14 @@ class Survey(NamedTuple):
     return [(x, x.label_stats) for x in self.records if x.label_stats]
 
 
-def take(config: ml_collections.ConfigDict) -> Survey:
+def take(
+  config: ml_collections.ConfigDict, *, with_test: bool = True
+) -> Survey:
   """Reads the whole data set; records its faults instead of raising them.
+
+  Args:
+    config: config of the run.
+    with_test: whether to read the images of test.
 
   Raises:
     InputError: if there is no such folder or data set.
@@ -81,6 +87,9 @@ def take(config: ml_collections.ConfigDict) -> Survey:
     read = reading.make_reader(data_spec, opened)
   except errors.InputError as error:
     refusal = str(error)
+  if not with_test:
+    rest = {k: keys for k, keys in opened.keys.items() if k != 'test'}
+    opened = opened._replace(keys=rest)
   keys = [key for keys in opened.keys.values() for key in keys]
   examine = _make_examine(data_spec, opened, scanned, coding)
   examined = dict(zip(keys, stats.in_order(keys, examine), strict=True))
@@ -203,9 +212,7 @@ def _make_examine(
       example = read_example(key)
     except errors.InputError as error:
       return record._replace(refusal=str(error)), None
-    label_stats = statistics.count(
-      example, coding, with_areas=data_spec.resize > 0
-    )
+    label_stats = statistics.count(example, coding)
     record = record._replace(label_stats=label_stats)
     return record, stats.count(example, coding)
 

@@ -104,6 +104,18 @@ DATA = {
     'A dark frame, or 16 bits of which few are used.',
     'Replace or remove the image.',
   ),
+  'constant channel': (
+    'A channel was saved empty, or alpha was saved with it.',
+    'Leave it out: `--config.data.channels=green`, or export anew.',
+  ),
+  'saturated image': (
+    'The exposure was too long.',
+    'Nothing, if what matters is not white.',
+  ),
+  'another scale': (
+    'The images have other units, gains or cameras.',
+    'Scale them alike, or `--config.data.normalise=image`',
+  ),
   'NaN in image': (
     'A division by 0 before the image was saved.',
     'Replace or remove the image.',
@@ -140,6 +152,11 @@ DATA = {
   'small images': (
     'Crops are larger than images.',
     '`--config.image_size=64`',
+  ),
+  'large objects': (
+    'Crops are small, or images are large: a crop shows no whole object.',
+    '`--config.data.resize=256 --config.image_size=256`, or what `unet-jax plan '
+    '--config PRESET` proposes.',
   ),
   'duplicate images': (
     'A file was copied under another name.',

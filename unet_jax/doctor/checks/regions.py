@@ -1,10 +1,12 @@
-"""Finds regions that overlap, vanish or lie outside the view; small images."""
+"""Finds regions that overlap, vanish, leave the view or do not fit a crop."""
 
 import math
 
 import numpy as np
 
+from unet_jax.data.checks.classes import Tally
 from unet_jax.data.checks.finding import Finding, percent, plural
+from unet_jax.doctor import dataset_facts, planning
 from unet_jax.doctor.check import Check
 from unet_jax.doctor.survey import Survey
 
@@ -59,8 +61,8 @@ def shrinking(survey: Survey) -> list[Finding]:
       longer = max(record.image.size)
       needed.append(
         [
-          longer * np.sqrt(SMALLEST / np.maximum(areas, SMALLEST))
-          for areas in label.areas
+          longer * np.sqrt(SMALLEST / np.maximum(parts.areas, SMALLEST))
+          for parts in label.components
         ]
       )
       if any((x > resize).any() for x in needed[-1]):
@@ -145,6 +147,34 @@ def small_images(survey: Survey) -> list[Finding]:
   ]
 
 
+def large_objects(survey: Survey, train: Tally) -> list[Finding]:
+  """Finds objects of train and val that no crop shows whole, but could."""
+  del train  # This check needs images for training.
+  config, facts = survey.config, dataset_facts.gather(survey)
+  known = {'data.resize': config.data.resize}
+  case = planning.Case(facts, planning.Machine(), known)
+  objects = [x for x in facts.classes if not x.is_line]
+  big = max(objects, key=lambda x: x.side, default=None)
+  if not big or case.scale * big.side <= config.image_size:
+    return []
+  planned = planning.plan(facts, planning.Machine(), {})
+  settings = {key: planned[key][0] for key in ('data.resize', 'image_size')}
+  scale = (settings['data.resize'] or facts.longest) / facts.longest
+  if scale * big.side > settings['image_size']:
+    return []  # Scaling would lose a thin class.
+  return [
+    Finding(
+      'warning',
+      'large objects',
+      text=f'{big.name} is typically {case.scale * big.side:.0f} px long, and '
+      f'a crop of config.image_size={config.image_size} shows a part of it',
+      remedy='scale the images, or cut larger crops',
+      number=sum(case.scale * x.side > config.image_size for x in objects),
+      settings=settings,
+    )
+  ]
+
+
 CHECKS = (
   Check(
     'overlapping classes',
@@ -175,5 +205,11 @@ CHECKS = (
     ('note',),
     'Train images are smaller than a crop, which is padded with void.',
     small_images,
+  ),
+  Check(
+    'large objects',
+    ('warning',),
+    'Objects of a class are typically larger than a crop, which shows parts.',
+    large_objects,
   ),
 )
