@@ -83,6 +83,22 @@ def test_budgets_are_read_in_seconds():
   assert [plan.read_budget(x) for x in texts] == [0, 90, 600, 5400]
 
 
+def test_a_plan_that_the_other_settings_forbid_is_refused(root, tmp_path):
+  # Crops of 96 pixels may be bent by less than 6.
+  path = tmp_path / 'planned.py'
+  args = ('--config.augment.elastic=7', '--write_config', path)
+  done = call('plan', *flags(root, *args), check=False)
+  assert done.returncode == 1
+  assert 'config.augment.elastic is 7.0 pixels' in done.stderr
+  assert not path.exists()
+
+
+def test_a_batch_is_divided_among_the_devices_and_micro_batches(root):
+  args = ('--config.model.norm=group', '--config.optim.accumulate=3')
+  done = call('plan', *flags(root, *args))
+  assert rows(done.stdout)['batch_size'][1] == '12'  # Four devices.
+
+
 def test_data_that_training_refuses_is_refused(root):
   (root / 'masks/im3.png').write_bytes(b'no image')
   done = call('plan', *flags(root), check=False)

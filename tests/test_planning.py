@@ -82,8 +82,8 @@ def test_width_and_the_largest_crop_are_greater_on_a_gpu():
 def test_a_batch_is_what_images_memory_and_devices_allow():
   assert plan(SPOT)['batch_size'] == 8
   assert plan(SPOT, num_train=5)['batch_size'] == 5
-  devices = planning.Machine(num_devices=3)
-  assert plan(SPOT, machine=devices)['batch_size'] == 9
+  three = planning.Machine(num_parts=3)
+  assert plan(SPOT, machine=three)['batch_size'] == 9
   # 90 bytes * 16 channels * 128^2 pixels are 23.6 MB a crop; 90 % of 80 MB.
   small = planning.Machine(bytes=80 * 10**6)
   assert plan(SPOT, machine=small)['batch_size'] == 3

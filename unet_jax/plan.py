@@ -50,6 +50,7 @@ def run(args: flags.FlagValues) -> None:
   fixed = config_flags.get_override_values(args['config'])
   planned = make(config, fixed, seconds)
   print(describe(config, planned, fixed))
+  config_lib.check(apply(config, planned))
   if args.write_config:
     title = config_flags.get_config_filename(args['config'])
     text = proposal.to_source(
@@ -98,19 +99,26 @@ def make(
   facts = dataset_facts.gather(surveyed)
   machine = planning.Machine(
     bytes=parallel.device_bytes(),
-    num_devices=parallel.num_devices(),
+    num_parts=parallel.num_devices() * config.optim.accumulate,
     is_cpu=jax.default_backend() == 'cpu',
   )
   planned = planning.plan(facts, machine, fixed)
   if not seconds:
     return planned
-  trial = config.copy_and_resolve_references()
-  values = {key: value for key, (value, _) in planned.items()}
-  trial.update_from_flattened_dict(values)
   parallel.say('measuring the speed of the training step')
-  rate = speed.measure(surveyed, trial)
+  rate = speed.measure(surveyed, apply(config, planned))
   machine = machine._replace(pixels_per_second=rate)
   return planning.plan(facts, machine, fixed, seconds=seconds)
+
+
+def apply(
+  config: ml_collections.ConfigDict, planned: Mapping[str, tuple[Any, str]]
+) -> ml_collections.ConfigDict:
+  """Returns a copy of the config that has the planned values."""
+  applied = config.copy_and_resolve_references()
+  values = {key: value for key, (value, _) in planned.items()}
+  applied.update_from_flattened_dict(values)
+  return applied
 
 
 def describe(

@@ -35,7 +35,7 @@ class Machine(NamedTuple):
   """What the rules know of the machine; 0 is unknown."""
 
   bytes: int = 0  # Memory of a device.
-  num_devices: int = 1
+  num_parts: int = 1  # Of a batch: devices, times steps to accumulate.
   is_cpu: bool = True
   pixels_per_second: float = 0.0  # Of crops, in training, on all devices.
 
@@ -191,12 +191,12 @@ def batch_size(case: Case) -> Choice:
     why = f'there are {plural(size, "training image")}'
   if machine.bytes:
     room = most_crops(machine, side, case.known['model.width'])
-    if room * machine.num_devices < size:
-      size = max(1, room) * machine.num_devices
+    if room * machine.num_parts < size:
+      size = max(1, room) * machine.num_parts
       why = f'what fits into {machine.bytes / memory.GIB:.1f} GiB of memory'
-  if size % machine.num_devices:
-    size = -(-size // machine.num_devices) * machine.num_devices
-    why = f'{machine.num_devices} devices share it'
+  if size % machine.num_parts:
+    size = round_up(size, machine.num_parts)
+    why = f'it is computed in {machine.num_parts} equal parts'
   return size, why
 
 
@@ -267,9 +267,9 @@ def save_every(case: Case) -> Choice:
   return case.known['eval_every'], 'as often as it is evaluated'
 
 
-def round_up(pixels: float, unit: int = UNIT) -> int:
+def round_up(number: float, unit: int = UNIT) -> int:
   """Returns the least multiple of `unit` that is not below the number."""
-  return unit * math.ceil(round(pixels, 6) / unit)
+  return unit * math.ceil(round(number, 6) / unit)
 
 
 # The keys that are planned, in an order in which each rule knows what it needs.
