@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from unet_jax.data import files
+from unet_jax.data import image_files
 
 # Folders of masks -> class; those of the tutorial.
 RED = ('hemorrhages', 'redsmalldots')
@@ -46,7 +46,7 @@ def read(sets: guide_sets.Sets, split: str) -> list[Masks]:
 
 def _read(sets: guide_sets.Sets, name: str) -> Masks:
   path = next(sets.images.glob(f'{name}.*'))
-  image = files.read_image(path, 3)
+  image = image_files.read_image(path)
   nothing = np.zeros(image.shape[:2], np.uint8)
   grey = {}
   for folder in RED + BRIGHT:

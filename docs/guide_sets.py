@@ -23,7 +23,6 @@ class Sets(NamedTuple):
   """What the guide trains on.
 
   Attributes:
-    name: of the images, for the text.
     images: folder of the images with lesions.
     grey: folder of folders of masks, as the experts gave them.
     binary: arguments of a run of one class, without those of its length.
@@ -32,7 +31,6 @@ class Sets(NamedTuple):
     shifted: arguments by which the splits differ.
   """
 
-  name: str
   images: pathlib.Path
   grey: pathlib.Path
   binary: tuple[str, ...]
@@ -44,7 +42,6 @@ class Sets(NamedTuple):
 def real(root: pathlib.Path) -> Sets:
   """Returns STARE and DIARETDB1, whose presets read UNET_JAX_DATA."""
   return Sets(
-    'STARE and DIARETDB1',
     root / 'diaretdb1_lesions/images',
     root / 'diaretdb1_lesions/GT',
     ('binary:stare',),
@@ -61,7 +58,6 @@ def drawn(root: pathlib.Path) -> Sets:
       (root / f'{split}.txt').write_text('\n'.join(names) + '\n')
   folder = f'--config.data.root={root}'
   return Sets(
-    'drawings',
     root / 'images',
     root / 'GT',
     ('binary:folder', folder, '--config.data.classes=vessels'),
@@ -123,4 +119,4 @@ def outline(plane: np.ndarray, rng: np.random.Generator) -> np.ndarray:
   shift = ndimage.gaussian_filter(rng.normal(size=plane.shape), 4) * 12
   margin = rng.uniform(-0.5, 2.5)
   is_in = (outside - inside < margin + shift) & (outside < 6)
-  return (is_in & (noticed.any())).astype(np.uint8)
+  return (is_in & noticed.any()).astype(np.uint8)

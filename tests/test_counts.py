@@ -136,3 +136,17 @@ def test_split_that_is_not_counted_once_each_is_an_error():
   ):
     with pytest.raises(RuntimeError, match=f'{num_counted} images of'):
       counts.add_up(results, num_images)
+
+
+def test_the_loss_of_an_image_is_the_mean_of_its_windows_by_their_pixels():
+  cells = np.zeros((3, 1, 4), np.int32)
+  cells[:, 0, 3] = 4, 12, 5  # Pixels that count.
+  rows = dict(
+    counts=cells,
+    index=np.array([0, 0, 1]),
+    weight=np.array([0.5, 0.5, 1], np.float32),
+    losses={'loss': np.array([1, 2, 0.25], np.float32)},
+  )
+  total, losses = counts.add_up([rows], 2)
+  assert total[:, 0, 3].tolist() == [16, 5]
+  assert losses == {'loss': (1.75 + 0.25) / 2}

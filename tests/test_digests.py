@@ -12,8 +12,8 @@ from settings import set_data
 
 from unet_jax import config as config_lib
 from unet_jax import errors, parallel
-from unet_jax.data import image_kinds, sources, spec, stats
-from unet_jax.training import digests, feed, job, resume
+from unet_jax.data import sources, spec, stats
+from unet_jax.training import digests, feed, job
 
 NAMES = list('abcdefgh')
 
@@ -58,12 +58,8 @@ def test_inverted_masks_of_train_and_val_are_named(write_folder, load):
   after = load(root)
   # The test image is not one that the run learnt from.
   assert list(before.images) == list('abcdefg')
-  resume.check_data(
-    {key: list(x) for key, x in before.stats._asdict().items()}
-    | {'splits': before.digests}
-    | {'kind': image_kinds.to_json(before.stats.kind)},
-    after,
-  )
+  assert before.stats.mean == after.stats.mean
+  assert before.digests == after.digests
   with pytest.raises(errors.InputError, match='folder: images b, g, or masks'):
     digests.check(before.images, after.images, after.root)
 

@@ -268,3 +268,22 @@ def test_trivial_scores_of_a_class_that_never_occurs_are_undefined():
   f1s = scores.trivial(np.array([0, 10]), 40)
   assert all(math.isnan(f1[0]) for f1 in f1s.values())
   assert f1s['everywhere'][1] == pytest.approx(20 / 50)
+
+
+def test_a_report_has_what_trivial_predictions_score():
+  # Of 200 pixels 35 have the class: calling all of them it has precision 0.175.
+  counts = np.array([[HALF], [(10, 0, 5, 85)]])
+  report = scores.report(counts, ('a',), 1, step=0)
+  assert report['trivial_f1']['nowhere'] == {'a': 0}
+  assert report['trivial_f1']['prior'] == {'a': pytest.approx(0.175)}
+  assert report['trivial_f1']['everywhere'] == {
+    'a': pytest.approx(2 * 0.175 / 1.175)
+  }
+
+
+def test_a_row_pools_the_pixels_of_all_images():
+  counts = np.array([[HALF], [(10, 0, 5, 85)]])
+  row = scores.row(counts, ('a',), 1)
+  # tp 20, fp 10, fn 15.
+  assert row['f1_a'] == row['macro_f1'] == pytest.approx(40 / 65)
+  assert row['macro_precision'] == pytest.approx(20 / 30)

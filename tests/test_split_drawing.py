@@ -31,6 +31,23 @@ def test_val_is_drawn_if_it_is_missing_and_wanted(
   assert split_drawing.is_needed(split, keys) is expected
 
 
+@pytest.mark.parametrize(
+  ('share', 'folds', 'num_val'), [(-1, 0, 2), (0.4, 0, 4), (0, 5, 2)]
+)
+def test_train_and_val_are_all_images_once(share, folds, num_val, tmp_path):
+  split = spec.Split('', '', '', float(share), '', folds, 0)
+  drawn = split_drawing.draw(
+    *(split, NAMES),
+    names=NAMES,
+    presence=ALIKE,
+    root=tmp_path,
+    seed=0,
+  )
+  assert len(drawn.val) == num_val
+  assert sorted(drawn.train + drawn.val) == sorted(NAMES)
+  assert f'val is {num_val} of 10 images' in drawn.note
+
+
 def test_all_images_are_for_training_if_none_is_held_out():
   assert split_drawing.without_val({'all': NAMES}) == {'train': NAMES}
   listed = {'train': NAMES[:8], 'test': NAMES[8:]}
