@@ -140,7 +140,11 @@ def test_scikit_learn_reproduces_the_tables_from_the_written_masks(
   ('config', 'titles', 'text'),
   [
     ('binary:stare', set(), ''),
-    ('multiclass:catdog', {'near duplicates'}, 'cat013 (train) and cat020'),
+    (
+      'multiclass:catdog',
+      {'near duplicates', 'saturated image'},
+      'cat013 (train) and cat020',
+    ),
     (
       'multiclass:diaretdb1',
       {
@@ -159,6 +163,7 @@ def test_scikit_learn_reproduces_the_tables_from_the_written_masks(
         'group leakage',
         'distribution shift',
         'colour shift',
+        'saturated image',
       },
       '0001TP_009360 and 0001TP_009390',
     ),
