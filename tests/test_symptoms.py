@@ -10,7 +10,7 @@ from commands import ROOT
 
 from unet_jax import __main__ as verbs
 from unet_jax import command_line
-from unet_jax.doctor import checks, overfit, symptoms
+from unet_jax.doctor import causes, checks, overfit, symptoms
 from unet_jax.evaluation import tables
 from unet_jax.training import collapse, monitor, trace
 
@@ -22,7 +22,7 @@ SPEAKERS = {
   monitor.Monitor.why_stopped: 1,
   trace.explain: 6,
 }
-REMEDIES = {title: mend for title, (_, mend) in symptoms.DATA.items()}
+REMEDIES = {title: mend for title, (_, mend) in causes.CAUSES.items()}
 REMEDIES |= {row.says: row.mend for row in symptoms.TRAINING}
 # What a remedy names in general, and an example of it.
 EXAMPLES = {'PRESET': 'binary:tiny', 'FOLDER': 'x', 'NAME': 'a', 'RULE': '(a)'}
@@ -77,7 +77,7 @@ def test_quotations_of_the_overfit_check_and_the_scores_are_in_the_code():
 
 
 def test_every_finding_has_a_row_and_no_row_is_left_over():
-  assert {*symptoms.DATA} == {check.title for check in checks.CHECKS}
+  assert {*causes.CAUSES} == {check.title for check in checks.CHECKS}
 
 
 @pytest.mark.parametrize('says', REMEDIES)
