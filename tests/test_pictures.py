@@ -91,3 +91,12 @@ def test_a_legend_is_below_the_picture_and_has_the_colours():
   for color in pictures.COLORS[:3]:
     assert (legend == color).all(axis=-1).sum() >= 12 * 12
   assert not (legend == pictures.COLORS[3]).all(axis=-1).any()
+
+
+def test_no_class_has_the_colour_of_an_error():
+  classes, wrong = (
+    {tuple(color) for color in colors.tolist()}
+    for colors in (pictures.COLORS, pictures.ERRORS)
+  )
+  assert len(classes) == len(pictures.COLORS)
+  assert not classes & wrong

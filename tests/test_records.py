@@ -83,3 +83,19 @@ def test_images_are_ranked_by_their_macro_f1_and_undefined_ones_left_out():
   counts = np.array([[b, row] for row in a])  # F1 1/2, undefined, 8/9 and 0.
   ranked = records.rank(RECORD._replace(counts=counts))
   assert ranked == [(3, 0), (0, 0.5), (2, pytest.approx(8 / 9))]
+
+
+@pytest.mark.parametrize(
+  ('num', 'expected'),
+  [
+    (0, ([], [], [])),
+    (1, ([0], [], [])),
+    (2, ([0], [], [1])),
+    (5, ([0], [2], [4])),
+    (7, ([0, 1], [2, 3], [5, 6])),
+    (20, ([0, 1, 2], [8, 9, 10], [17, 18, 19])),
+  ],
+)
+def test_the_median_is_in_the_middle_of_any_number(num, expected):
+  chosen = records.extremes(range(num), 3)
+  assert tuple(map(list, chosen.values())) == expected

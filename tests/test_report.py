@@ -242,6 +242,7 @@ def test_advice_follows_from_the_scores(evaluated):
   report['pooled']['per_class']['a'].update(precision=0.9, recall=0.3, f1=0.45)
   report['pooled']['per_class']['b'].update(precision=None, recall=0.0)
   report['curves']['a'].update(threshold=0.2, threshold_f1=0.6)
+  report['curves']['b'].update(threshold=0.1, threshold_f1=0.5)
   report['pooled']['macro']['f1'] = 0.01
   report['intervals']['macro_f1'] = [0.0, 0.3]
   rows = [
@@ -256,6 +257,7 @@ def test_advice_follows_from_the_scores(evaluated):
   assert 'with the threshold 0.200 instead of 0.5 F1 would be 0.600' in text
   assert 'The model finds no pixel of b: ' in text
   assert 'b: the model' not in text
+  assert 'b: with the threshold 0.100 instead of 0.5 F1 would be 0.500' in text
   assert 'still rising at the end' in text
   assert 'The loss is 3 on val and 1 in training' in text
   worst = split.record.names[records.rank(split.record)[0][0]]

@@ -57,16 +57,8 @@ def draw_ranked(
     {file, relative to the folder of `path`: title}.
   """
   scored = dict(records.rank(record))
-  order, middle = list(scored), max(0, len(scored) // 2 - 1)
   titles: dict[str, str] = {}
-  drawn: set[int] = set()
-  for kind, chosen in (
-    ('worst', order[:NUM_PICTURES]),
-    ('median', order[middle : middle + NUM_PICTURES]),
-    ('best', order[-NUM_PICTURES:]),
-  ):
-    chosen = [i for i in chosen if i not in drawn]
-    drawn |= set(chosen)
+  for kind, chosen in records.extremes(list(scored), NUM_PICTURES).items():
     panels = draw(model, variables, [source[i] for i in chosen], rule)
     for i, panel in zip(chosen, panels, strict=True):
       file = f'{path.stem}/{len(titles)}.jpg'

@@ -6,16 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-# The colours of Okabe and Ito, which colour-blind people can distinguish; then
-# those of Tol, for data sets with more classes.
+# Colours of classes: of Okabe and Ito, which the colour-blind can distinguish;
+# then of Tol, for data sets with more classes.
 COLORS = np.array(
   [
     (86, 180, 233),
     (240, 228, 66),
     (0, 158, 115),
-    (213, 94, 0),
-    (204, 121, 167),
-    (0, 114, 178),
     (230, 159, 0),
     (51, 34, 136),
     (170, 68, 153),
@@ -26,8 +23,9 @@ COLORS = np.array(
   ],
   np.float32,
 )
-# False positives, false negatives, and one class predicted as another.
-ERRORS = COLORS[[5, 3, 4]]
+# False positives, false negatives, and one class predicted as another: other
+# colours of Okabe and Ito, so that no class has one of them.
+ERRORS = np.array([(0, 114, 178), (213, 94, 0), (204, 121, 167)], np.float32)
 GAP = 8  # Pixels between the pictures of a panel.
 
 

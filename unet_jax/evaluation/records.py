@@ -93,6 +93,27 @@ def rank(record: Record) -> list[tuple[int, float]]:
   return [(i, float(f1[i])) for i in order]
 
 
+def extremes(order: Sequence[int], most: int) -> dict[str, list[int]]:
+  """Returns the worst, the median and the best of a ranking.
+
+  Args:
+    order: images, the worst first.
+    most: largest number of each; fewer if there are less than three times as
+      many images.
+  """
+  num = min(most, max(1, len(order) // 3))
+  middle = (len(order) - num) // 2
+  chosen: dict[str, list[int]] = {}
+  for kind, part in (
+    ('worst', order[:num]),
+    ('median', order[middle : middle + num]),
+    ('best', order[-num:]),
+  ):
+    earlier = {i for images in chosen.values() for i in images}
+    chosen[kind] = [i for i in part if i not in earlier]
+  return chosen
+
+
 def write_csv(record: Record, path: pathlib.Path) -> None:
   """Writes a row for each image: its macro F1, and each class's scores.
 

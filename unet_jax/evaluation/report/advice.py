@@ -57,7 +57,8 @@ def advise(run: run_lib.Run) -> list[str]:
     )
   for name in run.config['data.classes']:
     if name not in missed:
-      texts += _of_class(report, name)
+      texts += _balance(report, name)
+    texts += _threshold(report, name)
   return texts + _of_training(run.rows) + _worst(split)
 
 
@@ -69,8 +70,8 @@ def _blind(run: run_lib.Run) -> float:
   return sum(defined) / max(1, len(defined))
 
 
-def _of_class(report: dict, name: str) -> list[str]:
-  """Compares a class's precision with its recall, and 1/2 with a threshold."""
+def _balance(report: dict, name: str) -> list[str]:
+  """Compares a class's precision with its recall."""
   row = report['pooled']['per_class'][name]
   precision, recall = row['precision'] or 0.0, row['recall'] or 0.0
   if precision > UNBALANCED * recall:
@@ -79,20 +80,26 @@ def _of_class(report: dict, name: str) -> list[str]:
     fault = 'invents more than it misses'
   else:
     return []
-  text = (
+  return [
     f'{name}: the model {fault} (precision {precision:.3f}, recall '
-    f'{recall:.3f})'
-  )
+    f'{recall:.3f}).'
+  ]
+
+
+def _threshold(report: dict, name: str) -> list[str]:
+  """Compares 1/2 with the best threshold of a class."""
+  if 'matrix' in report:  # Exclusive classes: the largest plane wins.
+    return []
+  f1 = report['pooled']['per_class'][name]['f1'] or 0.0
   curve = report.get('curves', {}).get(name, {})
-  gain = (curve.get('threshold_f1') or 0.0) - (row['f1'] or 0.0)
-  # Exclusive classes have no threshold: the largest plane wins.
-  if gain > GAIN and 'matrix' not in report:
-    text += (
-      f'; with the threshold {curve["threshold"]:.3f} instead of 0.5 F1 would '
-      f'be {curve["threshold_f1"]:.3f} on these images; with --thresholds '
-      'evaluate and predict take that of val'
-    )
-  return [f'{text}.']
+  best = curve.get('threshold_f1') or 0.0
+  if best - f1 <= GAIN:
+    return []
+  return [
+    f'{name}: with the threshold {curve["threshold"]:.3f} instead of 0.5 F1 '
+    f'would be {best:.3f} on these images, not {f1:.3f}; with --thresholds '
+    'evaluate and predict take that of val.'
+  ]
 
 
 def _of_training(rows: list[dict]) -> list[str]:
