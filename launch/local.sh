@@ -76,6 +76,8 @@ while [ ${#left[@]} -gt 0 ]; do
     if [ $((SECONDS - failed_at)) -ge 5 ]; then
       echo "a process ended with $code; ending the others" >&2
       send KILL
+      wait "${left[@]}" || true
+      break
     fi
   fi
 done
