@@ -7,7 +7,6 @@ import time
 
 import harness
 import pytest
-from commands import assert_same_weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 
@@ -48,7 +47,7 @@ def test_ended_at_random_moments_a_run_ends_as_an_unbroken_one(
     code = run.end()
     print(processes, number.name, code, run.resumed_from(), run.last_line())
     if code == 0:
-      assert_same_weights(workdir, unbroken)
+      harness.assert_same_weights(workdir, unbroken)
       num_runs += 1
       if num_ended >= TIMES[number][processes]:
         break
