@@ -31,7 +31,7 @@ NVLINK = 450e9  # Bytes/s
 NETWORK = 50e9  # Bytes/s
 # Share of these speeds that NCCL reaches; an assumption.
 EFFICIENCY = 0.8
-# Of one collective, in a node and for each doubling of the nodes; assumptions.
+# A collective takes this, in a node and for each doubling of nodes; assumed.
 START, HOP = 15e-6, 5e-6  # Seconds
 JITTER = 0.02  # Standard deviation of the time between two collectives.
 NUM_STEPS = 50  # Simulated.

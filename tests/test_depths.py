@@ -116,15 +116,17 @@ def test_statistics_are_those_of_the_training_pixels(
   images = [example['image'] for example in dataset.splits['train']]
   assert {(x.dtype.name, x.shape[2]) for x in images} == {(dtype, channels)}
   pixels = np.concatenate([x.reshape(-1, channels) for x in images])
-  found = dataset.stats
-  assert found.kind.dtype == dtype
-  assert found.limits == (limits or (pixels.min(), pixels.max()))
+  measured = dataset.stats
+  assert measured.kind.dtype == dtype
+  assert measured.limits == (limits or (pixels.min(), pixels.max()))
   pixels = pixels.astype(np.float64)
-  np.testing.assert_allclose(found.mean, pixels.mean(axis=0), rtol=1e-9)
-  np.testing.assert_allclose(found.std, pixels.std(axis=0), rtol=1e-6)
+  np.testing.assert_allclose(measured.mean, pixels.mean(axis=0), rtol=1e-9)
+  np.testing.assert_allclose(measured.std, pixels.std(axis=0), rtol=1e-6)
   expected = {'numbered': (('_0000', 1), ('_0001', 1))}
-  assert found.kind.parts == expected.get(kind, (('', channels),))
-  assert image_kinds.from_json(image_kinds.to_json(found.kind)) == found.kind
+  assert measured.kind.parts == expected.get(kind, (('', channels),))
+  assert (
+    image_kinds.from_json(image_kinds.to_json(measured.kind)) == measured.kind
+  )
 
 
 def counts_of(low, high, **fields):

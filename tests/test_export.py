@@ -34,7 +34,7 @@ OPTIONS = {
   'vessels': {'model.name': 'tutorial_vessels', 'task': 'binary'},
   'lesions': {'model.name': 'tutorial_lesions', 'model.depth': 1},
 }
-# Of the variables. Variances are small, so that the epsilon of a norm matters.
+# Variances are small, so that the epsilon of a norm matters.
 RANGES = {
   'scale': (0.1, 0.3),
   'bias': (-0.2, 0.2),

@@ -301,7 +301,7 @@ def test_rows_that_a_process_left_behind_are_kept(
   output, options = tmp_path / 'out', segment.Options()
   write = functools.partial(predictions.write, make_model(0))
   write(images[:2], output, options)
-  # As if process 1 of two had ended after an image, and process 0 before.
+  # Process 1 of two seems to have ended after an image, process 0 before.
   (output / 'predictions.csv').rename(output / 'predictions.1.part')
   assert write(images[:2], output, options) == (0, 2, [])
   assert not list(output.glob('*.part'))

@@ -133,7 +133,7 @@ def _grey_mask(image: ImageFile.ImageFile, path: pathlib.Path) -> np.ndarray:
   nothing. Of equal channels one is taken: WebP and AVIF have no others for
   grey.
   """
-  # Of 16 bits Pillow keeps the upper 8 where there are several channels.
+  # Pillow keeps the upper 8 of 16 bits where there are several channels.
   is_cut = ';16' in opening.tiles(image)
   opening.decode(image.load, path)
   array = np.asarray(image)

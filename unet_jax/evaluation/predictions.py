@@ -20,7 +20,7 @@ from unet_jax.evaluation import (
 )
 
 TABLE = 'predictions.csv'
-# Of process N, until process 0 adds its rows to the table.
+# Process N writes its rows here, until process 0 adds them to the table.
 PART = 'predictions.{}.part'
 
 
