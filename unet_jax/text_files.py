@@ -1,4 +1,4 @@
-"""Reads and writes small text files: writes are atomic, reads name faults."""
+"""Reads and writes small files: writes are atomic, reads name faults."""
 
 import codecs
 import json
@@ -10,10 +10,15 @@ from unet_jax import errors
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
+  """Replaces a file by a text in UTF-8; see write_bytes."""
+  write_bytes(path, text.encode())
+
+
+def write_bytes(path: pathlib.Path, content: bytes) -> None:
   """Replaces a file atomically: a killed process leaves the old or the new."""
   aside = path.with_name(f'{path.name}.tmp')
   try:
-    aside.write_text(text)
+    aside.write_bytes(content)
     aside.replace(path)
   except OSError:
     aside.unlink(missing_ok=True)

@@ -46,10 +46,9 @@ class Record(NamedTuple):
 def write(record: Record, path: pathlib.Path) -> None:
   """Writes a record as a .npz, atomically."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  aside = path.with_name(f'{path.name}.tmp')
-  with aside.open('wb') as file:
-    np.savez_compressed(file, **record._asdict())
-  aside.replace(path)
+  archive = io.BytesIO()
+  np.savez_compressed(archive, **record._asdict())
+  text_files.write_bytes(path, archive.getvalue())
 
 
 def read(path: pathlib.Path) -> Record:

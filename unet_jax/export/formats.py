@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-from unet_jax import errors
+from unet_jax import errors, text_files
 from unet_jax.evaluation import trained
 from unet_jax.export import network, stablehlo
 
@@ -52,23 +52,12 @@ def write(
   try:
     path.parent.mkdir(exist_ok=True)
     for file, content in contents.items():
-      _replace(file, content)
+      text_files.write_bytes(file, content)
   except OSError as error:
     raise errors.InputError(
       f'{path} cannot be written ({error.strerror or error}); correct that'
     ) from None
   return list(contents)
-
-
-def _replace(path: pathlib.Path, content: bytes) -> None:
-  """Replaces a file atomically."""
-  aside = path.with_name(f'{path.name}.tmp')
-  try:
-    aside.write_bytes(content)
-    aside.replace(path)
-  except OSError:
-    aside.unlink(missing_ok=True)
-    raise
 
 
 def _onnx(model: trained.Trained) -> bytes:
